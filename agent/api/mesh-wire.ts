@@ -1,0 +1,34 @@
+// The mesh wire, version 1: what two agents say to each other before the first byte of traffic. See
+// docs/decisions/0002-mesh-wire.md. TLS 1.3, both ends authenticated by SPIFFE X.509-SVIDs; SNI names the target,
+// ALPN names what flows. A peer of another version shares no ALPN with us, so its handshake fails.
+
+export const MESH_PORT = 15008;
+
+/** What flows inside. `h2` alone is HBONE and not spoken yet. */
+export type MeshAlpn = "ironmesh/1+http/1.1" | "ironmesh/1+opaque";
+export const MESH_ALPN_HTTP: MeshAlpn = "ironmesh/1+http/1.1";
+export const MESH_ALPN_OPAQUE: MeshAlpn = "ironmesh/1+opaque";
+export const MESH_ALPNS: readonly MeshAlpn[] = [MESH_ALPN_HTTP, MESH_ALPN_OPAQUE];
+
+/** One declared port of one workload, and the service it is called as. */
+export interface MeshTargetName {
+  /** The port the app listens on (the endpoint's port). */
+  readonly port: number;
+  readonly service: string;
+  readonly workload: string;
+  readonly namespace: string;
+}
+
+/** SNI: at most 250 bytes (longer ones are silently not sent by the runtime), which DNS labels of 63 bytes ensure. */
+export const writeServerName = (name: MeshTargetName): string =>
+  `${name.port}.${name.service}.${name.workload}.${name.namespace}.ironmesh`;
+
+const SERVER_NAME =
+  /^([1-9][0-9]{0,4})\.([a-z0-9-]{1,63})\.([a-z0-9-]{1,63})\.([a-z0-9-]{1,63})\.ironmesh$/;
+
+export function parseServerName(text: string): MeshTargetName | undefined {
+  const found = SERVER_NAME.exec(text);
+  if (found === null) return undefined;
+  const [, port = "", service = "", workload = "", namespace = ""] = found;
+  return Number(port) <= 65535 ? { port: Number(port), service, workload, namespace } : undefined;
+}

@@ -1,0 +1,363 @@
+// What one agent runs: the frozen, compiled view of the mesh. Plain data, so it is cloned to worker threads and written to
+// disk as it is. control/ makes it (by compile.ts), proxy/ reads it; this file is all the two share.
+// Numbers that must hold per agent live in shared slots (base/slots.ts); their indices are part of the snapshot and stay
+// the same for the same cluster and endpoint from one snapshot to the next (SlotBook in compile.ts).
+
+export interface Snapshot {
+  /** Rises when the server's state was replaced; a lower version is refused unless the epoch rose. */
+  readonly epoch: number;
+  readonly version: number;
+  readonly trustDomain: string;
+  readonly host: HostView;
+  readonly workloads: readonly LocalWorkload[];
+  readonly services: readonly Service[];
+  readonly clusters: readonly Cluster[];
+  readonly endpoints: readonly Endpoint[];
+  /** What happens to redirected traffic to nobody we know: only `all` mode redirects such traffic. */
+  readonly outboundPolicy: "allow_any" | "registry_only";
+}
+
+export interface HostView {
+  readonly name: string;
+  /** SPIFFE ID that speaks for processes of no workload. */
+  readonly identity: string;
+  readonly addresses: readonly string[];
+}
+
+/** A process group on this host that backs services. */
+export interface LocalWorkload {
+  readonly name: string;
+  readonly namespace: string;
+  readonly identity: string;
+  readonly serviceAccount: string;
+  readonly labels: Labels;
+  /** Who its processes are, as the redirect rules match them. */
+  readonly selector: ProcessSelector;
+  /** Its own outbound listener on 127.0.0.1 and ::1; stable for the workload on this host. */
+  readonly outboundPort: number;
+  readonly ports: readonly InboundPort[];
+  readonly authorization: Authorization;
+}
+
+export type Labels = { readonly [name: string]: string };
+
+export type ProcessSelector =
+  | { readonly is: "user"; readonly user: string }
+  | { readonly is: "uid"; readonly uid: number }
+  | { readonly is: "gid"; readonly gid: number }
+  | { readonly is: "slice"; readonly slice: string };
+
+/** `auto`: look at the first bytes, with a deadline. */
+export type Protocol = "http" | "tcp" | "auto";
+
+/** A port a local workload listens on. */
+export interface InboundPort {
+  /** Where the app listens. */
+  readonly appAddress: string;
+  readonly appPort: number;
+  readonly protocol: Protocol;
+  readonly mtls: "strict" | "permissive" | "disable";
+  /** Indices into Snapshot.services that this port backs, with the service's own port. */
+  readonly services: readonly { readonly service: number; readonly port: number }[];
+}
+
+export interface Service {
+  /** Canonical host, `NAME.NAMESPACE.mesh`, or a ServiceEntry's host as written. */
+  readonly host: string;
+  readonly name: string;
+  readonly namespace: string;
+  /** All DNS names that mean it, lower case, without final dot, the canonical one first. Bare names as this host sees them. */
+  readonly names: readonly string[];
+  readonly vip4: string | undefined;
+  readonly vip6: string | undefined;
+  /** True for a ServiceEntry of location MESH_EXTERNAL. */
+  readonly isExternal: boolean;
+  readonly ports: readonly ServicePort[];
+}
+
+export interface ServicePort {
+  readonly port: number;
+  readonly name: string;
+  readonly protocol: Protocol;
+  /** First match wins. Always ends in a route that matches all, unless a VirtualService left a gap (then: 404, NR). */
+  readonly httpRoutes: readonly HttpRoute[];
+  readonly tcpRoutes: readonly TcpRoute[];
+  /** The cluster of the whole service at this port. */
+  readonly cluster: number;
+}
+
+export type StringMatch =
+  | { readonly is: "exact"; readonly value: string }
+  | { readonly is: "prefix"; readonly value: string }
+  /** RE2 syntax, anchored at both ends. */
+  | { readonly is: "regex"; readonly value: string }
+  | { readonly is: "present" };
+
+export interface NamedMatch {
+  /** Lower case for headers. */
+  readonly name: string;
+  readonly match: StringMatch;
+}
+
+/** All that is given must hold. */
+export interface HttpMatch {
+  readonly name?: string | undefined;
+  readonly uri?: StringMatch | undefined;
+  readonly ignoreUriCase?: boolean | undefined;
+  readonly scheme?: StringMatch | undefined;
+  readonly method?: StringMatch | undefined;
+  readonly authority?: StringMatch | undefined;
+  readonly headers?: readonly NamedMatch[] | undefined;
+  readonly withoutHeaders?: readonly NamedMatch[] | undefined;
+  readonly queryParams?: readonly NamedMatch[] | undefined;
+  readonly port?: number | undefined;
+  readonly sourceLabels?: Labels | undefined;
+  readonly sourceNamespace?: string | undefined;
+}
+
+export interface HttpRoute {
+  /** For logs: `NAMESPACE/VIRTUALSERVICE:ROUTE_NAME_OR_INDEX`, or `default`. */
+  readonly name: string;
+  /** Any of these; none: everything matches. */
+  readonly matches: readonly HttpMatch[];
+  readonly action: ForwardAction | RedirectAction | DirectAction;
+  readonly headers: HeaderOps;
+}
+
+export interface HeaderOps {
+  readonly request: HeaderEdit;
+  readonly response: HeaderEdit;
+}
+export interface HeaderEdit {
+  readonly set: readonly HeaderField[];
+  readonly add: readonly HeaderField[];
+  readonly remove: readonly string[];
+}
+export type HeaderField = readonly [name: string, value: string];
+
+export interface ForwardAction {
+  readonly is: "forward";
+  readonly destinations: readonly Destination[];
+  /** Whole request, retries included; undefined: none (Istio's default). */
+  readonly timeoutMs: number | undefined;
+  readonly retry: RetryPolicy | undefined;
+  readonly rewrite: Rewrite | undefined;
+  readonly fault: Fault | undefined;
+}
+
+export interface Destination {
+  /** Index into Snapshot.clusters; undefined: a subset or host that does not exist (503, NC). */
+  readonly cluster: number | undefined;
+  /** Relative to the sum over the route. */
+  readonly weight: number;
+  readonly headers: HeaderOps;
+}
+
+export interface Rewrite {
+  readonly uri?: string | undefined;
+  readonly authority?: string | undefined;
+  readonly uriRegex?: { readonly match: string; readonly rewrite: string } | undefined;
+}
+
+export interface RetryPolicy {
+  /** Retries after the first try. */
+  readonly attempts: number;
+  readonly perTryTimeoutMs: number | undefined;
+  readonly on: readonly RetryCondition[];
+  /** From `retriable-status-codes` and bare numbers in retryOn. */
+  readonly statusCodes: readonly number[];
+  readonly backoffBaseMs: number;
+}
+export type RetryCondition =
+  | "5xx"
+  | "gateway-error"
+  | "reset"
+  | "connect-failure"
+  | "refused-stream"
+  | "retriable-4xx"
+  | "retriable-status-codes"
+  | "unavailable"
+  | "cancelled"
+  | "deadline-exceeded"
+  | "internal"
+  | "resource-exhausted";
+
+export interface Fault {
+  readonly delay?: { readonly ms: number; readonly percent: number } | undefined;
+  readonly abort?: { readonly status: number; readonly percent: number } | undefined;
+}
+
+export interface RedirectAction {
+  readonly is: "redirect";
+  readonly status: number;
+  readonly uri?: string | undefined;
+  readonly authority?: string | undefined;
+  readonly scheme?: string | undefined;
+  readonly port?: number | "from_protocol_default" | "from_request_port" | undefined;
+}
+
+export interface DirectAction {
+  readonly is: "direct";
+  readonly status: number;
+  readonly body: string;
+}
+
+export interface TcpRoute {
+  readonly name: string;
+  /** Any of these; none: every connection. */
+  readonly matches: readonly TcpMatch[];
+  readonly destinations: readonly Destination[];
+}
+export interface TcpMatch {
+  readonly destinationCidrs?: readonly string[] | undefined;
+  readonly port?: number | undefined;
+  readonly sourceLabels?: Labels | undefined;
+  readonly sourceNamespace?: string | undefined;
+}
+
+/** Endpoints that are balanced over together: a service, or a subset of it, at one port. */
+export interface Cluster {
+  /** As Envoy names it: `outbound|9080|v1|reviews.default.mesh`. */
+  readonly name: string;
+  readonly service: number;
+  readonly port: number;
+  readonly subset: string | undefined;
+  readonly endpoints: readonly number[];
+  readonly balancer: "round_robin" | "least_request" | "random";
+  readonly limits: ClusterLimits;
+  readonly outlier: OutlierPolicy | undefined;
+  readonly slots: ClusterSlots;
+}
+
+/** Istio's connectionPool with its defaults; "unlimited" is 2^31 - 1 (Istio: 2^32 - 1). */
+export interface ClusterLimits {
+  readonly maxConnections: number;
+  readonly connectTimeoutMs: number;
+  readonly maxPendingRequests: number;
+  readonly maxRequests: number;
+  readonly maxRequestsPerConnection: number;
+  readonly maxRetries: number;
+  readonly idleTimeoutMs: number;
+}
+
+/** One shared slot each; see ClusterLimits. */
+export interface ClusterSlots {
+  readonly connections: number;
+  readonly pending: number;
+  readonly requests: number;
+  readonly retries: number;
+}
+
+export interface OutlierPolicy {
+  /** 0 switches it off. */
+  readonly consecutive5xx: number;
+  readonly consecutiveGatewayErrors: number;
+  readonly intervalMs: number;
+  readonly baseEjectionMs: number;
+  readonly maxEjectionPercent: number;
+  readonly minHealthPercent: number;
+}
+
+export interface Endpoint {
+  /** `ADDRESS:PORT`, for logs and pools. */
+  readonly id: string;
+  readonly address: string;
+  readonly port: number;
+  readonly weight: number;
+  /** How to reach it over the mesh wire; undefined: plaintext (no agent there, or DestinationRule tls DISABLE). */
+  readonly mesh: MeshRoute | undefined;
+  readonly workload: string;
+  readonly namespace: string;
+  readonly labels: Labels;
+  readonly slots: EndpointSlots;
+}
+
+export interface MeshRoute {
+  readonly port: number;
+  /** See agent/api/mesh-wire.ts. */
+  readonly serverName: string;
+  /** The only SPIFFE ID that is accepted there. */
+  readonly identity: string;
+}
+
+/** One shared slot each. Times are milliseconds on the agent's monotonic clock, as 32-bit integers. */
+export interface EndpointSlots {
+  readonly active: number;
+  readonly consecutive5xx: number;
+  readonly consecutiveGatewayErrors: number;
+  /** 0: in rotation; otherwise when it comes back. */
+  readonly ejectedUntilMs: number;
+  readonly ejections: number;
+}
+
+/** DENY is looked at first, then ALLOW; no ALLOW policy at all: allowed (Istio's order). */
+export interface Authorization {
+  readonly deny: readonly AuthorizationRules[];
+  readonly allow: readonly AuthorizationRules[];
+}
+
+export interface AuthorizationRules {
+  /** `NAMESPACE/NAME`, shown to who is refused. */
+  readonly policy: string;
+  /** Any of these; an ALLOW policy with none admits nobody. */
+  readonly rules: readonly AuthorizationRule[];
+}
+
+/** `from`, `to` and `when` must each hold; within `from` and `to`, any of the list. Empty: holds. */
+export interface AuthorizationRule {
+  readonly from: readonly SourceMatch[];
+  readonly to: readonly OperationMatch[];
+  readonly when: readonly ConditionMatch[];
+}
+
+/** Exact, `prefix*`, `*suffix` or `*`, as Istio writes them. Within a list: any. All lists that are given must hold. */
+export type Patterns = readonly string[];
+
+export interface SourceMatch {
+  /** `TRUST_DOMAIN/ns/NAMESPACE/sa/ACCOUNT`, without `spiffe://`. */
+  readonly principals?: Patterns | undefined;
+  readonly notPrincipals?: Patterns | undefined;
+  readonly namespaces?: Patterns | undefined;
+  readonly notNamespaces?: Patterns | undefined;
+  readonly ipBlocks?: readonly string[] | undefined;
+  readonly notIpBlocks?: readonly string[] | undefined;
+}
+export interface OperationMatch {
+  readonly hosts?: Patterns | undefined;
+  readonly notHosts?: Patterns | undefined;
+  readonly ports?: readonly number[] | undefined;
+  readonly notPorts?: readonly number[] | undefined;
+  readonly methods?: Patterns | undefined;
+  readonly notMethods?: Patterns | undefined;
+  readonly paths?: Patterns | undefined;
+  readonly notPaths?: Patterns | undefined;
+}
+export interface ConditionMatch {
+  readonly key:
+    | { readonly is: "header"; readonly name: string }
+    | { readonly is: "source.ip" }
+    | { readonly is: "source.namespace" }
+    | { readonly is: "source.principal" }
+    | { readonly is: "destination.port" };
+  readonly values?: Patterns | undefined;
+  readonly notValues?: Patterns | undefined;
+}
+
+/** What policy may ask about a request. The proxy decodes each answer only when it is asked for. */
+export interface RequestView {
+  readonly method: string;
+  /** Normalised path with query, as it will be forwarded. */
+  readonly path: string;
+  /** Host or :authority as sent. */
+  readonly authority: string;
+  readonly scheme: string;
+  /** Values of a repeated field joined with ", " (RFC 9110 5.3); undefined when absent. */
+  header(lowerCaseName: string): string | undefined;
+}
+
+/** Who is on the other side, as far as it is proven. */
+export interface Caller {
+  /** SPIFFE ID from mTLS; undefined for plaintext. */
+  readonly identity: string | undefined;
+  readonly address: string;
+}
