@@ -1,0 +1,50 @@
+// Every limit and timeout of the data path, with its default. docs/operating.md tells the operator what turning each one costs.
+
+export interface DataPlaneConfig {
+  /** How long a client may take for a whole request head, counted from its first byte. Default 10,000 (Envoy: 0, off). */
+  readonly headerTimeoutMs: number;
+  /** How long a downstream HTTP connection may stay without a request. Default 3,600,000, as Envoy. */
+  readonly idleTimeoutMs: number;
+  /** How long a request may stay without a byte in either direction. Default 300,000, as Envoy's stream_idle_timeout. */
+  readonly streamIdleTimeoutMs: number;
+  /** How long an opaque connection or a tunnel may stay without a byte. Default 3,600,000, as Envoy. */
+  readonly tcpIdleTimeoutMs: number;
+  /** How long a client may stay silent before its connection is carried as opaque TCP. Default 1,000.
+   *  Lower breaks slow clients; higher delays server-first protocols (MySQL, SMTP) by this much. */
+  readonly detectTimeoutMs: number;
+  /** How long a dial to a local app may take. Default 5,000. To other hosts the DestinationRule decides. */
+  readonly appConnectTimeoutMs: number;
+  /** Idle connections to a local app are closed after this. Default 60,000: shorter than most servers' own patience. */
+  readonly appIdleTimeoutMs: number;
+  /** Downstream connections of the agent, all threads together. Default 65,536. What comes beyond is reset and counted. */
+  readonly connectionsMax: number;
+  /** Bytes one direction of one connection may hold while the other side is blocked. Default 65,536. */
+  readonly bufferBytesMax: number;
+  /** How much of a request is kept so that it can be tried again. Default 65,536; a longer one is tried once. */
+  readonly replayBytesMax: number;
+  /** Requests on one downstream connection before it is closed in order; 0: no bound. Default 0, as Envoy. */
+  readonly requestsPerConnectionMax: number;
+  /** Once draining, how long open requests may take until their connections are cut. Default 45,000. */
+  readonly drainTimeoutMs: number;
+  /** Slot of base/slots.ts that counts downstream connections of all threads. */
+  readonly connectionsSlot: number;
+  /** Ports of the agent's own listeners, beside the workloads' outbound ports: a connection that was going there is a loop. */
+  readonly listenerPorts: readonly number[];
+}
+
+export const DATA_PLANE_DEFAULTS: DataPlaneConfig = {
+  headerTimeoutMs: 10_000,
+  idleTimeoutMs: 3_600_000,
+  streamIdleTimeoutMs: 300_000,
+  tcpIdleTimeoutMs: 3_600_000,
+  detectTimeoutMs: 1_000,
+  appConnectTimeoutMs: 5_000,
+  appIdleTimeoutMs: 60_000,
+  connectionsMax: 65_536,
+  bufferBytesMax: 65_536,
+  replayBytesMax: 65_536,
+  requestsPerConnectionMax: 0,
+  drainTimeoutMs: 45_000,
+  connectionsSlot: 0,
+  listenerPorts: [15001, 15006, 15008, 15020, 15053],
+};
