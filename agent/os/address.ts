@@ -1,0 +1,80 @@
+// struct sockaddr_in and sockaddr_in6 in an arena, and addresses as text (RFC 5952).
+import { AF_INET, AF_INET6 } from "./libc.ts";
+
+/** Room for any sockaddr we use. */
+export const SOCKADDR_BYTES = 28;
+
+/** Writes a sockaddr at `at`; returns its length, or 0 when the text is no IP address. */
+export function writeSockaddr(bytes: Uint8Array, at: number, address: string, port: number): number {
+  bytes.fill(0, at, at + SOCKADDR_BYTES);
+  bytes[at + 2] = port >> 8;
+  bytes[at + 3] = port & 255;
+  if (!address.includes(":")) {
+    bytes[at] = AF_INET;
+    return writeIpv4(bytes, at + 4, address) ? 16 : 0;
+  }
+  bytes[at] = AF_INET6;
+  return writeIpv6(bytes, at + 8, address) ? 28 : 0;
+}
+
+function writeIpv4(bytes: Uint8Array, at: number, text: string): boolean {
+  const parts = text.split(".");
+  if (parts.length !== 4) return false;
+  for (let i = 0; i < 4; i++) {
+    const part = parts[i] ?? "";
+    const value = Number(part);
+    if (!/^\d{1,3}$/.test(part) || value > 255) return false;
+    bytes[at + i] = value;
+  }
+  return true;
+}
+
+function writeIpv6(bytes: Uint8Array, at: number, text: string): boolean {
+  const [head = "", tail, ...more] = text.split("::");
+  if (more.length > 0) return false;
+  const left = head === "" ? [] : head.split(":");
+  const right = tail === undefined || tail === "" ? [] : tail.split(":");
+  const missing = 8 - left.length - right.length;
+  if (tail === undefined ? missing !== 0 : missing < 1) return false;
+  const groups = [...left, ...new Array<string>(Math.max(0, missing)).fill("0"), ...right];
+  for (let i = 0; i < 8; i++) {
+    const group = groups[i] ?? "";
+    if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return false;
+    const value = Number.parseInt(group, 16);
+    bytes[at + 2 * i] = value >> 8;
+    bytes[at + 2 * i + 1] = value & 255;
+  }
+  return true;
+}
+
+export const readPort = (bytes: Uint8Array, at: number): number =>
+  ((bytes[at + 2] as number) << 8) | (bytes[at + 3] as number);
+
+/** The address of a sockaddr as text; an IPv4-mapped one as IPv4. */
+export function readAddress(bytes: Uint8Array, at: number): string {
+  if (bytes[at] === AF_INET) return readIpv4(bytes, at + 4);
+  const isMapped =
+    bytes[at + 18] === 0xff && bytes[at + 19] === 0xff && bytes.subarray(at + 8, at + 18).every((b) => b === 0);
+  return isMapped ? readIpv4(bytes, at + 20) : readIpv6(bytes, at + 8);
+}
+
+const readIpv4 = (bytes: Uint8Array, at: number): string =>
+  `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
+
+function readIpv6(bytes: Uint8Array, at: number): string {
+  const groups: number[] = [];
+  for (let i = 0; i < 16; i += 2) groups.push(((bytes[at + i] as number) << 8) | (bytes[at + i + 1] as number));
+  let bestAt = -1;
+  let bestLength = 1;
+  for (let i = 0; i < 8; i++) {
+    let length = 0;
+    while (i + length < 8 && groups[i + length] === 0) length++;
+    if (length > bestLength) {
+      bestAt = i;
+      bestLength = length;
+    }
+  }
+  const hex = groups.map((group) => group.toString(16));
+  if (bestAt < 0) return hex.join(":");
+  return `${hex.slice(0, bestAt).join(":")}::${hex.slice(bestAt + bestLength).join(":")}`;
+}

@@ -1,0 +1,238 @@
+// One thread, two event loops: ours (libc epoll: all plain sockets) and the runtime's (TLS sockets, WebSocket, timers). The
+// runtime's epoll fd is one more entry in ours (an epoll fd is readable while it has ready events), so one epoll_wait sleeps
+// for both. When the runtime has work we return to it, and setImmediate brings us back after one turn of its loop.
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
+import { createServer } from "node:net";
+import type { Clock } from "../base/clock.ts";
+import { TimerWheel } from "../base/timer-wheel.ts";
+import { type Arena, errnoReader, mapArena } from "./ffi.ts";
+import {
+  EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
+  EPOLLET,
+  EPOLLIN,
+  EPOLLOUT,
+  EPOLLRDHUP,
+  type Libc,
+  openLibc,
+} from "./libc.ts";
+
+/** The arena's rooms, by offset. Small on purpose: it counts as JavaScript heap and would postpone collection. */
+export const ARENA_BYTES = 1 << 20;
+export const RECEIVE_AT = 0;
+export const RECEIVE_BYTES = 65_536;
+export const SCRATCH_AT = 131_072;
+export const SCRATCH_BYTES = 262_144;
+/** For sockaddrs and option values; a call's arguments only. */
+export const ARGUMENTS_AT = SCRATCH_AT + SCRATCH_BYTES;
+export const EVENTS_AT = ARGUMENTS_AT + 4096;
+const EVENT_AT = EVENTS_AT - 64;
+const EVENTS_MAX = 256;
+/** struct epoll_event is packed on x86-64 only. */
+const EVENT_WORDS = process.arch === "x64" ? 3 : 4;
+const DATA_WORD = process.arch === "x64" ? 1 : 2;
+
+/** Timers of the runtime (fetch, TLS) are not visible from our side: they wait this long at most while we sleep. */
+const RUNTIME_TICK_MS = 100;
+/** After this long without an event the loop calls `onIdle` once (collect garbage, give memory back). */
+const IDLE_AFTER_MS = 2_000;
+
+/** `onReady` gets epoll's event bits. Edge-triggered unless watched by level. */
+export interface Watcher {
+  onReady(events: number): void;
+}
+
+export class Loop implements Clock {
+  readonly libc: Libc = openLibc();
+  readonly errno = errnoReader();
+  readonly arena: Arena = mapArena(ARENA_BYTES);
+  readonly wheel: TimerWheel;
+  readonly #epoll: number;
+  #runtimeEpoll = -1;
+  readonly #watchers: (Watcher | undefined)[] = [];
+  /** Closed after the batch, so that a number cannot be reused while an event for its old owner is still in the list. */
+  readonly #closing: number[] = [];
+  #again: Watcher[] = [];
+  #spare: Watcher[] = [];
+  #now = performance.now();
+  #yieldNow = false;
+  #isStopped = false;
+  #quietSince = 0;
+  onIdle: () => void = () => {};
+  /** Where an exception of a watcher goes: a bug of ours; its connection is closed, the loop goes on. */
+  onBug: (error: unknown) => void = (error) => {
+    throw error;
+  };
+
+  constructor() {
+    this.#epoll = this.libc.epoll_create1(0x8_0000);
+    this.wheel = new TimerWheel(() => this.#now);
+  }
+
+  nowMs(): number {
+    return this.#now;
+  }
+  wallMs(): number {
+    return Date.now();
+  }
+  /** Address of an arena offset, for FFI. */
+  at(offset: number): number {
+    return this.arena.base + offset;
+  }
+
+  watch(fd: number, watcher: Watcher, how: "edge" | "level" = "edge"): boolean {
+    const events = how === "edge" ? EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET : EPOLLIN;
+    this.#watchers[fd] = watcher;
+    return this.#control(EPOLL_CTL_ADD, fd, events) === 0;
+  }
+  /** Stops events of an fd that stays open. */
+  unwatch(fd: number): void {
+    this.#watchers[fd] = undefined;
+    this.#control(EPOLL_CTL_DEL, fd, 0);
+  }
+  /** Closes an fd at the end of this turn. */
+  closeLater(fd: number): void {
+    this.#watchers[fd] = undefined;
+    this.#closing.push(fd);
+  }
+  /** Calls `onReady(0)` again before the loop sleeps: for work that was capped or must not run inside the current call. */
+  again(watcher: Watcher): void {
+    this.#again.push(watcher);
+  }
+  /** Lets the runtime run once before we sleep: for promises and streams that wait for its turn. */
+  yieldSoon(): void {
+    this.#yieldNow = true;
+  }
+
+  #control(operation: number, fd: number, events: number): number {
+    const words = this.arena.words;
+    const word = EVENT_AT >> 2;
+    words[word] = events;
+    words[word + DATA_WORD] = fd;
+    words[word + DATA_WORD + 1] = 0;
+    return this.libc.epoll_ctl(this.#epoll, operation, fd, this.at(EVENT_AT));
+  }
+
+  /** Runs until stop(). Returns at once; turns follow by setImmediate. */
+  async start(): Promise<void> {
+    this.#runtimeEpoll = await findRuntimeEpoll();
+    this.#control(EPOLL_CTL_ADD, this.#runtimeEpoll, EPOLLIN);
+    this.#quietSince = performance.now();
+    setImmediate(this.#turn);
+  }
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  readonly #turn = (): void => {
+    if (this.#isStopped) return;
+    this.#now = performance.now();
+    const returnByMs = this.#now + RUNTIME_TICK_MS;
+    for (;;) {
+      const sleepMs =
+        this.#again.length > 0 || this.#yieldNow
+          ? 0
+          : Math.ceil(this.wheel.sleepMs(Math.max(0, returnByMs - this.#now)));
+      const isRuntimeReady = this.#poll(sleepMs);
+      this.#runAgain();
+      this.wheel.runDue();
+      while (this.#closing.length > 0) this.libc.close(this.#closing.pop() as number);
+      if (isRuntimeReady || this.#yieldNow || this.#now >= returnByMs) break;
+    }
+    this.#yieldNow = false;
+    setImmediate(this.#turn);
+  };
+
+  #poll(timeoutMs: number): boolean {
+    const count = this.libc.epoll_wait(this.#epoll, this.at(EVENTS_AT), EVENTS_MAX, timeoutMs);
+    this.#now = performance.now();
+    const words = this.arena.words;
+    let isRuntimeReady = false;
+    for (let i = 0; i < count; i++) {
+      const word = (EVENTS_AT >> 2) + i * EVENT_WORDS;
+      const fd = words[word + DATA_WORD] as number;
+      if (fd === this.#runtimeEpoll) isRuntimeReady = true;
+      else this.#wake(this.#watchers[fd], words[word] as number);
+    }
+    this.#noteQuiet(count > 0);
+    return isRuntimeReady;
+  }
+
+  #wake(watcher: Watcher | undefined, events: number): void {
+    if (watcher === undefined) return;
+    try {
+      watcher.onReady(events);
+    } catch (error) {
+      this.onBug(error);
+    }
+  }
+
+  #runAgain(): void {
+    if (this.#again.length === 0) return;
+    const now = this.#again;
+    this.#again = this.#spare;
+    for (let i = 0; i < now.length; i++) this.#wake(now[i], 0);
+    now.length = 0;
+    this.#spare = now;
+  }
+
+  #noteQuiet(hadEvents: boolean): void {
+    if (hadEvents) this.#quietSince = this.#now;
+    else if (this.#now - this.#quietSince > IDLE_AFTER_MS) {
+      this.#quietSince = Number.POSITIVE_INFINITY; // once, until events come again
+      this.onIdle();
+    }
+  }
+}
+
+/** The epoll fd of THIS thread's runtime loop: only it lists a socket that this thread has just opened. With worker threads
+ *  a process has one for each, so counting or "the newest" would guess. */
+async function findRuntimeEpoll(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once("error", reject);
+    probe.listen(0, "127.0.0.1", () => resolve());
+  });
+  const address = probe.address();
+  const port = address !== null && typeof address === "object" ? address.port : 0;
+  try {
+    const probeFd = findListenerFd(port);
+    const listed = new RegExp(`^tfd: +${probeFd} `, "m");
+    for (const name of readdirSync("/proc/self/fd")) {
+      if (readLink(name) === "anon_inode:[eventpoll]" && listed.test(readText(`/proc/self/fdinfo/${name}`))) {
+        return Number(name);
+      }
+    }
+  } finally {
+    await new Promise<void>((resolve) => probe.close(() => resolve()));
+  }
+  throw new Error("found no epoll fd of the runtime on this thread: /proc must be mounted and readable");
+}
+
+/** fd of the socket of ours that listens on a port of 127.0.0.1 (node:net does not tell it). */
+function findListenerFd(port: number): number {
+  const wanted = `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const line = readText("/proc/self/net/tcp")
+    .split("\n")
+    .find((row) => row.trim().split(/\s+/)[1] === wanted);
+  const inode = line?.trim().split(/\s+/)[9];
+  const fd = readdirSync("/proc/self/fd").find((name) => readLink(name) === `socket:[${inode}]`);
+  if (fd === undefined) throw new Error("found no fd of the probe socket in /proc/self/fd");
+  return Number(fd);
+}
+
+function readLink(name: string): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${name}`);
+  } catch {
+    return ""; // the directory's own fd is gone by now
+  }
+}
+
+function readText(path: string): string {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return "";
+  }
+}

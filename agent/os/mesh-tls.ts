@@ -1,0 +1,422 @@
+// mTLS between hosts on the runtime's native TLS (BoringSSL): one context per identity, chosen by SNI on our side and by the
+// caller's identity on the other. The peer's SPIFFE ID is verified before the data path sees the stream, so no byte of a
+// request leaves earlier. SPIFFE certificates have no host names, so the runtime always ends in "altname invalid": exactly
+// that error, or none, is accepted, and then the URI SAN decides (BUN.md, "SPIFFE peers").
+import tls from "node:tls";
+import type { CloseReason, MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
+import { EDIT_ROOM } from "../base/net.ts";
+import { type Loop, RECEIVE_AT, RECEIVE_BYTES } from "./loop.ts";
+import { setLiveness } from "./socket.ts";
+
+/** A certificate chain and its key, PEM; replaced as a whole. */
+export interface MeshIdentityKey {
+  readonly identity: string;
+  readonly certificates: readonly string[];
+  readonly keyPem: string;
+}
+
+export interface MeshKeys {
+  readonly identities: readonly MeshIdentityKey[];
+  /** PEM roots. */
+  readonly trustBundle: readonly string[];
+}
+
+export interface MeshAcceptor {
+  onAccept(stream: Stream): void;
+  onRefused(reason: MeshRefusal): void;
+  /** SPIFFE ID of the local workload that a server name targets; undefined refuses. */
+  identityFor(serverName: string): string | undefined;
+}
+
+type Context = { readonly context: unknown };
+
+/** What we use of the runtime's socket. */
+interface RawSocket {
+  data: TlsStream;
+  readonly fd: number;
+  readonly remoteAddress: string;
+  readonly remotePort: number;
+  readonly alpnProtocol: string | false | null;
+  write(bytes: Uint8Array, start: number, length: number): number;
+  pause(): void;
+  resume(): void;
+  end(): void;
+  shutdown(): void;
+  terminate(): void;
+  getServername?(): string | undefined;
+  getPeerX509Certificate(): { subjectAltName?: string } | undefined;
+}
+interface RawListener {
+  stop(closeConnections: boolean): void;
+  readonly port: number;
+}
+interface TlsRuntime {
+  listen(options: object): RawListener;
+  connect(options: object): Promise<RawSocket>;
+}
+
+/** Silence that ends a connection: see setLiveness. */
+const USER_TIMEOUT_MS = 2_000;
+/** A peer that connects and never finishes its handshake is dropped after this. */
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+const ALTNAME = "ERR_TLS_CERT_ALTNAME_INVALID";
+
+export class MeshTls {
+  readonly #loop: Loop;
+  readonly #view: Buffer;
+  readonly #alpn: Buffer;
+  readonly #alpns: readonly string[];
+  #contexts = new Map<string, Context>();
+  #trust: readonly string[] = [];
+
+  constructor(loop: Loop, alpns: readonly string[]) {
+    this.#loop = loop;
+    this.#view = Buffer.from(loop.arena.buffer);
+    this.#alpns = alpns;
+    this.#alpn = wireAlpn(alpns);
+  }
+
+  /** New handshakes use these; open connections live on. */
+  setKeys(keys: MeshKeys): void {
+    this.#trust = keys.trustBundle;
+    this.#contexts = new Map(
+      keys.identities.map((key) => [key.identity, this.#context(key)] as const),
+    );
+  }
+
+  #context(key: MeshIdentityKey): Context {
+    return tls.createSecureContext({
+      key: key.keyPem,
+      cert: key.certificates.join("\n"),
+      ca: this.#trust.join("\n"),
+      minVersion: "TLSv1.3",
+      ...{ requestCert: true, rejectUnauthorized: false },
+    }) as unknown as Context;
+  }
+
+  listen(address: string, port: number, acceptor: MeshAcceptor): RawListener {
+    const nobody = selfSigned();
+    return runtime().listen({
+      hostname: address,
+      port,
+      reusePort: true,
+      allowHalfOpen: true,
+      tls: {
+        ...nobody,
+        requestCert: true,
+        rejectUnauthorized: false,
+        minVersion: "TLSv1.3",
+        ALPNProtocols: this.#alpn,
+      },
+      socket: {
+        ...HANDLERS,
+        serverName: (_data: unknown, name: string) => this.#serve(name, acceptor),
+        open: (socket: RawSocket) => {
+          const stream = new TlsStream(this.#loop, this.#view, IGNORE);
+          socket.data = stream;
+          stream.opened(socket);
+          stream.limitHandshake(HANDSHAKE_TIMEOUT_MS);
+        },
+        handshake: (socket: RawSocket, _done: boolean, error: Error | null) =>
+          this.#accepted(socket, error, acceptor),
+      },
+    });
+  }
+
+  #serve(name: string, acceptor: MeshAcceptor): unknown {
+    const identity = acceptor.identityFor(name);
+    const found = identity === undefined ? undefined : this.#contexts.get(identity);
+    if (found !== undefined) return found.context;
+    acceptor.onRefused("unknown_server_name");
+    return false;
+  }
+
+  #accepted(socket: RawSocket, error: Error | null, acceptor: MeshAcceptor): void {
+    const stream = socket.data;
+    stream.handshakeDone();
+    const peer = this.#verify(socket, error);
+    if (typeof peer === "string") {
+      acceptor.onRefused(peer);
+      stream.reset();
+      return;
+    }
+    stream.mesh = peer;
+    stream.setOpen();
+    acceptor.onAccept(stream);
+  }
+
+  /** Who it is, or why not. */
+  #verify(socket: RawSocket, error: Error | null): MeshPeer | MeshRefusal {
+    const refusal = chainRefusal(error);
+    if (refusal !== undefined) return refusal;
+    const serverName = socket.getServername?.() ?? "";
+    if (serverName === "") return "no_server_name";
+    const alpn = socket.alpnProtocol;
+    if (typeof alpn !== "string" || !this.#alpns.includes(alpn)) return "no_alpn";
+    const names = socket.getPeerX509Certificate()?.subjectAltName;
+    if (names === undefined) return "no_certificate";
+    const identity = onlyUri(names);
+    return identity === undefined ? "not_spiffe" : { identity, serverName, alpn };
+  }
+
+  dial(target: MeshTarget, handler: StreamHandler): Stream {
+    const stream = new TlsStream(this.#loop, this.#view, handler);
+    stream.peerAddress = target.address;
+    stream.peerPort = target.port;
+    const context = this.#contexts.get(target.as);
+    if (context === undefined) {
+      this.#loop.again({ onReady: () => stream.failDial("no_certificate") });
+      return stream;
+    }
+    runtime()
+      .connect({
+        hostname: target.address,
+        port: target.port,
+        data: stream,
+        allowHalfOpen: true,
+        tls: {
+          secureContext: context.context,
+          serverName: target.serverName,
+          ALPNProtocols: wireAlpn([target.alpn]),
+          rejectUnauthorized: false,
+        },
+        socket: {
+          ...HANDLERS,
+          open: (socket: RawSocket) => stream.opened(socket),
+          handshake: (socket: RawSocket, _done: boolean, error: Error | null) =>
+            this.#dialled(socket, error, target),
+        },
+      })
+      .catch((error: { code?: string }) => stream.failDial(error.code ?? "ECONNREFUSED"));
+    this.#loop.yieldSoon();
+    return stream;
+  }
+
+  #dialled(socket: RawSocket, error: Error | null, target: MeshTarget): void {
+    const stream = socket.data;
+    const refusal = chainRefusal(error) ?? this.#dialRefusal(socket, target);
+    if (typeof refusal === "string") {
+      stream.failDial(refusal);
+      return;
+    }
+    stream.mesh = refusal;
+    stream.setOpen();
+    stream.handler.onOpen(stream);
+  }
+
+  #dialRefusal(socket: RawSocket, target: MeshTarget): MeshPeer | MeshRefusal {
+    if (socket.alpnProtocol !== target.alpn) return "no_alpn";
+    const names = socket.getPeerX509Certificate()?.subjectAltName;
+    if (names === undefined) return "no_certificate";
+    const identity = onlyUri(names);
+    if (identity === undefined) return "not_spiffe";
+    if (!target.peers.includes(identity)) return "wrong_identity";
+    return { identity, serverName: target.serverName, alpn: target.alpn };
+  }
+}
+
+const IGNORE: StreamHandler = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };
+
+function runtime(): TlsRuntime {
+  const bun = (globalThis as { Bun?: TlsRuntime }).Bun;
+  if (bun === undefined) throw new Error("mesh TLS on this runtime is not supported yet: run the Bun build");
+  return bun;
+}
+
+function chainRefusal(error: Error | null): MeshRefusal | undefined {
+  const code = (error as { code?: string } | null)?.code;
+  if (error === null || code === ALTNAME) return undefined;
+  if (code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID") return "expired";
+  if (code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") return "no_certificate";
+  if (code?.startsWith("UNABLE_TO_") || code?.includes("SELF_SIGNED") || code?.startsWith("CERT_")) {
+    return "untrusted_issuer";
+  }
+  return code === "INVALID_CA" || code === "INVALID_PURPOSE" ? "untrusted_issuer" : "tls_error";
+}
+
+/** The SPIFFE ID of a SAN list as node prints it; undefined unless there is exactly one URI. */
+function onlyUri(names: string): string | undefined {
+  const uris = names.split(", ").filter((name) => name.startsWith("URI:"));
+  const only = uris.length === 1 ? uris[0]?.slice(4) : undefined;
+  return only?.startsWith("spiffe://") ? only : undefined;
+}
+
+/** RFC 7301 3.1. A string or an array would silently give no ALPN, or throw. */
+function wireAlpn(protocols: readonly string[]): Buffer {
+  return Buffer.concat(protocols.map((p) => Buffer.concat([Buffer.from([p.length]), Buffer.from(p)])));
+}
+
+/** A mesh connection as the data path sees it. Bytes the runtime hands over are copied into the arena, where they are edited. */
+export class TlsStream implements Stream {
+  handler: StreamHandler;
+  mesh: MeshPeer | undefined;
+  peerAddress = "";
+  peerPort = 0;
+  readonly #loop: Loop;
+  readonly #view: Buffer;
+  #socket: RawSocket | undefined;
+  #isOpen = false;
+  #isClosed = false;
+  #isPaused = false;
+  #hasPeerEnded = false;
+  #hasToldEnd = false;
+  /** What came while paused: the runtime's pause() takes effect only after the chunk at hand. */
+  #held: Uint8Array[] = [];
+  #handshakeLimit: { cancel(): void } | undefined;
+
+  constructor(loop: Loop, view: Buffer, handler: StreamHandler) {
+    this.#loop = loop;
+    this.#view = view;
+    this.handler = handler;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen && !this.#isClosed;
+  }
+
+  opened(socket: RawSocket): void {
+    if (this.#isClosed) {
+      socket.terminate();
+      return;
+    }
+    this.#socket = socket;
+    this.peerAddress = unmapped(socket.remoteAddress);
+    this.peerPort = socket.remotePort;
+    setLiveness(this.#loop, socket.fd, USER_TIMEOUT_MS);
+    (socket as unknown as { setNoDelay(on: boolean): void }).setNoDelay(true);
+  }
+  setOpen(): void {
+    this.#isOpen = true;
+  }
+  limitHandshake(timeoutMs: number): void {
+    this.#handshakeLimit = this.#loop.wheel.after(timeoutMs, () => this.reset());
+  }
+  handshakeDone(): void {
+    this.#handshakeLimit?.cancel();
+    this.#handshakeLimit = undefined;
+  }
+  failDial(code: string): void {
+    if (this.#isClosed) return;
+    this.reset();
+    this.handler.onClose(this, { is: "connect_failed", code });
+  }
+
+  received(chunk: Uint8Array): void {
+    if (this.#isClosed || !this.#isOpen) return;
+    if (this.#isPaused || this.#held.length > 0) {
+      this.#held.push(chunk.slice());
+      return;
+    }
+    this.#show(chunk);
+  }
+  #show(chunk: Uint8Array): void {
+    const bytes = this.#loop.arena.bytes;
+    for (let at = 0; at < chunk.length; at += RECEIVE_BYTES) {
+      if (this.#isPaused) {
+        this.#held.unshift(chunk.slice(at));
+        return;
+      }
+      const part = chunk.length <= RECEIVE_BYTES ? chunk : chunk.subarray(at, at + RECEIVE_BYTES);
+      bytes.set(part, RECEIVE_AT);
+      this.handler.onData(this, bytes, RECEIVE_AT, RECEIVE_AT + part.length);
+      if (isPoisoned) bytes.fill(0xdb, RECEIVE_AT, RECEIVE_AT + part.length + EDIT_ROOM);
+      if (this.#isClosed) return;
+    }
+  }
+  writable(): void {
+    if (this.isOpen) this.handler.onWritable(this);
+  }
+  ended(): void {
+    this.#hasPeerEnded = true;
+    this.#tellEnd();
+  }
+  #tellEnd(): void {
+    if (this.#isClosed || this.#isPaused || this.#held.length > 0 || !this.#hasPeerEnded || this.#hasToldEnd) return;
+    this.#hasToldEnd = true;
+    if (this.#isOpen) this.handler.onEnd(this);
+    else this.closed(undefined);
+  }
+  closed(error: { code?: string } | undefined): void {
+    if (this.#isClosed) return;
+    this.handshakeDone();
+    const wasOpen = this.#isOpen;
+    this.#isClosed = true;
+    const code = error?.code ?? "ECONNRESET";
+    let reason: CloseReason = { is: "failed", code };
+    if (!wasOpen) reason = { is: "connect_failed", code };
+    else if (error === undefined && this.#hasPeerEnded) reason = { is: "ended" };
+    this.handler.onClose(this, reason);
+  }
+
+  write(bytes: Uint8Array, start: number, end: number): number {
+    const socket = this.#socket;
+    if (!this.#isOpen || this.#isClosed || socket === undefined) return 0;
+    const from = bytes === this.#loop.arena.bytes ? this.#view : bytes;
+    return Math.max(0, socket.write(from, start, end - start));
+  }
+  pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.#socket?.pause();
+  }
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.#loop.again({ onReady: () => this.#catchUp() });
+  }
+  #catchUp(): void {
+    while (this.#held.length > 0 && !this.#isPaused && !this.#isClosed) this.#show(this.#held.shift() as Uint8Array);
+    if (this.#isPaused || this.#isClosed) return;
+    this.#socket?.resume();
+    this.#loop.yieldSoon();
+    this.#tellEnd();
+  }
+  endWrite(): void {
+    if (this.isOpen) this.#socket?.shutdown();
+  }
+  close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.handshakeDone();
+    this.#socket?.end();
+  }
+  reset(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.handshakeDone();
+    this.#socket?.terminate();
+  }
+}
+
+const isPoisoned = process.env["IRONMESH_POISON"] === "1";
+
+const HANDLERS = {
+  binaryType: "uint8array",
+  data(socket: RawSocket, chunk: Uint8Array) {
+    socket.data.received(chunk);
+  },
+  drain(socket: RawSocket) {
+    socket.data?.writable();
+  },
+  end(socket: RawSocket) {
+    socket.data?.ended();
+  },
+  close(socket: RawSocket, error?: { code?: string }) {
+    socket.data?.closed(error);
+  },
+  error(socket: RawSocket, error: { code?: string }) {
+    socket.data?.closed(error);
+  },
+  connectError(socket: RawSocket, error: { code?: string }) {
+    socket.data?.closed(error);
+  },
+};
+
+const unmapped = (address: string): string =>
+  address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+
+/** The certificate for clients that send no SNI: nobody's, so that nothing can be learned or reached by it. */
+function selfSigned(): { key: string; cert: string } {
+  return NOBODY;
+}
+const NOBODY = { key: "", cert: "" };
