@@ -22,7 +22,7 @@ async function bunNative(): Promise<Native> {
             name,
             { returns: kinds[returns], args: args.map((kind) => kinds[kind]) },
           ]),
-        ),
+        ) as never,
       ).symbols as unknown as Record<string, Call>,
     view: (address, bytes) => toArrayBuffer(address as never, 0, bytes),
   };

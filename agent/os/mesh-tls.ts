@@ -94,15 +94,17 @@ export class MeshTls {
     }) as unknown as Context;
   }
 
-  listen(address: string, port: number, acceptor: MeshAcceptor): RawListener {
-    const nobody = selfSigned();
+  /** `fallback` is what a client without SNI is shown before it is refused. */
+  listen(address: string, port: number, acceptor: MeshAcceptor, fallback: MeshIdentityKey): RawListener {
     return runtime().listen({
       hostname: address,
       port,
       reusePort: true,
       allowHalfOpen: true,
       tls: {
-        ...nobody,
+        key: fallback.keyPem,
+        cert: fallback.certificates.join("\n"),
+        ca: this.#trust.join("\n"),
         requestCert: true,
         rejectUnauthorized: false,
         minVersion: "TLSv1.3",
@@ -218,7 +220,7 @@ export class MeshTls {
 const IGNORE: StreamHandler = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };
 
 function runtime(): TlsRuntime {
-  const bun = (globalThis as { Bun?: TlsRuntime }).Bun;
+  const bun = (globalThis as unknown as { Bun?: TlsRuntime }).Bun;
   if (bun === undefined) throw new Error("mesh TLS on this runtime is not supported yet: run the Bun build");
   return bun;
 }
@@ -414,9 +416,3 @@ const HANDLERS = {
 
 const unmapped = (address: string): string =>
   address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
-
-/** The certificate for clients that send no SNI: nobody's, so that nothing can be learned or reached by it. */
-function selfSigned(): { key: string; cert: string } {
-  return NOBODY;
-}
-const NOBODY = { key: "", cert: "" };

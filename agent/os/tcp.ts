@@ -230,21 +230,21 @@ const NOT_YET: StreamHandler = {
 
 export class TcpListener implements Watcher {
   readonly #loop: Loop;
-  readonly #fd: number;
+  readonly fd: number;
   readonly #acceptor: TcpAcceptor;
   /** Times that accept found no file descriptor (EMFILE, ENFILE). */
   exhausted = 0;
 
   constructor(loop: Loop, fd: number, acceptor: TcpAcceptor) {
     this.#loop = loop;
-    this.#fd = fd;
+    this.fd = fd;
     this.#acceptor = acceptor;
     loop.watch(fd, this, "level");
   }
 
   onReady(): void {
     for (let accepts = 0; accepts < ACCEPTS_MAX; accepts++) {
-      const fd = accept(this.#loop, this.#fd);
+      const fd = accept(this.#loop, this.fd);
       if (fd < 0) {
         const code = errnoName(this.#loop.errno());
         if (code === "EMFILE" || code === "ENFILE") this.#rest();
@@ -264,13 +264,13 @@ export class TcpListener implements Watcher {
 
   #rest(): void {
     this.exhausted++;
-    this.#loop.unwatch(this.#fd);
-    this.#loop.wheel.after(EXHAUSTED_REST_MS, () => this.#loop.watch(this.#fd, this, "level"));
+    this.#loop.unwatch(this.fd);
+    this.#loop.wheel.after(EXHAUSTED_REST_MS, () => this.#loop.watch(this.fd, this, "level"));
   }
 
   close(): void {
-    this.#loop.unwatch(this.#fd);
-    this.#loop.closeLater(this.#fd);
+    this.#loop.unwatch(this.fd);
+    this.#loop.closeLater(this.fd);
   }
 }
 
