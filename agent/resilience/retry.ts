@@ -1,0 +1,41 @@
+// Whether a failed try may be tried again: Istio's retryOn words, with Envoy's meaning
+// (router_filter.html#x-envoy-retry-on). Conditions on gRPC status are for HTTP/2 and never hold on HTTP/1.1.
+import type { RetryPolicy } from "../policy/snapshot.ts";
+
+/** How a try failed without a response. */
+export type TryFailure =
+  /** No connection came about, its timeout included: nothing was sent. */
+  | "connect_failure"
+  /** The connection ended before the response was whole. */
+  | "reset"
+  | "per_try_timeout";
+
+export function retriesFailure(policy: RetryPolicy, failure: TryFailure): boolean {
+  for (const condition of policy.on) {
+    if (condition === "5xx" || condition === "gateway-error") return true;
+    if (condition === "reset") return true;
+    if (condition === "connect-failure" && failure === "connect_failure") return true;
+  }
+  return false;
+}
+
+export function retriesStatus(policy: RetryPolicy, status: number): boolean {
+  if (status < 400 && policy.statusCodes.length === 0) return false;
+  for (const condition of policy.on) {
+    if (condition === "5xx" && status >= 500) return true;
+    if (condition === "gateway-error" && (status === 502 || status === 503 || status === 504)) {
+      return true;
+    }
+    if (condition === "retriable-4xx" && status === 409) return true;
+  }
+  return policy.statusCodes.includes(status);
+}
+
+/** Methods that mean the same when they are sent twice (RFC 9110 9.2.2). */
+export const isIdempotent = (method: string): boolean =>
+  method === "GET" ||
+  method === "HEAD" ||
+  method === "OPTIONS" ||
+  method === "PUT" ||
+  method === "DELETE" ||
+  method === "TRACE";
