@@ -1,0 +1,284 @@
+// The embedded store: one SQLite file in WAL mode with synchronous=FULL, so a commit that returned is on disk. One process
+// opens it at a time: EXCLUSIVE locking makes a second server fail at start instead of disagreeing later.
+import { Database } from "bun:sqlite";
+import type { ResourceDocument } from "../../agent/api/session.ts";
+import { assert } from "../../agent/base/assert.ts";
+import { err, ok, type Result } from "../../agent/base/result.ts";
+import type {
+  Allocation,
+  AuditRecord,
+  Commit,
+  HostRecord,
+  MeshState,
+  OperatorRecord,
+  Position,
+  Store,
+  TokenRecord,
+  TokenRefusal,
+  TokenUse,
+} from "./store.ts";
+import { keyOf, keyText } from "./store.ts";
+
+/** Older audit lines are dropped, so that the file stays bounded. */
+export const AUDIT_RECORDS_MAX = 10_000;
+/** Used and expired tokens are forgotten after this long: by then their secret is refused as unknown. */
+export const DEAD_TOKEN_KEPT_MS = 30 * 86_400_000;
+const SCHEMA_VERSION = 1;
+
+const SCHEMA = `
+create table position (id integer primary key check (id = 0), epoch integer not null, version integer not null) strict;
+create table resource (key text primary key, document text not null, revision integer not null) strict, without rowid;
+create table host (name text primary key, record text not null) strict, without rowid;
+create table token (secret_sha256 text primary key, record text not null, expires_at_ms integer not null,
+  used_at_ms integer) strict, without rowid;
+create table operator (name text primary key, record text not null) strict, without rowid;
+create table allocation (service text primary key, idx integer not null unique, freed_at_ms integer) strict, without rowid;
+create table audit (id integer primary key autoincrement, version integer not null, at_ms integer not null,
+  who text not null, what text not null) strict;
+`;
+
+interface DocumentRow {
+  readonly document: string;
+  readonly revision: number;
+}
+interface RecordRow {
+  readonly record: string;
+}
+interface TokenRow extends RecordRow {
+  readonly expires_at_ms: number;
+  readonly used_at_ms: number | null;
+}
+interface AllocationRow {
+  readonly service: string;
+  readonly idx: number;
+  readonly freed_at_ms: number | null;
+}
+interface AuditRow {
+  readonly version: number;
+  readonly at_ms: number;
+  readonly who: string;
+  readonly what: string;
+}
+
+export class SqliteStore implements Store {
+  readonly #db: Database;
+
+  /** `path` may be ":memory:". `epoch` counts only when the file is new, or when `replaceEpoch` says that what it holds was
+   *  restored from elsewhere. Throws when the file is another process's or from a newer meshctl. */
+  constructor(config: {
+    readonly path: string;
+    readonly epoch: number;
+    readonly replaceEpoch?: boolean;
+  }) {
+    this.#db = new Database(config.path, { create: true, strict: true });
+    this.#db.run("pragma locking_mode = exclusive");
+    this.#db.run("pragma journal_mode = wal");
+    this.#db.run("pragma synchronous = full");
+    this.#open(config.epoch, config.replaceEpoch === true);
+  }
+
+  #open(epoch: number, replaceEpoch: boolean): void {
+    this.#transaction(() => {
+      const found = this.#one<{ user_version: number }>("pragma user_version")?.user_version ?? 0;
+      if (found > SCHEMA_VERSION) {
+        throw new Error(
+          `the store has schema ${found} and this meshctl knows ${SCHEMA_VERSION}: run the newer meshctl that wrote it`,
+        );
+      }
+      if (found === 0) {
+        this.#db.run(SCHEMA);
+        this.#db.run("insert into position values (0, ?, 0)", [epoch]);
+        this.#db.run(`pragma user_version = ${SCHEMA_VERSION}`);
+      } else if (replaceEpoch) {
+        this.#db.run("update position set epoch = max(epoch + 1, ?)", [epoch]);
+      }
+    });
+  }
+
+  position(): Promise<Position> {
+    return Promise.resolve(this.#position());
+  }
+
+  state(): Promise<MeshState> {
+    const state = this.#transaction(() => ({
+      ...this.#position(),
+      resources: this.#all<DocumentRow>("select document, revision from resource order by key").map(
+        (row) => ({
+          document: JSON.parse(row.document) as ResourceDocument,
+          revision: row.revision,
+        }),
+      ),
+      hosts: this.#all<RecordRow>("select record from host order by name").map(
+        (row) => JSON.parse(row.record) as HostRecord,
+      ),
+      allocations: this.#all<AllocationRow>("select * from allocation order by idx").map(
+        allocationOf,
+      ),
+    }));
+    return Promise.resolve(state);
+  }
+
+  commit(change: Commit): Promise<Result<Position, "conflict">> {
+    const result = this.#transaction((): Result<Position, "conflict"> => {
+      if (this.#position().version !== change.expectVersion) return err("conflict");
+      const version = change.expectVersion + 1;
+      this.#writeResources(change, version);
+      for (const host of change.putHosts) this.#putHost(host);
+      this.#writeAllocations(change.putAllocations);
+      this.#record(change, version);
+      this.#db.run("update position set version = ?", [version]);
+      return ok(this.#position());
+    });
+    return Promise.resolve(result);
+  }
+
+  #writeResources(change: Commit, version: number): void {
+    for (const key of change.remove) {
+      this.#db.run("delete from resource where key = ?", [keyText(key)]);
+    }
+    for (const document of change.put) {
+      this.#db.run("insert or replace into resource values (?, ?, ?)", [
+        keyText(keyOf(document)),
+        JSON.stringify(document),
+        version,
+      ]);
+    }
+  }
+
+  #writeAllocations(allocations: readonly Allocation[]): void {
+    // An index may pass from one service to another in one commit: clear all first.
+    for (const { service, index } of allocations) {
+      this.#db.run("delete from allocation where service = ? or idx = ?", [service, index]);
+    }
+    for (const { service, index, freedAtMs } of allocations) {
+      this.#db.run("insert into allocation values (?, ?, ?)", [service, index, freedAtMs ?? null]);
+    }
+  }
+
+  #record(change: Commit, version: number): void {
+    for (const what of change.what) {
+      this.#db.run("insert into audit (version, at_ms, who, what) values (?, ?, ?, ?)", [
+        version,
+        change.atMs,
+        change.who,
+        what,
+      ]);
+    }
+    this.#db.run("delete from audit where id <= (select max(id) from audit) - ?", [
+      AUDIT_RECORDS_MAX,
+    ]);
+  }
+
+  addToken(token: TokenRecord): Promise<void> {
+    this.#transaction(() => {
+      this.#db.run("delete from token where expires_at_ms < ?", [
+        token.createdAtMs - DEAD_TOKEN_KEPT_MS,
+      ]);
+      this.#db.run("insert into token values (?, ?, ?, null)", [
+        token.secretSha256,
+        JSON.stringify(token),
+        token.expiresAtMs,
+      ]);
+    });
+    return Promise.resolve();
+  }
+
+  useToken(use: TokenUse): Promise<Result<HostRecord, TokenRefusal>> {
+    const result = this.#transaction((): Result<HostRecord, TokenRefusal> => {
+      const row = this.#one<TokenRow>(
+        "select * from token where secret_sha256 = ?",
+        use.secretSha256,
+      );
+      if (row === undefined) return err("token_unknown");
+      const token = JSON.parse(row.record) as TokenRecord;
+      if (token.host !== use.host) return err("token_wrong_host");
+      if (row.used_at_ms !== null) return err("token_used");
+      if (use.atMs >= row.expires_at_ms) return err("token_expired");
+      const observed = use.observedAddress === undefined ? [] : [use.observedAddress];
+      const host: HostRecord = {
+        name: token.host,
+        serviceAccounts: token.serviceAccounts,
+        addresses: token.addresses.length > 0 ? token.addresses : observed,
+        areAddressesPinned: token.addresses.length > 0,
+        joinedAtMs: use.atMs,
+      };
+      this.#db.run("update token set used_at_ms = ? where secret_sha256 = ?", [
+        use.atMs,
+        use.secretSha256,
+      ]);
+      this.#putHost(host);
+      const version = this.#position().version + 1;
+      this.#db.run("update position set version = ?", [version]);
+      this.#db.run("insert into audit (version, at_ms, who, what) values (?, ?, ?, ?)", [
+        version,
+        use.atMs,
+        token.createdBy,
+        `join host ${host.name}`,
+      ]);
+      return ok(host);
+    });
+    return Promise.resolve(result);
+  }
+
+  host(name: string): Promise<HostRecord | undefined> {
+    const row = this.#one<RecordRow>("select record from host where name = ?", name);
+    return Promise.resolve(row === undefined ? undefined : (JSON.parse(row.record) as HostRecord));
+  }
+
+  putOperator(operator: OperatorRecord): Promise<void> {
+    this.#db.run("insert or replace into operator values (?, ?)", [
+      operator.name,
+      JSON.stringify(operator),
+    ]);
+    return Promise.resolve();
+  }
+
+  operators(): Promise<readonly OperatorRecord[]> {
+    const rows = this.#all<RecordRow>("select record from operator order by name");
+    return Promise.resolve(rows.map((row) => JSON.parse(row.record) as OperatorRecord));
+  }
+
+  audit(countMax: number): Promise<readonly AuditRecord[]> {
+    const rows = this.#all<AuditRow>("select * from audit order by id desc limit ?", countMax);
+    return Promise.resolve(
+      rows.map((row) => ({
+        version: row.version,
+        atMs: row.at_ms,
+        who: row.who,
+        what: row.what,
+      })),
+    );
+  }
+
+  close(): Promise<void> {
+    this.#db.close();
+    return Promise.resolve();
+  }
+
+  #putHost(host: HostRecord): void {
+    this.#db.run("insert or replace into host values (?, ?)", [host.name, JSON.stringify(host)]);
+  }
+
+  #position(): Position {
+    const position = this.#one<Position>("select epoch, version from position");
+    assert(position !== undefined, "the store has a position from the moment it is made");
+    return position;
+  }
+
+  #one<Row>(sql: string, ...values: (string | number)[]): Row | undefined {
+    return this.#all<Row>(sql, ...values)[0];
+  }
+
+  #all<Row>(sql: string, ...values: (string | number)[]): Row[] {
+    return this.#db.query<Row, (string | number)[]>(sql).all(...values);
+  }
+
+  #transaction<T>(run: () => T): T {
+    return this.#db.transaction(run).immediate();
+  }
+}
+
+function allocationOf(row: AllocationRow): Allocation {
+  const base = { service: row.service, index: row.idx };
+  return row.freed_at_ms === null ? base : { ...base, freedAtMs: row.freed_at_ms };
+}
