@@ -1,0 +1,189 @@
+// networking.istio.io DestinationRule: subsets of a service, and how its endpoints are balanced, limited and ejected.
+// https://istio.io/latest/docs/reference/config/networking/destination-rule/
+import * as z from "zod";
+import {
+  across,
+  atLeast,
+  duration,
+  exportTo,
+  fields,
+  labels,
+  list,
+  subsetName,
+  wholePercent,
+  wildcardHost,
+} from "./schema-parts.ts";
+
+const loadBalancer = fields(
+  {
+    simple: z
+      .enum(["UNSPECIFIED", "LEAST_CONN", "RANDOM", "ROUND_ROBIN", "LEAST_REQUEST"])
+      .optional()
+      .describe(
+        "LEAST_REQUEST (default; also UNSPECIFIED and the older name LEAST_CONN): the less busy of two at random. ROUND_ROBIN: in turn. RANDOM: any.",
+      ),
+  },
+  {
+    notYet: {
+      consistentHash: "",
+      localityLbSetting: "",
+      zoneAwareLbSetting: "",
+      warmup: "",
+      warmupDurationSecs: "",
+    },
+  },
+);
+
+const connectionPool = fields({
+  tcp: fields(
+    {
+      maxConnections: atLeast(1)
+        .optional()
+        .describe("Connections to all endpoints together, per agent. Default 2147483647."),
+      connectTimeout: duration
+        .optional()
+        .describe("How long a connect may take, the mesh handshake included. Default 10s."),
+    },
+    { notYet: { tcpKeepalive: "", maxConnectionDuration: "", idleTimeout: "" } },
+  )
+    .optional()
+    .describe("For every connection."),
+  http: fields(
+    {
+      http1MaxPendingRequests: atLeast(1)
+        .optional()
+        .describe("Requests that may wait for a connection; 503 beyond it. Default 2147483647."),
+      http2MaxRequests: atLeast(1)
+        .optional()
+        .describe(
+          "Requests under way to all endpoints together, HTTP/1.1 too, per agent; 503 beyond it. Default 2147483647.",
+        ),
+      maxRequestsPerConnection: atLeast(0)
+        .optional()
+        .describe(
+          "Requests before a connection is closed; 1 switches keep-alive off. Default 0: unlimited.",
+        ),
+      maxRetries: atLeast(0)
+        .optional()
+        .describe("Retries under way to all endpoints together, per agent. Default 2147483647."),
+      idleTimeout: duration
+        .optional()
+        .describe("How long an unused connection is kept. Default 1h."),
+      h2UpgradePolicy: z
+        .enum(["DEFAULT", "DO_NOT_UPGRADE"], {
+          error: (issue) =>
+            issue.input === "UPGRADE" ? "UPGRADE is not supported yet" : undefined,
+        })
+        .optional()
+        .describe("HTTP/1.1 stays HTTP/1.1: DEFAULT and DO_NOT_UPGRADE both say so."),
+    },
+    { notYet: { useClientProtocol: "", maxConcurrentStreams: "", http2KeepAlive: "" } },
+  )
+    .optional()
+    .describe("For HTTP requests."),
+});
+
+const outlierDetection = fields(
+  {
+    consecutive5xxErrors: atLeast(0)
+      .optional()
+      .describe(
+        "Answers 5xx (or failures) in a row that eject an endpoint; 0 switches it off. Default 5.",
+      ),
+    consecutiveGatewayErrors: atLeast(0)
+      .optional()
+      .describe("Answers 502, 503, 504 (or failures) in a row that eject; 0, the default: off."),
+    interval: duration.optional().describe("How often ejections are looked over. Default 10s."),
+    baseEjectionTime: duration
+      .optional()
+      .describe("How long an endpoint is out, times how often it was ejected. Default 30s."),
+    maxEjectionPercent: wholePercent
+      .optional()
+      .describe("Most endpoints that may be out at once; one may always be. Default 10."),
+    minHealthPercent: wholePercent
+      .optional()
+      .describe("Below this share of healthy endpoints all are used. Default 0."),
+  },
+  {
+    notYet: {
+      consecutiveErrors: "write consecutiveGatewayErrors or consecutive5xxErrors",
+      consecutiveLocalOriginFailures: "",
+      splitExternalLocalOriginErrors: "",
+      outlierDetectionHttpErrorCodes: "",
+    },
+  },
+);
+
+const tls = fields(
+  {
+    mode: z
+      .enum(["DISABLE", "ISTIO_MUTUAL"], {
+        error: (issue) =>
+          issue.input === "SIMPLE" || issue.input === "MUTUAL"
+            ? `${issue.input} is not supported yet`
+            : undefined,
+      })
+      .describe("ISTIO_MUTUAL (default for endpoints with an agent): mTLS. DISABLE: plaintext."),
+  },
+  {
+    notYet: {
+      clientCertificate: "",
+      privateKey: "",
+      caCertificates: "",
+      caCrl: "",
+      credentialName: "",
+      insecureSkipVerify: "",
+      sni: "",
+      subjectAltNames: "",
+    },
+  },
+);
+
+const trafficPolicy = fields(
+  {
+    loadBalancer: loadBalancer.optional().describe("How an endpoint is picked."),
+    connectionPool: connectionPool.optional().describe("Limits, held per agent over all threads."),
+    outlierDetection: outlierDetection
+      .optional()
+      .describe(
+        "When a failing endpoint is left out. Default: never; `{}` switches the defaults on.",
+      ),
+    tls: tls.optional().describe("How endpoints are dialled."),
+  },
+  { notYet: { portLevelSettings: "", tunnel: "", proxyProtocol: "", retryBudget: "" } },
+);
+
+export const destinationRuleSpec = fields(
+  {
+    host: wildcardHost.describe(
+      "Service that the rule is for. A short name is looked up in this resource's namespace.",
+    ),
+    trafficPolicy: trafficPolicy
+      .optional()
+      .describe("Holds for all endpoints; a subset's own policy overrides it section by section."),
+    subsets: list(
+      fields({
+        name: subsetName.describe("What VirtualServices call it."),
+        labels: labels
+          .optional()
+          .describe("Labels an endpoint must have to belong to it. Default: all endpoints."),
+        trafficPolicy: trafficPolicy.optional().describe("Overrides the rule's own policy."),
+      }),
+    )
+      .check(
+        across((subsets, report) => {
+          const names = subsets.map((s) => s.name);
+          names.forEach((name, i) => {
+            if (names.indexOf(name) !== i) report(`is named twice: \`${name}\``, i, "name");
+          });
+        }),
+      )
+      .optional()
+      .describe("Named parts of the service, chosen by label: its versions, say."),
+    exportTo: exportTo.optional().describe('Namespaces that see it. Only `"*"`, the default.'),
+  },
+  { notYet: { workloadSelector: "" } },
+);
+
+export type DestinationRuleSpec = z.infer<typeof destinationRuleSpec>;
+export type TrafficPolicySpec = z.infer<typeof trafficPolicy>;

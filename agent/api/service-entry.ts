@@ -1,0 +1,129 @@
+// networking.istio.io ServiceEntry and WorkloadEntry: services and machines that are no Workload of ours.
+// https://istio.io/latest/docs/reference/config/networking/service-entry/
+import * as z from "zod";
+import { portProtocolName } from "./port-protocol.ts";
+import {
+  across,
+  atLeast,
+  cidr,
+  dnsLabel,
+  exportTo,
+  fields,
+  isAddress,
+  isDomain,
+  labels,
+  list,
+  nonEmpty,
+  port,
+  wildcardHost,
+} from "./schema-parts.ts";
+
+const endpointAddress = z.string().refine((v) => isAddress(v) || isDomain(v), {
+  error: (issue) =>
+    String(issue.input).startsWith("unix://")
+      ? "is not supported yet: unix sockets"
+      : "must be an IP address or a host name",
+});
+
+/** A machine that backs a service, without an agent of ours unless a Workload says otherwise: dialled in plaintext. */
+export const workloadEntrySpec = fields(
+  {
+    address: endpointAddress.describe(
+      "IP address; a host name only inside a ServiceEntry with resolution DNS.",
+    ),
+    ports: z
+      .record(nonEmpty, port)
+      .optional()
+      .describe("Port name of the service to the port here. Default: the service's targetPort."),
+    labels: labels.optional().describe("What subsets and selectors choose it by."),
+    weight: atLeast(1).optional().describe("Share of traffic among endpoints. Default 1."),
+    serviceAccount: dnsLabel
+      .optional()
+      .describe("Service account it runs as; told to telemetry only, since nothing proves it."),
+  },
+  { notYet: { network: "", locality: "" } },
+);
+
+const servicePort = fields({
+  number: port.describe("Port that callers use."),
+  name: dnsLabel.describe("Name of the port, unique in the service."),
+  protocol: portProtocolName
+    .optional()
+    .describe("HTTP, or TCP (also TLS, HTTPS, MONGO): opaque. Default: the first bytes decide."),
+  targetPort: port.optional().describe("Port at the endpoints. Default: `number`."),
+});
+
+export const serviceEntrySpec = fields(
+  {
+    hosts: list(wildcardHost).describe("DNS names of the service; each gets a virtual IP."),
+    addresses: list(cidr)
+      .optional()
+      .describe("Further addresses that mean this service when dialled."),
+    ports: list(servicePort)
+      .check(
+        across((ports, report) => {
+          ports.forEach((p, i) => {
+            if (ports.findIndex((q) => q.number === p.number) !== i)
+              report(`is declared twice: ${p.number}`, i, "number");
+            if (ports.findIndex((q) => q.name === p.name) !== i)
+              report(`is declared twice: \`${p.name}\``, i, "name");
+          });
+        }),
+      )
+      .describe("Ports of the service; at least one."),
+    location: z
+      .enum(["MESH_EXTERNAL", "MESH_INTERNAL"])
+      .optional()
+      .describe("Told to telemetry: outside the mesh (default) or part of it."),
+    resolution: z
+      .enum(["STATIC", "DNS"], {
+        error: (issue) => {
+          if (issue.input === undefined)
+            return "is missing: NONE, Istio's default, is not supported yet; write STATIC or DNS";
+          return ["NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"].some((name) => name === issue.input)
+            ? `${issue.input} is not supported yet; write STATIC or DNS`
+            : undefined;
+        },
+      })
+      .describe(
+        "STATIC: the addresses of `endpoints`. DNS: host names are resolved by each agent's own resolver.",
+      ),
+    endpoints: list(workloadEntrySpec)
+      .optional()
+      .describe("Where the service is. Default with DNS: its hosts."),
+    workloadSelector: fields({
+      labels: labels.describe("Labels a WorkloadEntry or Workload must have."),
+    })
+      .optional()
+      .describe("Picks endpoints of this namespace by label. Not together with `endpoints`."),
+    exportTo: exportTo.optional().describe('Namespaces that see it. Only `"*"`, the default.'),
+  },
+  { notYet: { subjectAltNames: "" } },
+).check(
+  across((spec, report) => {
+    if (spec.hosts.length === 0) report("must not be empty", "hosts");
+    spec.hosts.forEach((host, i) => {
+      if (host === "*") report("must not be `*`", "hosts", i);
+      if (spec.hosts.indexOf(host) !== i) report("is named twice", "hosts", i);
+      if (host.startsWith("*."))
+        report("is not supported yet: a wildcard has no virtual IP; name the host", "hosts", i);
+      if (isAddress(host)) report("must be a DNS name; write addresses in `addresses`", "hosts", i);
+    });
+    if (spec.ports.length === 0) report("must not be empty", "ports");
+    if (spec.endpoints !== undefined && spec.workloadSelector !== undefined)
+      report("must have only one of endpoints, workloadSelector");
+    spec.endpoints?.forEach((endpoint, i) => {
+      if (spec.resolution === "STATIC" && !isAddress(endpoint.address))
+        report("must be an IP address with resolution STATIC", "endpoints", i, "address");
+      for (const name of Object.keys(endpoint.ports ?? {})) {
+        if (!spec.ports.some((p) => p.name === name))
+          report("is no port name of this service", "endpoints", i, "ports", name);
+      }
+    });
+    if (spec.resolution === "STATIC" && (spec.endpoints ?? spec.workloadSelector) === undefined)
+      report("needs endpoints or workloadSelector with STATIC", "resolution");
+  }),
+);
+
+export type ServiceEntrySpec = z.infer<typeof serviceEntrySpec>;
+export type WorkloadEntrySpec = z.infer<typeof workloadEntrySpec>;

@@ -1,0 +1,362 @@
+// networking.istio.io VirtualService: how requests for a host are matched and where they go.
+// https://istio.io/latest/docs/reference/config/networking/virtual-service/
+import * as z from "zod";
+import { headerName, headerOperations, headerText, retryOn } from "./http-fields.ts";
+import {
+  across,
+  atLeast,
+  cidr,
+  destinationHost,
+  duration,
+  exportTo,
+  fields,
+  labels,
+  list,
+  nonEmpty,
+  percentValue,
+  port,
+  type Report,
+  regex,
+  subsetName,
+  wildcardHost,
+} from "./schema-parts.ts";
+
+const stringMatch = fields({
+  exact: z.string().optional().describe("The whole value, byte for byte."),
+  prefix: nonEmpty.optional().describe("How the value begins."),
+  regex: regex
+    .optional()
+    .describe("RE2 regex that the whole value must match (it is anchored at both ends)."),
+});
+export type StringMatchSpec = z.infer<typeof stringMatch>;
+
+const kindsOf = (match: StringMatchSpec): number =>
+  [match.exact, match.prefix, match.regex].filter((v) => v !== undefined).length;
+const one = stringMatch.check(
+  across((match, report) => {
+    if (kindsOf(match) !== 1) report("must have exactly one of exact, prefix, regex");
+  }),
+);
+/** `{}` asks only that the field is there. */
+const oneOrPresent = stringMatch.check(
+  across((match, report) => {
+    if (kindsOf(match) > 1) report("must have at most one of exact, prefix, regex");
+  }),
+);
+
+const headerMatches = z.record(headerName, oneOrPresent);
+/** Only the mesh's own sidecars: there are no gateways to bind to yet. */
+const gateways = list(
+  z.string().refine((name) => name === "mesh", {
+    error: "is not supported yet: gateways other than `mesh` are not there",
+  }),
+);
+
+const httpMatch = fields(
+  {
+    name: z.string().optional().describe("Shown in logs next to the route's name."),
+    uri: one
+      .optional()
+      .describe("Path of the request, without its query. Case-sensitive unless ignoreUriCase."),
+    ignoreUriCase: z
+      .boolean()
+      .optional()
+      .describe("Compares `uri` exact and prefix without regard to case. Default false."),
+    scheme: one.optional().describe("`http` or `https`."),
+    method: one.optional().describe("Method, upper case as HTTP writes it."),
+    authority: one.optional().describe("Host header (or :authority) as the client sent it."),
+    headers: headerMatches
+      .optional()
+      .describe("Header name to match; `{}` asks only that it is there. Names in any case."),
+    withoutHeaders: headerMatches
+      .optional()
+      .describe("Header name to match that must NOT hold; `{}`: the header must be absent."),
+    queryParams: z
+      .record(nonEmpty, oneOrPresent)
+      .optional()
+      .describe("Query parameter to match; `{}` asks only that it is there. Not percent-decoded."),
+    port: port.optional().describe("Port of the service that was called."),
+    sourceLabels: labels
+      .optional()
+      .describe("Labels the calling workload must have. Known at the caller's agent only."),
+    sourceNamespace: z.string().optional().describe("Namespace of the calling workload."),
+    gateways: gateways.optional().describe("Only `mesh` is supported."),
+  },
+  { notYet: { statPrefix: "" } },
+);
+
+const destination = fields({
+  host: destinationHost.describe(
+    "Service that gets the request. A short name is looked up in this resource's namespace.",
+  ),
+  subset: subsetName
+    .optional()
+    .describe("Subset of that service, declared by a DestinationRule for the same host."),
+  port: fields({ number: port.describe("Port of the service.") })
+    .optional()
+    .describe("Needed only when the service has several ports and the one called is not meant."),
+});
+
+const weight = atLeast(0)
+  .optional()
+  .describe(
+    "Share of requests, relative to the sum over the route. Default 0 with several destinations, all with one.",
+  );
+
+type Weighted = { weight?: number | undefined }[];
+function shareSomething(routes: Weighted, report: Report): void {
+  if (routes.length === 0) report("must name at least one destination");
+  const total = routes.reduce((sum, r) => sum + (r.weight ?? 0), 0);
+  if (routes.length > 1 && total === 0)
+    report("must give a weight above 0 to at least one of several destinations");
+  if (total > 2 ** 31 - 1) report("must have weights whose sum is at most 2147483647");
+  if (routes.length === 1 && routes[0]?.weight === 0)
+    report("must be above 0 for the only destination", 0, "weight");
+}
+
+const httpRouteDestination = fields({
+  destination: destination.describe("Where these requests go."),
+  weight,
+  headers: headerOperations
+    .optional()
+    .describe("Header edits for requests to this destination and their responses."),
+});
+
+const percentage = fields({
+  value: percentValue.optional().describe("0 to 100, fractions allowed. Default 0: nobody."),
+})
+  .optional()
+  .describe("Share of requests it happens to. Without it, to none.");
+
+const fault = fields({
+  delay: fields(
+    {
+      fixedDelay: duration.describe("How long the request waits before it is forwarded."),
+      percentage,
+    },
+    { notYet: { exponentialDelay: "", percent: "write `percentage: {value: N}`" } },
+  )
+    .optional()
+    .describe("Waits before forwarding."),
+  abort: fields(
+    {
+      httpStatus: z
+        .int()
+        .refine((v) => v >= 200 && v <= 599, { error: "must be a status from 200 to 599" })
+        .describe("Status that is answered instead of forwarding."),
+      percentage,
+    },
+    { notYet: { grpcStatus: "", http2Error: "" } },
+  )
+    .optional()
+    .describe("Answers without forwarding."),
+}).check(
+  across((value, report) => {
+    if (value.delay === undefined && value.abort === undefined)
+      report("must have delay or abort or both");
+  }),
+);
+
+const redirect = fields(
+  {
+    uri: z
+      .string()
+      .optional()
+      .describe("Path and query that replace the request's. Default: the request's own."),
+    authority: headerText.optional().describe("Host that replaces the request's."),
+    scheme: z
+      .enum(["http", "https"])
+      .optional()
+      .describe("Scheme that replaces the request's. Default: the request's own."),
+    port: port.optional().describe("Port in the new location. Not together with derivePort."),
+    derivePort: z
+      .enum(["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"])
+      .optional()
+      .describe("FROM_PROTOCOL_DEFAULT: 80 or 443 by scheme. FROM_REQUEST_PORT: as requested."),
+    redirectCode: z
+      .int()
+      .refine((v) => [301, 302, 303, 307, 308].includes(v), {
+        error: "must be 301, 302, 303, 307 or 308",
+      })
+      .optional()
+      .describe("Status of the answer. Default 301."),
+  },
+  { notYet: { prefixRewrite: "" } },
+).check(
+  across((value, report) => {
+    if (value.port !== undefined && value.derivePort !== undefined)
+      report("must have only one of port, derivePort");
+    if (Object.keys(value).length === 0)
+      report("must have at least one of uri, authority, scheme, port, redirectCode");
+  }),
+);
+
+const directResponse = fields({
+  status: z
+    .int()
+    .refine((v) => v >= 200 && v <= 599, { error: "must be a status from 200 to 599" })
+    .describe("Status of the answer."),
+  body: fields(
+    {
+      string: z
+        .string()
+        .max(65_536, "must be at most 65536 characters")
+        .describe("Text of the answer; set its type by `headers.response.set`."),
+    },
+    { notYet: { bytes: "write `string`" } },
+  )
+    .optional()
+    .describe("Body of the answer. Default: none."),
+});
+
+const rewrite = fields({
+  uri: z
+    .string()
+    .optional()
+    .describe("Replaces the path; where the match was a prefix, only that prefix."),
+  authority: headerText.optional().describe("Replaces the Host header towards the upstream."),
+  uriRegexRewrite: fields({
+    match: regex.describe("RE2 regex; what it finds in the path is replaced."),
+    rewrite: z.string().describe("Replacement; \\1 to \\9 are groups of the match."),
+  })
+    .optional()
+    .describe("Replaces parts of the path. Not together with `uri`."),
+}).check(
+  across((value, report) => {
+    if (Object.keys(value).length === 0)
+      report("must have at least one of uri, authority, uriRegexRewrite");
+    if (value.uri !== undefined && value.uriRegexRewrite !== undefined)
+      report("must have only one of uri, uriRegexRewrite");
+  }),
+);
+
+const retries = fields(
+  {
+    attempts: atLeast(0).describe(
+      "Retries after the first try; 0 switches retries off. Each costs the upstream a request.",
+    ),
+    perTryTimeout: duration
+      .optional()
+      .describe("Bound for each try. Default: the route's `timeout`."),
+    retryOn: retryOn
+      .optional()
+      .describe(
+        "Comma-separated conditions, status codes among them. Default connect-failure,refused-stream,unavailable,cancelled,503.",
+      ),
+    backoff: duration
+      .optional()
+      .describe("Base of the jittered, doubling wait between tries. Default 25ms."),
+  },
+  { notYet: { retryRemoteLocalities: "", retryIgnorePreviousHosts: "" } },
+).check(
+  across((value, report) => {
+    if (value.attempts === 0 && (value.perTryTimeout ?? value.retryOn ?? value.backoff))
+      report("must have no other settings when attempts is 0 (retries are off)");
+  }),
+);
+
+const httpRoute = fields(
+  {
+    name: z.string().optional().describe("Shown in logs and metrics."),
+    match: list(httpMatch)
+      .optional()
+      .describe("Any of these; within one, all that is given must hold. Default: every request."),
+    route: list(httpRouteDestination)
+      .check(across(shareSomething))
+      .optional()
+      .describe("Where the requests go, by weight."),
+    redirect: redirect.optional().describe("Answers with a redirect instead of forwarding."),
+    directResponse: directResponse
+      .optional()
+      .describe("Answers with this status instead of forwarding."),
+    rewrite: rewrite.optional().describe("Changes path or host before forwarding."),
+    timeout: duration
+      .optional()
+      .describe("For the whole request, retries included; 504 after it. Default: none."),
+    retries: retries
+      .optional()
+      .describe("When a failed try is repeated. Default: 2 attempts on Istio's conditions."),
+    fault: fault.optional().describe("Injected delays and failures, to test clients with."),
+    headers: headerOperations.optional().describe("Header edits for all of this route."),
+  },
+  {
+    notYet: {
+      delegate: "",
+      mirror: "",
+      mirrors: "",
+      mirrorPercent: "",
+      mirror_percent: "",
+      mirrorPercentage: "",
+      corsPolicy: "",
+    },
+  },
+).check(
+  across((value, report) => {
+    const actions = [value.route, value.redirect, value.directResponse];
+    if (actions.filter((a) => a !== undefined).length !== 1)
+      report("must have exactly one of route, redirect, directResponse");
+    if (value.route !== undefined) return;
+    for (const name of ["rewrite", "retries", "timeout"] as const)
+      if (value[name] !== undefined) report("holds only for a route that forwards", name);
+    if (value.directResponse !== undefined && value.fault !== undefined)
+      report("holds only for a route that forwards or redirects", "fault");
+  }),
+);
+
+const tcpRoute = fields({
+  match: list(
+    fields(
+      {
+        destinationSubnets: list(cidr)
+          .optional()
+          .describe("Addresses that were dialled, any of these blocks."),
+        port: port.optional().describe("Port of the service that was called."),
+        sourceLabels: labels.optional().describe("Labels the calling workload must have."),
+        sourceNamespace: z.string().optional().describe("Namespace of the calling workload."),
+        gateways: gateways.optional().describe("Only `mesh` is supported."),
+      },
+      { notYet: { sourceSubnet: "" } },
+    ),
+  )
+    .optional()
+    .describe("Any of these; within one, all that is given must hold. Default: every connection."),
+  route: list(fields({ destination: destination.describe("Where these connections go."), weight }))
+    .check(across(shareSomething))
+    .describe("Where the connections go, by weight."),
+});
+
+export const virtualServiceSpec = fields(
+  {
+    hosts: list(wildcardHost).describe(
+      "Hosts whose requests these rules are for. A short name is looked up in this resource's namespace; it must be a service of the mesh for callers to reach it.",
+    ),
+    gateways: gateways.optional().describe("Only `mesh`, the default, is supported."),
+    http: list(httpRoute)
+      .optional()
+      .describe("Rules for HTTP ports, first match wins. A request that none matches gets 404."),
+    tcp: list(tcpRoute)
+      .optional()
+      .describe("Rules for opaque TCP ports, first match wins. Without a match: closed."),
+    exportTo: exportTo.optional().describe('Namespaces that see it. Only `"*"`, the default.'),
+  },
+  { notYet: { tls: "" } },
+).check(
+  across((spec, report) => {
+    if (spec.hosts.length === 0)
+      report(
+        "must not be empty: only delegates have no hosts, and they are not supported yet",
+        "hosts",
+      );
+    spec.hosts.forEach((host, i) => {
+      if (host === "*") report("must not be `*`: inside the mesh, name the hosts", "hosts", i);
+      if (spec.hosts.indexOf(host) !== i) report("is named twice", "hosts", i);
+    });
+    if ((spec.http ?? spec.tcp) === undefined) report("must have http or tcp");
+  }),
+);
+
+export type VirtualServiceSpec = z.infer<typeof virtualServiceSpec>;
+export type HttpRouteSpec = z.infer<typeof httpRoute>;
+export type HttpMatchSpec = z.infer<typeof httpMatch>;
+export type TcpRouteSpec = z.infer<typeof tcpRoute>;
+export type DestinationSpec = z.infer<typeof destination>;
