@@ -5,7 +5,12 @@ import { AF_INET, AF_INET6 } from "./libc.ts";
 export const SOCKADDR_BYTES = 28;
 
 /** Writes a sockaddr at `at`; returns its length, or 0 when the text is no IP address. */
-export function writeSockaddr(bytes: Uint8Array, at: number, address: string, port: number): number {
+export function writeSockaddr(
+  bytes: Uint8Array,
+  at: number,
+  address: string,
+  port: number,
+): number {
   bytes.fill(0, at, at + SOCKADDR_BYTES);
   bytes[at + 2] = port >> 8;
   bytes[at + 3] = port & 255;
@@ -54,7 +59,9 @@ export const readPort = (bytes: Uint8Array, at: number): number =>
 export function readAddress(bytes: Uint8Array, at: number): string {
   if (bytes[at] === AF_INET) return readIpv4(bytes, at + 4);
   const isMapped =
-    bytes[at + 18] === 0xff && bytes[at + 19] === 0xff && bytes.subarray(at + 8, at + 18).every((b) => b === 0);
+    bytes[at + 18] === 0xff &&
+    bytes[at + 19] === 0xff &&
+    bytes.subarray(at + 8, at + 18).every((b) => b === 0);
   return isMapped ? readIpv4(bytes, at + 20) : readIpv6(bytes, at + 8);
 }
 
@@ -63,7 +70,8 @@ const readIpv4 = (bytes: Uint8Array, at: number): string =>
 
 function readIpv6(bytes: Uint8Array, at: number): string {
   const groups: number[] = [];
-  for (let i = 0; i < 16; i += 2) groups.push(((bytes[at + i] as number) << 8) | (bytes[at + i + 1] as number));
+  for (let i = 0; i < 16; i += 2)
+    groups.push(((bytes[at + i] as number) << 8) | (bytes[at + i + 1] as number));
   let bestAt = -1;
   let bestLength = 1;
   for (let i = 0; i < 8; i++) {

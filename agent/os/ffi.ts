@@ -61,7 +61,10 @@ export function openLibrary<S extends Record<string, string>>(
   library: string,
   signatures: S,
 ): { readonly [K in keyof S]: Call } {
-  const symbols = Object.entries(signatures).map(([name, text]) => [name, text.split(" ") as Kind[]]);
+  const symbols = Object.entries(signatures).map(([name, text]) => [
+    name,
+    text.split(" ") as Kind[],
+  ]);
   return native.open(library, Object.fromEntries(symbols)) as { [K in keyof S]: Call };
 }
 
@@ -87,7 +90,9 @@ export function mapArena(bytes: number): Arena {
     const buffer = native.view(at, bytes);
     return { base: at, buffer, bytes: new Uint8Array(buffer), words: new Int32Array(buffer) };
   }
-  throw new Error("no free address below 4 GB for the arena: is vm.overcommit or RLIMIT_AS set very low?");
+  throw new Error(
+    "no free address below 4 GB for the arena: is vm.overcommit or RLIMIT_AS set very low?",
+  );
 }
 
 /** errno of the call just made on this thread: read it before anything else runs. */

@@ -59,6 +59,8 @@ export class Loop implements Clock {
   #isStopped = false;
   #quietSince = 0;
   onIdle: () => void = () => {};
+  /** After each round of events, before the loop sleeps. */
+  onTurnEnd: () => void = () => {};
   /** Where an exception of a watcher goes: a bug of ours; its connection is closed, the loop goes on. */
   onBug: (error: unknown) => void = (error) => {
     throw error;
@@ -136,6 +138,7 @@ export class Loop implements Clock {
       const isRuntimeReady = this.#poll(sleepMs);
       this.#runAgain();
       this.wheel.runDue();
+      this.onTurnEnd();
       while (this.#closing.length > 0) this.libc.close(this.#closing.pop() as number);
       if (isRuntimeReady || this.#yieldNow || this.#now >= returnByMs) break;
     }
@@ -199,14 +202,19 @@ async function findRuntimeEpoll(): Promise<number> {
     const probeFd = findListenerFd(port);
     const listed = new RegExp(`^tfd: +${probeFd} `, "m");
     for (const name of readdirSync("/proc/self/fd")) {
-      if (readLink(name) === "anon_inode:[eventpoll]" && listed.test(readText(`/proc/self/fdinfo/${name}`))) {
+      if (
+        readLink(name) === "anon_inode:[eventpoll]" &&
+        listed.test(readText(`/proc/self/fdinfo/${name}`))
+      ) {
         return Number(name);
       }
     }
   } finally {
     await new Promise<void>((resolve) => probe.close(() => resolve()));
   }
-  throw new Error("found no epoll fd of the runtime on this thread: /proc must be mounted and readable");
+  throw new Error(
+    "found no epoll fd of the runtime on this thread: /proc must be mounted and readable",
+  );
 }
 
 /** fd of the socket of ours that listens on a port of 127.0.0.1 (node:net does not tell it). */

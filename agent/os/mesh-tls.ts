@@ -3,7 +3,14 @@
 // request leaves earlier. SPIFFE certificates have no host names, so the runtime always ends in "altname invalid": exactly
 // that error, or none, is accepted, and then the URI SAN decides (BUN.md, "SPIFFE peers").
 import tls from "node:tls";
-import type { CloseReason, MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
+import type {
+  CloseReason,
+  MeshPeer,
+  MeshRefusal,
+  MeshTarget,
+  Stream,
+  StreamHandler,
+} from "../base/net.ts";
 import { EDIT_ROOM } from "../base/net.ts";
 import { type Loop, RECEIVE_AT, RECEIVE_BYTES } from "./loop.ts";
 import { setLiveness } from "./socket.ts";
@@ -59,6 +66,8 @@ interface TlsRuntime {
 const USER_TIMEOUT_MS = 2_000;
 /** A peer that connects and never finishes its handshake is dropped after this. */
 const HANDSHAKE_TIMEOUT_MS = 5_000;
+/** As the runtime's own listeners want it (RFC 8446 4.1.2). */
+const TLS_1_3 = 0x0304;
 const ALTNAME = "ERR_TLS_CERT_ALTNAME_INVALID";
 
 export class MeshTls {
@@ -95,7 +104,12 @@ export class MeshTls {
   }
 
   /** `fallback` is what a client without SNI is shown before it is refused. */
-  listen(address: string, port: number, acceptor: MeshAcceptor, fallback: MeshIdentityKey): RawListener {
+  listen(
+    address: string,
+    port: number,
+    acceptor: MeshAcceptor,
+    fallback: MeshIdentityKey,
+  ): RawListener {
     return runtime().listen({
       hostname: address,
       port,
@@ -107,7 +121,7 @@ export class MeshTls {
         ca: this.#trust.join("\n"),
         requestCert: true,
         rejectUnauthorized: false,
-        minVersion: "TLSv1.3",
+        minVersion: TLS_1_3,
         ALPNProtocols: this.#alpn,
       },
       socket: {
@@ -138,7 +152,10 @@ export class MeshTls {
     stream.handshakeDone();
     const peer = this.#verify(socket, error);
     if (typeof peer === "string") {
-      acceptor.onRefused(peer);
+      // A name that #serve refused has been counted there; its handshake ends here without a word of why.
+      const isCounted =
+        peer === "tls_error" && acceptor.identityFor(socket.getServername?.() ?? "") === undefined;
+      if (!isCounted) acceptor.onRefused(peer);
       stream.reset();
       return;
     }
@@ -149,15 +166,16 @@ export class MeshTls {
 
   /** Who it is, or why not. */
   #verify(socket: RawSocket, error: Error | null): MeshPeer | MeshRefusal {
+    const certificate = socket.getPeerX509Certificate();
     const refusal = chainRefusal(error);
+    if (refusal === "untrusted_issuer" && certificate === undefined) return "no_certificate";
     if (refusal !== undefined) return refusal;
     const serverName = socket.getServername?.() ?? "";
     if (serverName === "") return "no_server_name";
     const alpn = socket.alpnProtocol;
     if (typeof alpn !== "string" || !this.#alpns.includes(alpn)) return "no_alpn";
-    const names = socket.getPeerX509Certificate()?.subjectAltName;
-    if (names === undefined) return "no_certificate";
-    const identity = onlyUri(names);
+    if (certificate === undefined) return "no_certificate";
+    const identity = onlyUri(certificate.subjectAltName);
     return identity === undefined ? "not_spiffe" : { identity, serverName, alpn };
   }
 
@@ -208,20 +226,27 @@ export class MeshTls {
 
   #dialRefusal(socket: RawSocket, target: MeshTarget): MeshPeer | MeshRefusal {
     if (socket.alpnProtocol !== target.alpn) return "no_alpn";
-    const names = socket.getPeerX509Certificate()?.subjectAltName;
-    if (names === undefined) return "no_certificate";
-    const identity = onlyUri(names);
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined) return "no_certificate";
+    const identity = onlyUri(certificate.subjectAltName);
     if (identity === undefined) return "not_spiffe";
     if (!target.peers.includes(identity)) return "wrong_identity";
     return { identity, serverName: target.serverName, alpn: target.alpn };
   }
 }
 
-const IGNORE: StreamHandler = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };
+const IGNORE: StreamHandler = {
+  onOpen() {},
+  onData() {},
+  onWritable() {},
+  onEnd() {},
+  onClose() {},
+};
 
 function runtime(): TlsRuntime {
   const bun = (globalThis as unknown as { Bun?: TlsRuntime }).Bun;
-  if (bun === undefined) throw new Error("mesh TLS on this runtime is not supported yet: run the Bun build");
+  if (bun === undefined)
+    throw new Error("mesh TLS on this runtime is not supported yet: run the Bun build");
   return bun;
 }
 
@@ -230,22 +255,28 @@ function chainRefusal(error: Error | null): MeshRefusal | undefined {
   if (error === null || code === ALTNAME) return undefined;
   if (code === "CERT_HAS_EXPIRED" || code === "CERT_NOT_YET_VALID") return "expired";
   if (code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE") return "no_certificate";
-  if (code?.startsWith("UNABLE_TO_") || code?.includes("SELF_SIGNED") || code?.startsWith("CERT_")) {
+  if (
+    code?.startsWith("UNABLE_TO_") ||
+    code?.includes("SELF_SIGNED") ||
+    code?.startsWith("CERT_")
+  ) {
     return "untrusted_issuer";
   }
   return code === "INVALID_CA" || code === "INVALID_PURPOSE" ? "untrusted_issuer" : "tls_error";
 }
 
 /** The SPIFFE ID of a SAN list as node prints it; undefined unless there is exactly one URI. */
-function onlyUri(names: string): string | undefined {
-  const uris = names.split(", ").filter((name) => name.startsWith("URI:"));
+function onlyUri(names: string | undefined): string | undefined {
+  const uris = (names ?? "").split(", ").filter((name) => name.startsWith("URI:"));
   const only = uris.length === 1 ? uris[0]?.slice(4) : undefined;
   return only?.startsWith("spiffe://") ? only : undefined;
 }
 
 /** RFC 7301 3.1. A string or an array would silently give no ALPN, or throw. */
 function wireAlpn(protocols: readonly string[]): Buffer {
-  return Buffer.concat(protocols.map((p) => Buffer.concat([Buffer.from([p.length]), Buffer.from(p)])));
+  return Buffer.concat(
+    protocols.map((p) => Buffer.concat([Buffer.from([p.length]), Buffer.from(p)])),
+  );
 }
 
 /** A mesh connection as the data path sees it. Bytes the runtime hands over are copied into the arena, where they are edited. */
@@ -333,7 +364,14 @@ export class TlsStream implements Stream {
     this.#tellEnd();
   }
   #tellEnd(): void {
-    if (this.#isClosed || this.#isPaused || this.#held.length > 0 || !this.#hasPeerEnded || this.#hasToldEnd) return;
+    if (
+      this.#isClosed ||
+      this.#isPaused ||
+      this.#held.length > 0 ||
+      !this.#hasPeerEnded ||
+      this.#hasToldEnd
+    )
+      return;
     this.#hasToldEnd = true;
     if (this.#isOpen) this.handler.onEnd(this);
     else this.closed(undefined);
@@ -367,7 +405,8 @@ export class TlsStream implements Stream {
     this.#loop.again({ onReady: () => this.#catchUp() });
   }
   #catchUp(): void {
-    while (this.#held.length > 0 && !this.#isPaused && !this.#isClosed) this.#show(this.#held.shift() as Uint8Array);
+    while (this.#held.length > 0 && !this.#isPaused && !this.#isClosed)
+      this.#show(this.#held.shift() as Uint8Array);
     if (this.#isPaused || this.#isClosed) return;
     this.#socket?.resume();
     this.#loop.yieldSoon();

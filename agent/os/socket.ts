@@ -34,7 +34,13 @@ const VALUE_AT = ARGUMENTS_AT + 128;
 /** Connections wait here while all threads are busy; the kernel caps it at net.core.somaxconn. */
 const BACKLOG = 4096;
 
-export function setOption(loop: Loop, fd: number, level: number, name: number, value: number): number {
+export function setOption(
+  loop: Loop,
+  fd: number,
+  level: number,
+  name: number,
+  value: number,
+): number {
   loop.arena.words[VALUE_AT >> 2] = value;
   return loop.libc.setsockopt(fd, level, name, loop.at(VALUE_AT), 4);
 }
@@ -97,7 +103,8 @@ export function connectTcp(
     libc.close(fd);
     return err("EINVAL");
   }
-  if (libc.connect(fd, loop.at(SOCKADDR_AT), length) === 0 || loop.errno() === EINPROGRESS) return ok(fd);
+  if (libc.connect(fd, loop.at(SOCKADDR_AT), length) === 0 || loop.errno() === EINPROGRESS)
+    return ok(fd);
   return refuse(loop, fd);
 }
 
@@ -116,10 +123,20 @@ export const acceptedAddress = (loop: Loop): string => readAddress(loop.arena.by
 export const acceptedPort = (loop: Loop): number => readPort(loop.arena.bytes, SOCKADDR_AT);
 
 /** Where the kernel's REDIRECT took this connection from; undefined when it took it from nowhere. */
-export function originalDestination(loop: Loop, fd: number, isIpv6: boolean): OriginalDestination | undefined {
+export function originalDestination(
+  loop: Loop,
+  fd: number,
+  isIpv6: boolean,
+): OriginalDestination | undefined {
   loop.arena.words[LENGTH_AT >> 2] = SOCKADDR_BYTES;
   const level = isIpv6 ? SOL_IPV6 : SOL_IP;
-  const got = loop.libc.getsockopt(fd, level, SO_ORIGINAL_DST, loop.at(SOCKADDR_AT), loop.at(LENGTH_AT));
+  const got = loop.libc.getsockopt(
+    fd,
+    level,
+    SO_ORIGINAL_DST,
+    loop.at(SOCKADDR_AT),
+    loop.at(LENGTH_AT),
+  );
   if (got !== 0) return undefined;
   const bytes = loop.arena.bytes;
   return { address: readAddress(bytes, SOCKADDR_AT), port: readPort(bytes, SOCKADDR_AT) };

@@ -9,7 +9,13 @@ const loop = new Loop();
 beforeAll(() => loop.start());
 afterAll(() => loop.stop());
 
-const quiet: StreamHandler = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };
+const quiet: StreamHandler = {
+  onOpen() {},
+  onData() {},
+  onWritable() {},
+  onEnd() {},
+  onClose() {},
+};
 
 /** Sends everything back, keeping what the kernel does not take; pauses its peer meanwhile. */
 function echo(stream: Stream): void {

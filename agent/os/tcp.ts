@@ -18,7 +18,14 @@ import {
   MSG_NOSIGNAL,
   SHUT_WR,
 } from "./libc.ts";
-import { type Loop, RECEIVE_AT, RECEIVE_BYTES, SCRATCH_AT, SCRATCH_BYTES, type Watcher } from "./loop.ts";
+import {
+  type Loop,
+  RECEIVE_AT,
+  RECEIVE_BYTES,
+  SCRATCH_AT,
+  SCRATCH_BYTES,
+  type Watcher,
+} from "./loop.ts";
 import {
   accept,
   acceptedAddress,
@@ -131,16 +138,17 @@ export class TcpStream implements Stream, Watcher {
   #readNothing(count: number): void {
     if (count === 0) {
       this.#isReadable = false;
-      if (this.#hasWriteFailed) return this.#end({ is: "failed", code: "EPIPE" });
-      if (this.#hasToldEnd) return;
-      this.#hasToldEnd = true;
-      this.handler.onEnd(this);
+      if (this.#hasWriteFailed) this.#end({ is: "failed", code: "EPIPE" });
+      else if (!this.#hasToldEnd) {
+        this.#hasToldEnd = true;
+        this.handler.onEnd(this);
+      }
       return;
     }
     const code = this.#loop.errno();
-    if (code !== EAGAIN) return this.#end({ is: "failed", code: errnoName(code) });
     this.#isReadable = false;
-    if (this.#hasWriteFailed) this.#end({ is: "failed", code: "EPIPE" });
+    if (code !== EAGAIN) this.#end({ is: "failed", code: errnoName(code) });
+    else if (this.#hasWriteFailed) this.#end({ is: "failed", code: "EPIPE" });
   }
 
   #queue(): void {
@@ -156,12 +164,22 @@ export class TcpStream implements Stream, Watcher {
       return 0;
     }
     const { libc, arena } = this.#loop;
-    if (bytes === arena.bytes) return this.#sent(libc.send(this.fd, arena.base + start, end - start, MSG_NOSIGNAL), end - start);
+    if (bytes === arena.bytes)
+      return this.#sent(
+        libc.send(this.fd, arena.base + start, end - start, MSG_NOSIGNAL),
+        end - start,
+      );
     let at = start;
     while (at < end) {
       const length = Math.min(COPY_BYTES, end - at);
-      arena.bytes.set(at === 0 && length === bytes.length ? bytes : bytes.subarray(at, at + length), COPY_AT);
-      const taken = this.#sent(libc.send(this.fd, arena.base + COPY_AT, length, MSG_NOSIGNAL), length);
+      arena.bytes.set(
+        at === 0 && length === bytes.length ? bytes : bytes.subarray(at, at + length),
+        COPY_AT,
+      );
+      const taken = this.#sent(
+        libc.send(this.fd, arena.base + COPY_AT, length, MSG_NOSIGNAL),
+        length,
+      );
       at += taken;
       if (taken < length) break;
     }
@@ -275,7 +293,12 @@ export class TcpListener implements Watcher {
 }
 
 /** Opens one listener; an error names the address and what to do. */
-export function listenOn(loop: Loop, address: string, port: number, acceptor: TcpAcceptor): TcpListener {
+export function listenOn(
+  loop: Loop,
+  address: string,
+  port: number,
+  acceptor: TcpAcceptor,
+): TcpListener {
   const fd = listenTcp(loop, address, port);
   if (fd.ok) return new TcpListener(loop, fd.value, acceptor);
   const next =

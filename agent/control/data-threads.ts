@@ -1,0 +1,193 @@
+// The main thread's side of the data threads: starts them, hands them keys and snapshots, gathers their series and log lines,
+// and replaces one that died. What is said between the two is typed here; agent/worker.ts is the other side.
+import type { Log } from "../base/log.ts";
+import type { AccessLogMode } from "../observe/access-log.ts";
+import type { SeriesAnnouncement } from "../observe/series.ts";
+import type { Snapshot } from "../policy/snapshot.ts";
+
+/** PEM; see agent/os/mesh-tls.ts. */
+export interface ThreadKeys {
+  readonly identities: readonly {
+    readonly identity: string;
+    readonly certificates: readonly string[];
+    readonly keyPem: string;
+  }[];
+  readonly trustBundle: readonly string[];
+}
+
+export interface ThreadConfig {
+  readonly index: number;
+  readonly seed: number;
+  readonly slots: SharedArrayBuffer;
+  readonly connectionsMax: number;
+  readonly accessLog: AccessLogMode;
+  readonly hostListenerPort: number;
+  readonly inboundPort: number;
+  readonly meshPort: number;
+  readonly hasIpv6: boolean;
+  /** Resolvers whose port 53 is redirected to this thread; undefined: this thread answers no names. */
+  readonly dns: { readonly resolvers: readonly string[]; readonly port: number } | undefined;
+}
+
+export type ToThread =
+  | { readonly type: "start"; readonly config: ThreadConfig }
+  | { readonly type: "keys"; readonly keys: ThreadKeys }
+  | { readonly type: "snapshot"; readonly snapshot: Snapshot }
+  | { readonly type: "access_log"; readonly mode: AccessLogMode }
+  | { readonly type: "drain" };
+
+export type FromThread =
+  | { readonly type: "started"; readonly series: SharedArrayBuffer }
+  | { readonly type: "series"; readonly series: SeriesAnnouncement }
+  /** The snapshot is in use and all its listeners are open. */
+  | { readonly type: "serving"; readonly epoch: number; readonly version: number }
+  | { readonly type: "access"; readonly lines: string }
+  | {
+      readonly type: "log";
+      readonly level: "error" | "warn" | "info" | "debug";
+      readonly message: string;
+    }
+  | { readonly type: "bug"; readonly message: string };
+
+/** The part of a Worker that is used here. */
+export interface ThreadHandle {
+  send(message: ToThread): void;
+  stop(): void;
+}
+export interface ThreadEvents {
+  onMessage(message: FromThread): void;
+  onExit(reason: string): void;
+}
+
+export interface DataThreadsDeps {
+  spawn(events: ThreadEvents): ThreadHandle;
+  writeAccess(lines: string): void;
+  log: Log;
+  /** All threads serve this version. */
+  onServing(epoch: number, version: number): void;
+}
+
+/** One thread's numbers and what they are called. */
+export interface ThreadSeries {
+  readonly memory: SharedArrayBuffer;
+  readonly announced: SeriesAnnouncement[];
+}
+
+interface Thread {
+  handle: ThreadHandle;
+  config: ThreadConfig;
+  series: ThreadSeries | undefined;
+  serving: { epoch: number; version: number };
+}
+
+/** A thread that dies more often than this in a row is a bug that a restart does not mend: the process ends, systemd decides. */
+const RESTARTS_MAX = 5;
+
+export class DataThreads {
+  readonly #deps: DataThreadsDeps;
+  readonly #threads: Thread[] = [];
+  #keys: ThreadKeys | undefined;
+  #snapshot: Snapshot | undefined;
+  /** Tables of threads that died: their counts stay, so that no counter ever falls. */
+  readonly #retired: ThreadSeries[] = [];
+  restarts = 0;
+  bugs = 0;
+
+  constructor(deps: DataThreadsDeps) {
+    this.#deps = deps;
+  }
+
+  start(configs: readonly ThreadConfig[]): void {
+    for (const config of configs) this.#threads.push(this.#spawn(config));
+  }
+
+  #spawn(config: ThreadConfig): Thread {
+    const thread: Thread = {
+      config,
+      series: undefined,
+      serving: { epoch: -1, version: -1 },
+      handle: this.#deps.spawn({
+        onMessage: (message) => this.#heard(thread, message),
+        onExit: (reason) => this.#replace(thread, reason),
+      }),
+    };
+    thread.handle.send({ type: "start", config });
+    if (this.#keys !== undefined) thread.handle.send({ type: "keys", keys: this.#keys });
+    if (this.#snapshot !== undefined)
+      thread.handle.send({ type: "snapshot", snapshot: this.#snapshot });
+    return thread;
+  }
+
+  #replace(thread: Thread, reason: string): void {
+    const at = this.#threads.indexOf(thread);
+    if (at < 0) return;
+    this.#deps.log.error("a data thread died and is replaced", {
+      thread: thread.config.index,
+      reason,
+    });
+    if (++this.restarts > RESTARTS_MAX)
+      throw new Error(`data threads died ${this.restarts} times: ${reason}`);
+    if (thread.series !== undefined) this.#retired.push(thread.series);
+    this.#threads[at] = this.#spawn(thread.config);
+  }
+
+  #heard(thread: Thread, message: FromThread): void {
+    switch (message.type) {
+      case "started":
+        thread.series = { memory: message.series, announced: thread.series?.announced ?? [] };
+        return;
+      case "series":
+        thread.series?.announced.push(message.series);
+        return;
+      case "serving":
+        thread.serving = message;
+        this.#tellServing(message.epoch, message.version);
+        return;
+      case "access":
+        this.#deps.writeAccess(message.lines);
+        return;
+      case "log":
+        this.#deps.log[message.level](message.message, { thread: thread.config.index });
+        return;
+      case "bug":
+        this.bugs++;
+        this.#deps.log.error("a bug of ours closed a connection", { bug: message.message });
+        return;
+    }
+  }
+
+  #tellServing(epoch: number, version: number): void {
+    const all = this.#threads.every(
+      (t) => t.serving.epoch === epoch && t.serving.version === version,
+    );
+    if (all) this.#deps.onServing(epoch, version);
+  }
+
+  setKeys(keys: ThreadKeys): void {
+    this.#keys = keys;
+    for (const thread of this.#threads) thread.handle.send({ type: "keys", keys });
+  }
+  setSnapshot(snapshot: Snapshot): void {
+    this.#snapshot = snapshot;
+    for (const thread of this.#threads) thread.handle.send({ type: "snapshot", snapshot });
+  }
+  setAccessLog(mode: AccessLogMode): void {
+    for (const thread of this.#threads) thread.handle.send({ type: "access_log", mode });
+  }
+  drain(): void {
+    for (const thread of this.#threads) thread.handle.send({ type: "drain" });
+  }
+  stop(): void {
+    for (const thread of this.#threads.splice(0)) thread.handle.stop();
+  }
+
+  get series(): readonly ThreadSeries[] {
+    return [
+      ...this.#retired,
+      ...this.#threads.flatMap((t) => (t.series === undefined ? [] : [t.series])),
+    ];
+  }
+  get count(): number {
+    return this.#threads.length;
+  }
+}

@@ -1,0 +1,259 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import tls from "node:tls";
+import {
+  type TestAuthority,
+  type TestLeaf,
+  testAuthority,
+  testLeaf,
+} from "../../test/support/test-pki.ts";
+import { MESH_ALPN_HTTP, MESH_ALPN_OPAQUE, MESH_ALPNS } from "../api/mesh-wire.ts";
+import type { CloseReason, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
+import { Loop } from "./loop.ts";
+import { MeshTls } from "./mesh-tls.ts";
+
+const A = "spiffe://test.mesh/ns/default/sa/a";
+const B = "spiffe://test.mesh/ns/default/sa/b";
+const NAME = "9080.reviews.reviews-v1.default.ironmesh";
+const loop = new Loop();
+const quiet: StreamHandler = {
+  onOpen() {},
+  onData() {},
+  onWritable() {},
+  onEnd() {},
+  onClose() {},
+};
+let root: TestAuthority;
+let a: TestLeaf;
+let b: TestLeaf;
+
+beforeAll(async () => {
+  root = await testAuthority();
+  a = await testLeaf(root, [A]);
+  b = await testLeaf(root, [B]);
+  await loop.start();
+});
+afterAll(() => loop.stop());
+
+interface Server {
+  readonly port: number;
+  readonly refused: MeshRefusal[];
+  readonly accepted: Stream[];
+  stop(): void;
+}
+
+const echo = (stream: Stream): void => {
+  stream.handler = {
+    ...quiet,
+    onData: (s, bytes, start, end) => {
+      s.write(bytes, start, end);
+    },
+    onEnd: (s) => s.endWrite(),
+  };
+};
+
+/** Serves identity B under NAME. */
+function serve(onStream: (stream: Stream) => void = echo): Server {
+  const mesh = new MeshTls(loop, MESH_ALPNS);
+  mesh.setKeys({ identities: [b], trustBundle: [root.pem] });
+  const refused: MeshRefusal[] = [];
+  const accepted: Stream[] = [];
+  const listener = mesh.listen(
+    "127.0.0.1",
+    0,
+    {
+      onAccept(stream) {
+        accepted.push(stream);
+        onStream(stream);
+      },
+      onRefused: (reason) => refused.push(reason),
+      identityFor: (name) => (name === NAME ? B : undefined),
+    },
+    b,
+  );
+  return { port: listener.port, refused, accepted, stop: () => listener.stop(true) };
+}
+
+function dial(port: number, keys: TestLeaf, over: Partial<MeshTarget> = {}, trust = root.pem) {
+  const mesh = new MeshTls(loop, MESH_ALPNS);
+  mesh.setKeys({ identities: [keys], trustBundle: [trust] });
+  const target: MeshTarget = {
+    is: "mesh",
+    address: "127.0.0.1",
+    port,
+    as: keys.identity,
+    serverName: NAME,
+    alpn: MESH_ALPN_HTTP,
+    peers: [B],
+    ...over,
+  };
+  return new Promise<{ stream: Stream; text: string; reason: CloseReason | undefined }>(
+    (resolve) => {
+      let text = "";
+      const stream = mesh.dial(target, {
+        ...quiet,
+        onOpen: (s) => {
+          s.write(Buffer.from("hello"), 0, 5);
+        },
+        onData: (s, bytes, start, end) => {
+          text += Buffer.from(bytes.slice(start, end)).toString();
+          if (text.length >= 5) s.endWrite();
+        },
+        onEnd: (s) => {
+          s.close();
+          resolve({ stream: s, text, reason: undefined });
+        },
+        onClose: (s, reason) => resolve({ stream: s, text, reason }),
+      });
+      expect(stream.isOpen).toBe(false);
+    },
+  );
+}
+
+async function until(holds: () => boolean): Promise<void> {
+  const deadline = Date.now() + 3_000;
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error("never came");
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+test("both ends learn each other's SPIFFE ID, the server name and the protocol, and bytes flow until both half-close", async () => {
+  const server = serve();
+  const { text, stream, reason } = await dial(server.port, a);
+  expect(reason).toBeUndefined();
+  expect(text).toBe("hello");
+  expect(stream.mesh).toEqual({ identity: B, serverName: NAME, alpn: MESH_ALPN_HTTP });
+  expect(server.accepted[0]?.mesh).toEqual({ identity: A, serverName: NAME, alpn: MESH_ALPN_HTTP });
+  server.stop();
+});
+
+test("a server whose SPIFFE ID is not the one wanted gets no byte", async () => {
+  const server = serve();
+  const { reason, text } = await dial(server.port, a, {
+    peers: ["spiffe://test.mesh/ns/default/sa/c"],
+  });
+  expect(reason).toEqual({ is: "connect_failed", code: "wrong_identity" });
+  expect(text).toBe("");
+  server.stop();
+});
+
+test("a server of another CA is refused by the client", async () => {
+  const server = serve();
+  const other = await testAuthority("other");
+  const { reason } = await dial(server.port, a, {}, other.pem);
+  expect(reason).toEqual({ is: "connect_failed", code: "untrusted_issuer" });
+  server.stop();
+});
+
+async function refusedBy(
+  make: (server: Server) => Promise<unknown> | unknown,
+): Promise<MeshRefusal[]> {
+  const server = serve();
+  await make(server);
+  await until(() => server.refused.length > 0);
+  expect(server.accepted).toEqual([]);
+  server.stop();
+  return server.refused;
+}
+
+test("a client of another CA is refused", async () => {
+  const other = await testAuthority("other");
+  const stranger = await testLeaf(other, [A]);
+  expect(await refusedBy((s) => dial(s.port, stranger))).toEqual(["untrusted_issuer"]);
+});
+
+test("an expired client certificate is refused", async () => {
+  const old = await testLeaf(root, [A], -60_000);
+  expect(await refusedBy((s) => dial(s.port, old))).toEqual(["expired"]);
+});
+
+test("a client certificate of our CA without a SPIFFE ID is refused", async () => {
+  const nobody = await testLeaf(root, []);
+  expect(
+    await refusedBy((s) => dial(s.port, { ...nobody, identity: "none" }, { as: "none" })),
+  ).toEqual(["not_spiffe"]);
+});
+
+test("a client certificate with two URI names is refused", async () => {
+  const double = await testLeaf(root, [A, B]);
+  expect(await refusedBy((s) => dial(s.port, double))).toEqual(["not_spiffe"]);
+});
+
+const plainTls = (port: number, options: tls.ConnectionOptions): Promise<void> =>
+  new Promise((resolve) => {
+    const socket = tls.connect({ host: "127.0.0.1", port, rejectUnauthorized: false, ...options });
+    socket.on("error", () => resolve());
+    socket.on("close", () => resolve());
+    socket.on("secureConnect", () => socket.write("GET / HTTP/1.1\r\n\r\n"));
+  });
+const ours = () => ({ key: a.keyPem, cert: a.certificates[0] ?? "" });
+
+test("a client without a certificate is refused", async () => {
+  const refused = await refusedBy((s) =>
+    plainTls(s.port, { servername: NAME, ALPNProtocols: [MESH_ALPN_HTTP] }),
+  );
+  expect(refused).toEqual(["no_certificate"]);
+});
+
+test("a client that names no server is refused", async () => {
+  const refused = await refusedBy((s) =>
+    plainTls(s.port, { ...ours(), servername: "", ALPNProtocols: [MESH_ALPN_HTTP] }),
+  );
+  expect(refused).toEqual(["no_server_name"]);
+});
+
+test("a client that names an unknown server is refused", async () => {
+  const refused = await refusedBy((s) =>
+    plainTls(s.port, {
+      ...ours(),
+      servername: "1.x.y.z.ironmesh",
+      ALPNProtocols: [MESH_ALPN_HTTP],
+    }),
+  );
+  expect(refused).toEqual(["unknown_server_name"]);
+});
+
+test("a client that offers no protocol of ours is refused", async () => {
+  const refused = await refusedBy((s) => plainTls(s.port, { ...ours(), servername: NAME }));
+  expect(refused).toEqual(["no_alpn"]);
+});
+
+test("a paused stream shows nothing until it is resumed, then everything in order", async () => {
+  const sent = new Uint8Array(3_000_000).map((_, i) => (i * 7) & 255);
+  const got: Uint8Array[] = [];
+  const ended = Promise.withResolvers<void>();
+  const server = serve((stream) => {
+    let isPaused = false;
+    stream.handler = {
+      ...quiet,
+      onData: (s, bytes, start, end) => {
+        expect(isPaused).toBe(false);
+        got.push(bytes.slice(start, end));
+        isPaused = true;
+        s.pause();
+        loop.again({
+          onReady: () => {
+            isPaused = false;
+            s.resume();
+          },
+        });
+      },
+      onEnd: () => ended.resolve(),
+    };
+  });
+  const mesh = new MeshTls(loop, MESH_ALPNS);
+  mesh.setKeys({ identities: [a], trustBundle: [root.pem] });
+  let at = 0;
+  const push = (stream: Stream): void => {
+    at += stream.write(sent, at, sent.length);
+    if (at === sent.length) stream.endWrite();
+  };
+  const target = { address: "127.0.0.1", port: server.port, serverName: NAME };
+  mesh.dial(
+    { is: "mesh", as: A, alpn: MESH_ALPN_OPAQUE, peers: [B], ...target },
+    { ...quiet, onOpen: push, onWritable: push },
+  );
+  await ended.promise;
+  expect(Buffer.concat(got).equals(Buffer.from(sent))).toBe(true);
+  server.stop();
+});

@@ -1,0 +1,39 @@
+// Starts agent/worker.ts as a thread, from source and from inside the executable alike.
+export interface ThreadPort<In, Out> {
+  send(message: Out): void;
+  stop(): void;
+  readonly events: { onMessage(message: In): void; onExit(reason: string): void };
+}
+
+/** Inside an executable the thread's file is an entry point of its own, found beside the bundle's root. */
+function workerUrl(): URL {
+  const here = import.meta.url;
+  return here.includes("$bunfs")
+    ? new URL("./agent/worker.js", here)
+    : new URL("../worker.ts", here);
+}
+
+export function startThread<In, Out>(events: ThreadPort<In, Out>["events"]): ThreadPort<In, Out> {
+  const worker = new Worker(workerUrl(), { type: "module" });
+  let hasEnded = false;
+  const end = (reason: string): void => {
+    if (hasEnded) return;
+    hasEnded = true;
+    worker.terminate();
+    events.onExit(reason);
+  };
+  worker.onmessage = (event: MessageEvent) => events.onMessage(event.data as In);
+  worker.onerror = (event: ErrorEvent) => {
+    event.preventDefault();
+    end(event.message);
+  };
+  worker.addEventListener("close", () => end("the thread ended"));
+  return {
+    events,
+    send: (message) => worker.postMessage(message),
+    stop: () => {
+      hasEnded = true;
+      worker.terminate();
+    },
+  };
+}

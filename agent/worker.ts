@@ -1,0 +1,87 @@
+// A data thread: its own loop, arena, listeners and TLS contexts. It wires and decides nothing.
+
+import { MESH_ALPNS } from "./api/mesh-wire.ts";
+import { SeededRandom } from "./base/clock.ts";
+import { LineLog } from "./base/log.ts";
+import { SharedSlots } from "./base/slots.ts";
+import type { FromThread, ThreadConfig, ToThread } from "./control/data-threads.ts";
+import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
+import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
+import { Loop } from "./os/loop.ts";
+import { collectGarbage } from "./os/memory.ts";
+import { MeshTls } from "./os/mesh-tls.ts";
+import { OsNetwork } from "./os/network.ts";
+import { ThreadListeners } from "./os/thread-listeners.ts";
+import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
+import { DataPlane } from "./proxy/data-plane.ts";
+
+declare const self: {
+  onmessage: ((event: { data: ToThread }) => void) | null;
+  postMessage(message: FromThread): void;
+};
+
+const tell = (message: FromThread): void => self.postMessage(message);
+
+function startThread(config: ThreadConfig): (message: ToThread) => void {
+  const loop = new Loop();
+  const meshTls = new MeshTls(loop, MESH_ALPNS);
+  const metrics = new SeriesTable(SERIES_TABLE_DEFAULTS, (series) =>
+    tell({ type: "series", series }),
+  );
+  tell({ type: "started", series: metrics.memory });
+  const accessLog = new AccessLog(
+    { ...ACCESS_LOG_DEFAULTS, mode: config.accessLog },
+    { write: (lines) => tell({ type: "access", lines }) },
+  );
+  const bug = (error: unknown): void =>
+    tell({
+      type: "bug",
+      message: error instanceof Error ? (error.stack ?? error.message) : String(error),
+    });
+  loop.onBug = bug;
+  loop.onIdle = collectGarbage;
+  loop.onTurnEnd = () => accessLog.flush();
+  const plane = new DataPlane(
+    { ...DATA_PLANE_DEFAULTS, connectionsMax: config.connectionsMax },
+    {
+      network: new OsNetwork(loop, meshTls),
+      clock: loop,
+      wheel: loop.wheel,
+      random: new SeededRandom(config.seed),
+      slots: new SharedSlots(config.slots),
+      metrics,
+      accessLog,
+      log: new LineLog("info", {
+        write: (line) => tell({ type: "log", level: "info", message: line.trimEnd() }),
+        wallMs: () => Date.now(),
+      }),
+      bug,
+    },
+  );
+  const listeners = new ThreadListeners(loop, meshTls, config, {
+    acceptOutbound: (stream, original, workload) =>
+      plane.acceptOutbound(stream, original, workload),
+    acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
+    acceptMesh: (stream) => plane.acceptMesh(stream),
+    refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
+    identityFor: (serverName) => plane.identityFor(serverName),
+  });
+  loop.start().catch(bug);
+  return (message) => {
+    if (message.type === "keys") {
+      meshTls.setKeys(message.keys);
+      listeners.openMesh(message.keys);
+    } else if (message.type === "snapshot") {
+      plane.swap(message.snapshot);
+      listeners.follow(message.snapshot.workloads.map((workload) => workload.outboundPort));
+      tell({ type: "serving", epoch: message.snapshot.epoch, version: message.snapshot.version });
+    } else if (message.type === "access_log") accessLog.mode = message.mode;
+    else if (message.type === "drain") plane.drain();
+  };
+}
+
+let react: ((message: ToThread) => void) | undefined;
+self.onmessage = ({ data }) => {
+  if (data.type === "start") react = startThread(data.config);
+  else react?.(data);
+};
