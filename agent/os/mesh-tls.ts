@@ -3,17 +3,9 @@
 // request leaves earlier. SPIFFE certificates have no host names, so the runtime always ends in "altname invalid": exactly
 // that error, or none, is accepted, and then the URI SAN decides (BUN.md, "SPIFFE peers").
 import tls from "node:tls";
-import type {
-  CloseReason,
-  MeshPeer,
-  MeshRefusal,
-  MeshTarget,
-  Stream,
-  StreamHandler,
-} from "../base/net.ts";
-import { EDIT_ROOM } from "../base/net.ts";
-import { type Loop, RECEIVE_AT, RECEIVE_BYTES } from "./loop.ts";
-import { setLiveness } from "./socket.ts";
+import type { MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
+import type { Loop } from "./loop.ts";
+import { HANDLERS, type RawSocket, TlsStream } from "./tls-stream.ts";
 
 /** A certificate chain and its key, PEM; replaced as a whole. */
 export interface MeshIdentityKey {
@@ -37,22 +29,6 @@ export interface MeshAcceptor {
 
 type Context = { readonly context: unknown };
 
-/** What we use of the runtime's socket. */
-interface RawSocket {
-  data: TlsStream;
-  readonly fd: number;
-  readonly remoteAddress: string;
-  readonly remotePort: number;
-  readonly alpnProtocol: string | false | null;
-  write(bytes: Uint8Array, start: number, length: number): number;
-  pause(): void;
-  resume(): void;
-  end(): void;
-  shutdown(): void;
-  terminate(): void;
-  getServername?(): string | undefined;
-  getPeerX509Certificate(): { subjectAltName?: string } | undefined;
-}
 interface RawListener {
   stop(closeConnections: boolean): void;
   readonly port: number;
@@ -62,8 +38,6 @@ interface TlsRuntime {
   connect(options: object): Promise<RawSocket>;
 }
 
-/** Silence that ends a connection: see setLiveness. */
-const USER_TIMEOUT_MS = 2_000;
 /** A peer that connects and never finishes its handshake is dropped after this. */
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 /** As the runtime's own listeners want it (RFC 8446 4.1.2). */
@@ -278,180 +252,3 @@ function wireAlpn(protocols: readonly string[]): Buffer {
     protocols.map((p) => Buffer.concat([Buffer.from([p.length]), Buffer.from(p)])),
   );
 }
-
-/** A mesh connection as the data path sees it. Bytes the runtime hands over are copied into the arena, where they are edited. */
-export class TlsStream implements Stream {
-  handler: StreamHandler;
-  mesh: MeshPeer | undefined;
-  peerAddress = "";
-  peerPort = 0;
-  readonly #loop: Loop;
-  readonly #view: Buffer;
-  #socket: RawSocket | undefined;
-  #isOpen = false;
-  #isClosed = false;
-  #isPaused = false;
-  #hasPeerEnded = false;
-  #hasToldEnd = false;
-  /** What came while paused: the runtime's pause() takes effect only after the chunk at hand. */
-  #held: Uint8Array[] = [];
-  #handshakeLimit: { cancel(): void } | undefined;
-
-  constructor(loop: Loop, view: Buffer, handler: StreamHandler) {
-    this.#loop = loop;
-    this.#view = view;
-    this.handler = handler;
-  }
-
-  get isOpen(): boolean {
-    return this.#isOpen && !this.#isClosed;
-  }
-
-  opened(socket: RawSocket): void {
-    if (this.#isClosed) {
-      socket.terminate();
-      return;
-    }
-    this.#socket = socket;
-    this.peerAddress = unmapped(socket.remoteAddress);
-    this.peerPort = socket.remotePort;
-    setLiveness(this.#loop, socket.fd, USER_TIMEOUT_MS);
-    (socket as unknown as { setNoDelay(on: boolean): void }).setNoDelay(true);
-  }
-  setOpen(): void {
-    this.#isOpen = true;
-  }
-  limitHandshake(timeoutMs: number): void {
-    this.#handshakeLimit = this.#loop.wheel.after(timeoutMs, () => this.reset());
-  }
-  handshakeDone(): void {
-    this.#handshakeLimit?.cancel();
-    this.#handshakeLimit = undefined;
-  }
-  failDial(code: string): void {
-    if (this.#isClosed) return;
-    this.reset();
-    this.handler.onClose(this, { is: "connect_failed", code });
-  }
-
-  received(chunk: Uint8Array): void {
-    if (this.#isClosed || !this.#isOpen) return;
-    if (this.#isPaused || this.#held.length > 0) {
-      this.#held.push(chunk.slice());
-      return;
-    }
-    this.#show(chunk);
-  }
-  #show(chunk: Uint8Array): void {
-    const bytes = this.#loop.arena.bytes;
-    for (let at = 0; at < chunk.length; at += RECEIVE_BYTES) {
-      if (this.#isPaused) {
-        this.#held.unshift(chunk.slice(at));
-        return;
-      }
-      const part = chunk.length <= RECEIVE_BYTES ? chunk : chunk.subarray(at, at + RECEIVE_BYTES);
-      bytes.set(part, RECEIVE_AT);
-      this.handler.onData(this, bytes, RECEIVE_AT, RECEIVE_AT + part.length);
-      if (isPoisoned) bytes.fill(0xdb, RECEIVE_AT, RECEIVE_AT + part.length + EDIT_ROOM);
-      if (this.#isClosed) return;
-    }
-  }
-  writable(): void {
-    if (this.isOpen) this.handler.onWritable(this);
-  }
-  ended(): void {
-    this.#hasPeerEnded = true;
-    this.#tellEnd();
-  }
-  #tellEnd(): void {
-    if (
-      this.#isClosed ||
-      this.#isPaused ||
-      this.#held.length > 0 ||
-      !this.#hasPeerEnded ||
-      this.#hasToldEnd
-    )
-      return;
-    this.#hasToldEnd = true;
-    if (this.#isOpen) this.handler.onEnd(this);
-    else this.closed(undefined);
-  }
-  closed(error: { code?: string } | undefined): void {
-    if (this.#isClosed) return;
-    this.handshakeDone();
-    const wasOpen = this.#isOpen;
-    this.#isClosed = true;
-    const code = error?.code ?? "ECONNRESET";
-    let reason: CloseReason = { is: "failed", code };
-    if (!wasOpen) reason = { is: "connect_failed", code };
-    else if (error === undefined && this.#hasPeerEnded) reason = { is: "ended" };
-    this.handler.onClose(this, reason);
-  }
-
-  write(bytes: Uint8Array, start: number, end: number): number {
-    const socket = this.#socket;
-    if (!this.#isOpen || this.#isClosed || socket === undefined) return 0;
-    const from = bytes === this.#loop.arena.bytes ? this.#view : bytes;
-    return Math.max(0, socket.write(from, start, end - start));
-  }
-  pause(): void {
-    if (this.#isPaused) return;
-    this.#isPaused = true;
-    this.#socket?.pause();
-  }
-  resume(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
-    this.#loop.again({ onReady: () => this.#catchUp() });
-  }
-  #catchUp(): void {
-    while (this.#held.length > 0 && !this.#isPaused && !this.#isClosed)
-      this.#show(this.#held.shift() as Uint8Array);
-    if (this.#isPaused || this.#isClosed) return;
-    this.#socket?.resume();
-    this.#loop.yieldSoon();
-    this.#tellEnd();
-  }
-  endWrite(): void {
-    if (this.isOpen) this.#socket?.shutdown();
-  }
-  close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.handshakeDone();
-    this.#socket?.end();
-  }
-  reset(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    this.handshakeDone();
-    this.#socket?.terminate();
-  }
-}
-
-const isPoisoned = process.env["IRONMESH_POISON"] === "1";
-
-const HANDLERS = {
-  binaryType: "uint8array",
-  data(socket: RawSocket, chunk: Uint8Array) {
-    socket.data.received(chunk);
-  },
-  drain(socket: RawSocket) {
-    socket.data?.writable();
-  },
-  end(socket: RawSocket) {
-    socket.data?.ended();
-  },
-  close(socket: RawSocket, error?: { code?: string }) {
-    socket.data?.closed(error);
-  },
-  error(socket: RawSocket, error: { code?: string }) {
-    socket.data?.closed(error);
-  },
-  connectError(socket: RawSocket, error: { code?: string }) {
-    socket.data?.closed(error);
-  },
-};
-
-const unmapped = (address: string): string =>
-  address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
