@@ -1,0 +1,48 @@
+// What the agent's admin socket answers: JSON over HTTP on a unix socket that only its group may open. Read by `meshctl status`,
+// `meshctl config` and scripts.
+
+export const ADMIN_SOCKET = "/run/ironmesh/admin.sock";
+export const METRICS_PORT = 15020;
+
+export interface AgentStatus {
+  readonly agentVersion: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly uptimeSeconds: number;
+  /** Version of the snapshot in use; undefined before the first. */
+  readonly epoch: number | undefined;
+  readonly version: number | undefined;
+  /** `disk`: the last good one, since start; `server`: pushed. */
+  readonly snapshotFrom: "disk" | "server" | undefined;
+  readonly server: {
+    readonly url: string;
+    readonly isConnected: boolean;
+    readonly lastError: string | undefined;
+  };
+  readonly workers: number;
+  readonly openConnections: number;
+  readonly redirect: {
+    readonly backend: string;
+    readonly mode: string;
+    readonly isApplied: boolean;
+    readonly problem: string | undefined;
+  };
+  readonly problems: readonly string[];
+}
+
+export interface AgentCertificate {
+  readonly identity: string;
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
+  readonly serial: string;
+}
+
+/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors */
+export const ADMIN_PATHS = {
+  status: "/status",
+  snapshot: "/snapshot",
+  certificates: "/certs",
+  metrics: "/metrics",
+  ready: "/healthz/ready",
+  accessLog: "/access-log",
+} as const;

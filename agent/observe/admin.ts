@@ -1,0 +1,67 @@
+// The agent's windows: the admin socket for people on the host, and the metrics port for Prometheus and health checks. Both are
+// answered by the main thread, which carries no traffic.
+import type { AgentCertificate, AgentStatus } from "../api/admin.ts";
+import { ADMIN_PATHS } from "../api/admin.ts";
+import type { Snapshot } from "../policy/snapshot.ts";
+import type { AccessLogMode } from "./access-log.ts";
+
+export interface AdminSource {
+  status(): AgentStatus;
+  snapshot(): Snapshot | undefined;
+  certificates(): readonly AgentCertificate[];
+  metrics(): string;
+  /** Serving its snapshot on every thread. */
+  isReady(): boolean;
+  setAccessLog(mode: AccessLogMode): void;
+}
+
+export interface AdminAnswer {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+const PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8";
+const json = (value: unknown): AdminAnswer => ({
+  status: 200,
+  contentType: "application/json",
+  body: `${JSON.stringify(value)}\n`,
+});
+const text = (status: number, body: string, contentType = "text/plain"): AdminAnswer => ({
+  status,
+  contentType,
+  body,
+});
+
+/** For the metrics port: nothing here tells configuration or changes anything. */
+export function answerMetrics(source: AdminSource, method: string, path: string): AdminAnswer {
+  if (method !== "GET" && method !== "HEAD") return text(405, "GET only\n");
+  if (path === ADMIN_PATHS.metrics || path === "/stats/prometheus") {
+    return text(200, source.metrics(), PROMETHEUS);
+  }
+  if (path === ADMIN_PATHS.ready) {
+    return source.isReady() ? text(200, "ready\n") : text(503, "no snapshot is served yet\n");
+  }
+  return text(404, `try ${ADMIN_PATHS.metrics} or ${ADMIN_PATHS.ready}\n`);
+}
+
+/** For the admin socket. */
+export function answerAdmin(source: AdminSource, method: string, target: string): AdminAnswer {
+  const url = new URL(target, "http://admin");
+  if (method === "PUT" && url.pathname === ADMIN_PATHS.accessLog) {
+    const mode = url.searchParams.get("mode");
+    if (mode !== "off" && mode !== "on" && mode !== "errors") {
+      return text(400, "mode must be off, on or errors\n");
+    }
+    source.setAccessLog(mode);
+    return json({ mode });
+  }
+  if (method !== "GET") return text(405, "GET only\n");
+  if (url.pathname === ADMIN_PATHS.status) return json(source.status());
+  if (url.pathname === ADMIN_PATHS.certificates) return json(source.certificates());
+  if (url.pathname === ADMIN_PATHS.snapshot) {
+    const snapshot = source.snapshot();
+    return snapshot === undefined ? text(503, "no snapshot yet\n") : json(snapshot);
+  }
+  return answerMetrics(source, method, url.pathname);
+}
