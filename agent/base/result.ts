@@ -11,6 +11,8 @@ export const err = <E>(error: E): Err<E> => ({ ok: false, error });
 export interface Problem {
   /** File and line when known, e.g. `mesh.yaml:12`. */
   readonly place?: string;
+  /** Which resource, e.g. `VirtualService default/reviews`. */
+  readonly document?: string;
   /** Field path inside the document, e.g. `spec.http[0].route[1].weight`. */
   readonly path: string;
   readonly reason: string;

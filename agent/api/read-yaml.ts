@@ -1,0 +1,111 @@
+// YAML text, one or many documents, to resources; every problem of every document with its file and line. JSON is YAML.
+import { isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
+import type { Problem } from "../base/result.ts";
+import { checkResource, type FieldPath } from "./parse-resource.ts";
+import { refOf } from "./resource.ts";
+import type { ResourceDocument } from "./session.ts";
+
+export const TEXT_LENGTH_MAX = 16 * 1024 * 1024;
+export const DOCUMENTS_MAX = 20_000;
+
+export interface ReadResources {
+  /** Those without errors, in the order they stand. */
+  readonly resources: readonly ResourceDocument[];
+  readonly problems: readonly Problem[];
+}
+
+/** Reads what people write. `file` is what problems are told to be in: a path, or `stdin`. */
+export function readResources(text: string, file: string): ReadResources {
+  const refused = (reason: string, line = 1): ReadResources => ({
+    resources: [],
+    problems: [{ place: `${file}:${line}`, path: "", reason, severity: "error" }],
+  });
+  if (text.length > TEXT_LENGTH_MAX)
+    return refused(`is too large: more than ${TEXT_LENGTH_MAX} characters`);
+  const lines = new LineCounter();
+  const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
+  if (!Array.isArray(documents)) return { resources: [], problems: [] };
+  if (documents.length > DOCUMENTS_MAX) return refused(`has more than ${DOCUMENTS_MAX} documents`);
+
+  const resources: ResourceDocument[] = [];
+  const problems: Problem[] = [];
+  documents.forEach((document, i) => {
+    const placeOf = (offset: number): string => `${file}:${lines.linePos(offset).line}`;
+    for (const error of document.errors)
+      problems.push({
+        place: placeOf(error.pos[0]),
+        document: `document ${i + 1}`,
+        path: "",
+        reason: `is not YAML: ${error.message}`,
+        severity: "error",
+      });
+    if (document.errors.length > 0 || document.contents === null) return;
+    const contents: Node = document.contents;
+    let value: unknown;
+    try {
+      value = document.toJS({ maxAliasCount: 100 });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      problems.push({
+        place: placeOf(contents.range?.[0] ?? 0),
+        path: "",
+        reason,
+        severity: "error",
+      });
+      return;
+    }
+    if (value === null) return;
+    const checked = checkResource(value, (path) => placeOf(offsetOf(contents, path)));
+    problems.push(...checked.problems.map((p) => named(p, i)));
+    if (checked.resource !== undefined) resources.push(checked.resource);
+  });
+  problems.push(...twice(resources, file));
+  return { resources, problems };
+}
+
+const named = (problem: Problem, index: number): Problem => ({
+  ...problem,
+  document: `document ${index + 1}${problem.document === undefined ? "" : `, ${problem.document}`}`,
+});
+
+/** Where the last part of a path that exists stands: the key of a mapping, the item of a list. */
+function offsetOf(contents: Node, path: FieldPath): number {
+  let node: unknown = contents;
+  let offset = contents.range?.[0] ?? 0;
+  for (const part of path) {
+    const found = childOf(node, part);
+    if (found === undefined) break;
+    offset = found.offset ?? offset;
+    node = found.node;
+  }
+  return offset;
+}
+
+function childOf(
+  parent: unknown,
+  part: PropertyKey,
+): { node: unknown; offset: number | undefined } | undefined {
+  if (isMap(parent)) {
+    const pair = parent.items.find((p) => isScalar(p.key) && String(p.key.value) === String(part));
+    return pair && isScalar(pair.key)
+      ? { node: pair.value, offset: pair.key.range?.[0] }
+      : undefined;
+  }
+  if (!isSeq(parent)) return undefined;
+  const item: unknown = parent.items[Number(part)];
+  return isNode(item) ? { node: item, offset: item.range?.[0] } : undefined;
+}
+
+/** The second would silently win. */
+function twice(resources: readonly ResourceDocument[], file: string): Problem[] {
+  const seen = new Set<string>();
+  return resources.flatMap((resource): Problem[] => {
+    const ref = refOf(resource);
+    if (!seen.has(ref)) {
+      seen.add(ref);
+      return [];
+    }
+    const reason = `${resource.kind} ${resource.metadata.namespace}/${resource.metadata.name} is in the file twice`;
+    return [{ place: file, path: "metadata.name", reason, severity: "error" }];
+  });
+}
