@@ -56,7 +56,7 @@ export function readResources(text: string, file: string): ReadResources {
     }
     if (value === null) return;
     const checked = checkResource(value, (path) => placeOf(offsetOf(contents, path)));
-    problems.push(...checked.problems.map((p) => named(p, i)));
+    problems.push(...checked.problems.map((p) => named(p, i)).sort(byLine));
     if (checked.resource !== undefined) resources.push(checked.resource);
   });
   problems.push(...twice(resources, file));
@@ -67,6 +67,9 @@ const named = (problem: Problem, index: number): Problem => ({
   ...problem,
   document: `document ${index + 1}${problem.document === undefined ? "" : `, ${problem.document}`}`,
 });
+
+const lineOf = (problem: Problem): number => Number(/:([0-9]+)$/.exec(problem.place ?? "")?.[1]);
+const byLine = (a: Problem, b: Problem): number => lineOf(a) - lineOf(b);
 
 /** Where the last part of a path that exists stands: the key of a mapping, the item of a list. */
 function offsetOf(contents: Node, path: FieldPath): number {

@@ -53,9 +53,22 @@ const servicePort = fields({
   targetPort: port.optional().describe("Port at the endpoints. Default: `number`."),
 });
 
+function checkHosts(hosts: string[], report: Report): void {
+  if (hosts.length === 0) report("must not be empty");
+  hosts.forEach((host, i) => {
+    if (hosts.indexOf(host) !== i) report("is named twice", i);
+    if (host === "*") report("must not be `*`", i);
+    else if (host.startsWith("*."))
+      report("is not supported yet: a wildcard has no virtual IP; name the host", i);
+    if (isAddress(host)) report("must be a DNS name; write addresses in `addresses`", i);
+  });
+}
+
 export const serviceEntrySpec = fields(
   {
-    hosts: list(wildcardHost).describe("DNS names of the service; each gets a virtual IP."),
+    hosts: list(wildcardHost)
+      .check(across(checkHosts))
+      .describe("DNS names of the service; each gets a virtual IP."),
     addresses: list(cidr)
       .optional()
       .describe("Further addresses that mean this service when dialled."),
@@ -101,14 +114,6 @@ export const serviceEntrySpec = fields(
   { notYet: { subjectAltNames: "" } },
 ).check(
   across((spec, report) => {
-    if (spec.hosts.length === 0) report("must not be empty", "hosts");
-    spec.hosts.forEach((host, i) => {
-      if (host === "*") report("must not be `*`", "hosts", i);
-      if (spec.hosts.indexOf(host) !== i) report("is named twice", "hosts", i);
-      if (host.startsWith("*."))
-        report("is not supported yet: a wildcard has no virtual IP; name the host", "hosts", i);
-      if (isAddress(host)) report("must be a DNS name; write addresses in `addresses`", "hosts", i);
-    });
     if (spec.ports.length === 0) report("must not be empty", "ports");
     if (spec.endpoints !== undefined && spec.workloadSelector !== undefined)
       report("must have only one of endpoints, workloadSelector");

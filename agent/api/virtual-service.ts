@@ -325,11 +325,22 @@ const tcpRoute = fields({
     .describe("Where the connections go, by weight."),
 });
 
+function checkHosts(hosts: string[], report: Report): void {
+  if (hosts.length === 0)
+    report("must not be empty: only delegates have no hosts, and they are not supported yet");
+  hosts.forEach((host, i) => {
+    if (host === "*") report("must not be `*`: inside the mesh, name the hosts", i);
+    if (hosts.indexOf(host) !== i) report("is named twice", i);
+  });
+}
+
 export const virtualServiceSpec = fields(
   {
-    hosts: list(wildcardHost).describe(
-      "Hosts whose requests these rules are for. A short name is looked up in this resource's namespace; it must be a service of the mesh for callers to reach it.",
-    ),
+    hosts: list(wildcardHost)
+      .check(across(checkHosts))
+      .describe(
+        "Hosts whose requests these rules are for. A short name is looked up in this resource's namespace; it must be a service of the mesh for callers to reach it.",
+      ),
     gateways: gateways.optional().describe("Only `mesh`, the default, is supported."),
     http: list(httpRoute)
       .optional()
@@ -342,15 +353,6 @@ export const virtualServiceSpec = fields(
   { notYet: { tls: "" } },
 ).check(
   across((spec, report) => {
-    if (spec.hosts.length === 0)
-      report(
-        "must not be empty: only delegates have no hosts, and they are not supported yet",
-        "hosts",
-      );
-    spec.hosts.forEach((host, i) => {
-      if (host === "*") report("must not be `*`: inside the mesh, name the hosts", "hosts", i);
-      if (spec.hosts.indexOf(host) !== i) report("is named twice", "hosts", i);
-    });
     if ((spec.http ?? spec.tcp) === undefined) report("must have http or tcp");
   }),
 );
