@@ -1,26 +1,239 @@
 // Follows a message's body to its end without copying it: RFC 9112 6 and 7. State is a few numbers, so a body may be cut at any byte.
-import type { Head } from "./head.ts";
-import { NEED_MORE } from "./refusal.ts";
+// Chunked, by what comes next (a bare CR or LF, or anything else unexpected, refuses):
+//
+//   SIZE_FIRST -> SIZE -> [EXTENSION] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE_FIRST ...
+//                           size 0: SIZE_LF -> LINE -> NAME -> VALUE -> VALUE_LF -> LINE ... -> END_LF -> done
+import { FIELD_VALUE, HEX, LOWER, TOKEN } from "./grammar.ts";
+import type { BodyKind } from "./head.ts";
+import {
+  NEED_MORE,
+  REFUSED_CHUNK_END,
+  REFUSED_CHUNK_EXTENSION,
+  REFUSED_CHUNK_SIZE,
+  REFUSED_TRAILER,
+} from "./refusal.ts";
+
+/** Hexadecimal digits of one chunk's size, leading zeros too. */
+const SIZE_DIGITS_MAX = 12;
+/** Bytes of extensions of one chunk. */
+const EXTENSION_BYTES_MAX = 256;
+/** All trailer fields of a message, with their line ends. */
+const TRAILER_BYTES_MAX = 8192;
+
+const DATA = 0; // bodies of a given length begin and stay here
+const SIZE_FIRST = 1;
+const SIZE = 2;
+const EXTENSION = 3;
+const SIZE_LF = 4;
+const DATA_CR = 5;
+const DATA_LF = 6;
+const LINE = 7;
+const NAME = 8;
+const VALUE = 9;
+const VALUE_LF = 10;
+const END_LF = 11;
+
+const CR = 13;
+const LF = 10;
+/** FNV-1a. */
+const HASH_START = 0x811c9dc5 | 0;
+
+/** Names that decide framing, routing or the hop cannot come after the body they decide about (RFC 9110 6.5.1). By hash of the name, because
+ *  a name may arrive in pieces; an innocent name of the same 32 bits would be refused too. */
+const NOT_IN_TRAILERS: ReadonlySet<number> = new Set(
+  [
+    "transfer-encoding",
+    "content-length",
+    "host",
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "authorization",
+    "content-encoding",
+    "content-type",
+    "content-range",
+    "x-forwarded-client-cert",
+  ].map((name) => {
+    let hash = HASH_START;
+    for (let i = 0; i < name.length; i++) hash = hashOf(hash, name.charCodeAt(i));
+    return hash;
+  }),
+);
+
+function hashOf(hash: number, byte: number): number {
+  return Math.imul(hash ^ (LOWER[byte] as number), 0x01000193);
+}
+
+/** Of a head: how the body is delimited. */
+export interface Framing {
+  readonly bodyKind: BodyKind;
+  readonly contentLength: number;
+}
 
 export class BodyReader {
   /** The message ended; what follows belongs to the next one. */
   isDone = true;
   /** Bytes of this body scanned so far, chunk framing included. */
   bytesSeen = 0;
+  /** What the last nextContent() found. */
+  contentStart = 0;
+  contentEnd = 0;
+  #kind: BodyKind = "none";
+  #state = DATA;
+  /** DATA: bytes to come. SIZE: the size so far. */
+  #left = 0;
+  /** Bytes of the part at hand, against its bound. */
+  #count = 0;
+  #hash = 0;
 
   /** Begins the body of a head that was read. */
-  begin(_head: Head): void {
+  begin(framing: Framing): void {
     this.bytesSeen = 0;
+    this.#kind = framing.bodyKind;
+    this.#state = framing.bodyKind === "chunked" ? SIZE_FIRST : DATA;
+    this.#left = framing.bodyKind === "length" ? framing.contentLength : 0;
+    this.#count = 0;
+    this.isDone =
+      framing.bodyKind === "none" || (framing.bodyKind === "length" && this.#left === 0);
   }
 
   /** Takes bytes[start..end). Returns the offset where the message ends (isDone is set; the rest is the next message's), NEED_MORE when
    *  all belongs to it, or a refusal's code. */
-  scan(_bytes: Uint8Array, _start: number, _end: number): number {
-    return NEED_MORE;
+  scan(bytes: Uint8Array, start: number, end: number): number {
+    let p = start;
+    while (!this.isDone && p < end) {
+      p = this.nextContent(bytes, p, end);
+      if (p < 0) return p;
+    }
+    return this.isDone ? p : NEED_MORE;
+  }
+
+  /** As scan(), but stops behind each run of content: bytes[contentStart..contentEnd), without chunk framing. For a next hop that reads no
+   *  chunks. Returns where to go on, or a refusal's code; the run may be empty. */
+  nextContent(bytes: Uint8Array, start: number, end: number): number {
+    this.contentStart = start;
+    this.contentEnd = start;
+    let p = start;
+    let refused = 0;
+    while (refused === 0 && !this.isDone && p < end) {
+      if (this.#state === DATA) {
+        p = this.#takeData(p, end);
+        break;
+      }
+      refused = this.#take(bytes[p] as number);
+      p++;
+    }
+    this.bytesSeen += p - start;
+    return refused < 0 ? refused : p;
   }
 
   /** The peer ended its direction. True when that is a proper end: the body ran until close or was done. False: cut short. */
   end(): boolean {
+    if (this.#kind === "until_close") this.isDone = true;
     return this.isDone;
+  }
+
+  #takeData(start: number, end: number): number {
+    this.contentStart = start;
+    this.contentEnd = end;
+    if (this.#kind === "until_close") return end;
+    const taken = Math.min(end - start, this.#left);
+    this.#left -= taken;
+    this.contentEnd = start + taken;
+    if (this.#left === 0) {
+      if (this.#kind === "chunked") this.#state = DATA_CR;
+      else this.isDone = true;
+    }
+    return this.contentEnd;
+  }
+
+  #take(byte: number): number {
+    switch (this.#state) {
+      case SIZE_FIRST:
+      case SIZE:
+        return this.#takeSize(byte);
+      case EXTENSION:
+        return this.#takeExtension(byte);
+      case SIZE_LF:
+        return this.#takeSizeEnd(byte);
+      case DATA_CR:
+        return this.#expect(byte, CR, DATA_LF, REFUSED_CHUNK_END);
+      case DATA_LF:
+        return this.#expect(byte, LF, SIZE_FIRST, REFUSED_CHUNK_END);
+      case VALUE_LF:
+        return this.#expect(byte, LF, LINE, REFUSED_TRAILER);
+      case END_LF:
+        if (byte !== LF) return REFUSED_TRAILER;
+        this.isDone = true;
+        return 0;
+      default:
+        return this.#takeTrailer(byte);
+    }
+  }
+
+  #expect(byte: number, wanted: number, next: number, refusal: number): number {
+    this.#state = next;
+    return byte === wanted ? 0 : refusal;
+  }
+
+  /** No blank may follow the size: RFC 9112 7.1.1 asks to forgive it, but what forgives differently reads another message. */
+  #takeSize(byte: number): number {
+    const digit = HEX[byte] as number;
+    if (this.#state === SIZE_FIRST) {
+      this.#left = 0;
+      this.#count = 0;
+      if (digit === 255) return REFUSED_CHUNK_SIZE;
+      this.#state = SIZE;
+    }
+    if (digit !== 255) {
+      this.#left = this.#left * 16 + digit;
+      return ++this.#count > SIZE_DIGITS_MAX ? REFUSED_CHUNK_SIZE : 0;
+    }
+    this.#count = 0;
+    if (byte === CR) this.#state = SIZE_LF;
+    else if (byte === 59) this.#state = EXTENSION;
+    else return REFUSED_CHUNK_SIZE;
+    return 0;
+  }
+
+  #takeExtension(byte: number): number {
+    if (byte === CR) this.#state = SIZE_LF;
+    else if (FIELD_VALUE[byte] === 0 || ++this.#count > EXTENSION_BYTES_MAX) {
+      return REFUSED_CHUNK_EXTENSION;
+    }
+    return 0;
+  }
+
+  #takeSizeEnd(byte: number): number {
+    this.#state = this.#left === 0 ? LINE : DATA;
+    this.#count = 0;
+    return byte === LF ? 0 : REFUSED_CHUNK_SIZE;
+  }
+
+  #takeTrailer(byte: number): number {
+    if (++this.#count > TRAILER_BYTES_MAX) return REFUSED_TRAILER;
+    switch (this.#state) {
+      case LINE:
+        this.#hash = HASH_START;
+        this.#state = byte === CR ? END_LF : NAME;
+        return byte === CR ? 0 : this.#takeName(byte, true);
+      case NAME:
+        return this.#takeName(byte, false);
+      default:
+        if (byte === CR) this.#state = VALUE_LF;
+        return byte === CR || FIELD_VALUE[byte] === 1 ? 0 : REFUSED_TRAILER;
+    }
+  }
+
+  #takeName(byte: number, isFirst: boolean): number {
+    if (TOKEN[byte] === 1) {
+      this.#hash = hashOf(this.#hash, byte);
+      return 0;
+    }
+    this.#state = VALUE;
+    return byte !== 58 || isFirst || NOT_IN_TRAILERS.has(this.#hash) ? REFUSED_TRAILER : 0;
   }
 }

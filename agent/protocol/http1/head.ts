@@ -51,6 +51,14 @@ export class Head {
   upgradeEnd = 0;
   /** TE with `trailers`: forwarded as it is only when it says nothing else. */
   acceptsTrailers = false;
+  expectsContinue = false;
+  /** Index of the Host field; -1: none. */
+  hostField = -1;
+  contentLengthField = -1;
+  upgradeField = -1;
+  /** Connection said `close`. */
+  isLast = false;
+  connectionCount = 0;
   /** Names that are dropped whenever read, by length; see read-fields.ts. */
   readonly alsoDrop: readonly (readonly Uint8Array[])[];
 
@@ -59,6 +67,27 @@ export class Head {
     this.fields = new Int32Array(headersMax * 4);
     this.dropped = new Uint8Array(headersMax);
     this.alsoDrop = byLength(alsoDrop);
+  }
+
+  /** Makes the record ready for the next message. */
+  forget(bytes: Uint8Array, start: number): void {
+    this.bytes = bytes;
+    this.start = start;
+    this.fieldCount = 0;
+    this.droppedCount = 0;
+    this.contentLength = -1;
+    this.isChunked = false;
+    this.bodyKind = "none";
+    this.isUpgrade = false;
+    this.acceptsTrailers = false;
+    this.expectsContinue = false;
+    this.hostField = -1;
+    this.contentLengthField = -1;
+    this.upgradeField = -1;
+    this.isLast = false;
+    this.connectionCount = 0;
+    this.upgradeStart = start;
+    this.upgradeEnd = start;
   }
 
   /** Index of the first field of that name from `from` on that goes to the next hop; -1: none. What a policy matches is therefore what
@@ -122,6 +151,12 @@ export class Head {
     this.dropped[index] = 1;
     this.droppedCount++;
   }
+
+  undropField(index: number): void {
+    if (this.dropped[index] === 0) return;
+    this.dropped[index] = 0;
+    this.droppedCount--;
+  }
 }
 
 export class RequestHead extends Head {
@@ -133,15 +168,14 @@ export class RequestHead extends Head {
   /** Of authority-form and asterisk-form: the whole target. Without query. */
   pathStart = 0;
   pathEnd = 0;
+  /** Bits of grammar.ts for what the path (of absolute-form: the target up to the query) holds. */
+  pathMarks = 0;
   /** Without the question mark; both equal pathEnd when there is none. */
   queryStart = 0;
   queryEnd = 0;
   /** The authority: of Host, with its port. */
   hostStart = 0;
   hostEnd = 0;
-  /** Index of the Host field. */
-  hostField = -1;
-  expectsContinue = false;
   /** A response to it has no body, whatever its fields say. */
   isHead = false;
   isConnect = false;

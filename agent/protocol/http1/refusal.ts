@@ -37,7 +37,6 @@ export const REFUSED_CHUNK_SIZE = -24;
 export const REFUSED_CHUNK_EXTENSION = -25;
 export const REFUSED_CHUNK_END = -26;
 export const REFUSED_TRAILER = -27;
-export const REFUSED_EXPECT = -28;
 
 const REFUSALS: readonly Refusal[] = [
   { status: 400, reason: "method_invalid" },
@@ -66,7 +65,6 @@ const REFUSALS: readonly Refusal[] = [
   { status: 400, reason: "chunk_extension_invalid" },
   { status: 400, reason: "chunk_end_invalid" },
   { status: 400, reason: "trailer_invalid" },
-  { status: 400, reason: "expect_invalid" },
 ];
 
 const UNKNOWN: Refusal = { status: 400, reason: "malformed" };
