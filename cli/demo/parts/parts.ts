@@ -1,0 +1,23 @@
+// The helpers that the demo starts inside its hosts, by name (`meshctl demo part NAME`). Not for people.
+import type { LoadConfig } from "./load.ts";
+import type { MeasureJob } from "./measure.ts";
+import type { ResolverConfig } from "./resolver.ts";
+
+export type PartName = "resolver" | "relay" | "load" | "measure";
+
+/** `input` is JSON. Each part is loaded only when it is the one that runs. */
+export async function servePart(name: string, input: string): Promise<void> {
+  const config: unknown = JSON.parse(input);
+  switch (name as PartName) {
+    case "resolver":
+      return (await import("./resolver.ts")).serveResolver(config as ResolverConfig);
+    case "relay":
+      return (await import("./relay.ts")).serveRelay(config as readonly string[]);
+    case "load":
+      return (await import("./load.ts")).serveLoad(config as LoadConfig);
+    case "measure":
+      return (await import("./measure.ts")).serveMeasure(config as MeasureJob);
+    default:
+      throw new Error(`the demo has no part ${name}`);
+  }
+}

@@ -1,0 +1,93 @@
+// The bookstore's programs and the demo's own helpers, each started inside its host under its own user.
+import type { ChildProcess } from "node:child_process";
+import { meshctlCommand, SCRIPT_ENVIRONMENT } from "./executable.ts";
+import { EXECUTABLE_IN_HOST, type Lab } from "./lab.ts";
+import {
+  ECHO_PORT,
+  gatewayOf,
+  HOSTS,
+  HTTP_PORT,
+  hostOf,
+  namespaceOf,
+  type ProgramName,
+  ROUTER,
+  UID,
+} from "./layout.ts";
+import type { LoadConfig } from "./parts/load.ts";
+import type { PartName } from "./parts/parts.ts";
+import type { ResolverConfig } from "./parts/resolver.ts";
+import { APPS, logPath } from "./run-directory.ts";
+
+interface Program {
+  readonly name: Exclude<ProgramName, "visitor">;
+  readonly script: string;
+  readonly port: number;
+  readonly version?: string;
+}
+
+export const PROGRAMS: readonly Program[] = [
+  { name: "productpage", script: "productpage.ts", port: HTTP_PORT },
+  { name: "details", script: "details.ts", port: HTTP_PORT },
+  { name: "ratings", script: "ratings.ts", port: 9081 },
+  { name: "reviews-v1", script: "reviews.ts", port: HTTP_PORT, version: "v1" },
+  { name: "reviews-v2", script: "reviews.ts", port: HTTP_PORT, version: "v2" },
+  { name: "reviews-v3", script: "reviews.ts", port: HTTP_PORT, version: "v3" },
+  { name: "echo", script: "echo.ts", port: ECHO_PORT },
+];
+
+/** `env` is for tests without a mesh, which have to say where everybody is. */
+export function startProgram(
+  lab: Lab,
+  program: Program,
+  env: { readonly [name: string]: string } = {},
+): ChildProcess {
+  return lab.spawn(
+    namespaceOf(hostOf(program.name)),
+    [EXECUTABLE_IN_HOST, `${APPS}/${program.script}`],
+    {
+      uid: UID[program.name],
+      log: logPath(program.name),
+      env: {
+        ...SCRIPT_ENVIRONMENT,
+        HOME: "/nonexistent",
+        PORT: String(program.port),
+        ...(program.version === undefined ? {} : { VERSION: program.version }),
+        ...env,
+      },
+    },
+  );
+}
+
+/** meshctl as it is started inside a host. */
+export const meshctlInHost = (...args: readonly string[]): readonly string[] => [
+  EXECUTABLE_IN_HOST,
+  ...meshctlCommand().slice(1),
+  ...args,
+];
+
+export const partCommand = (part: PartName, input: unknown): readonly string[] =>
+  meshctlInHost("demo", "part", part, JSON.stringify(input));
+
+export function startResolver(lab: Lab): ChildProcess {
+  const config: ResolverConfig = { addresses: HOSTS.map(gatewayOf) };
+  return lab.spawn(ROUTER, partCommand("resolver", config), {
+    uid: UID.bystander,
+    capabilities: ["net_bind_service"],
+    log: logPath("resolver"),
+  });
+}
+
+/** The visitor's load; its counts come as JSON lines on stdout. */
+export function startLoad(lab: Lab, rate: number): ChildProcess {
+  const config: LoadConfig = {
+    page: { host: "productpage", port: HTTP_PORT },
+    echo: { host: "echo", port: ECHO_PORT },
+    rate,
+    timeoutMs: 5_000,
+  };
+  return lab.spawn(namespaceOf(hostOf("visitor")), partCommand("load", config), {
+    uid: UID.visitor,
+    stdio: "pipe",
+    log: logPath("visitor"),
+  });
+}

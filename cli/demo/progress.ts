@@ -1,0 +1,38 @@
+// What the demo says while it works: one line that changes on a terminal, plain lines elsewhere.
+import type { WriteStream } from "node:tty";
+import colors from "picocolors";
+
+export class Progress {
+  readonly #out: WriteStream;
+  readonly #startedMs = performance.now();
+  #hasLine = false;
+
+  constructor(out: WriteStream) {
+    this.#out = out;
+  }
+
+  /** What is being done now. On a terminal it replaces what was said before. */
+  step(text: string): void {
+    if (!this.#out.isTTY) return void this.#out.write(`... ${text}\n`);
+    this.#out.write(`\r\u001b[K${colors.dim(`${this.#elapsed()}  ${text}`)}`);
+    this.#hasLine = true;
+  }
+
+  /** Something that stays. */
+  line(text: string): void {
+    this.clear();
+    this.#out.write(`${text}\n`);
+  }
+
+  clear(): void {
+    if (this.#hasLine) this.#out.write("\r\u001b[K");
+    this.#hasLine = false;
+  }
+
+  elapsedMs(): number {
+    return performance.now() - this.#startedMs;
+  }
+  #elapsed(): string {
+    return `${(this.elapsedMs() / 1000).toFixed(1)} s`;
+  }
+}
