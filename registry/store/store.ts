@@ -2,6 +2,7 @@
 // store.contract.ts holds both to it. One write is one transaction. A write names the version it was computed from, so that
 // several servers over one store never lose each other's changes: on `conflict`, read again and compute again.
 
+import { groupOf } from "../../agent/api/resource.ts";
 import type { ResourceDocument } from "../../agent/api/session.ts";
 import type { Result } from "../../agent/base/result.ts";
 
@@ -124,12 +125,6 @@ export const keyOf = (document: ResourceDocument): ResourceKey => ({
   name: document.metadata.name,
 });
 
-/** The group without the version: `networking.istio.io/v1` and `v1beta1` of a kind are one resource. */
-export const groupOf = (apiVersion: string): string => {
-  const slash = apiVersion.indexOf("/");
-  return slash === -1 ? "" : apiVersion.slice(0, slash);
-};
-
-/** What makes a resource the same resource. */
-export const keyText = (key: ResourceKey): string =>
-  `${groupOf(key.apiVersion)}/${key.kind}/${key.namespace}/${key.name}`;
+/** What makes a resource the same resource: `networking.istio.io/v1` and `v1beta1` of a kind and name are one. */
+export const keyText = ({ apiVersion, kind, namespace, name }: ResourceKey): string =>
+  `${groupOf(apiVersion)}/${kind}/${namespace}/${name}`;
