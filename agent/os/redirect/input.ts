@@ -66,6 +66,7 @@ export function checkInput(input: RedirectInput): Problem[] {
     ...checkWorkloads(input),
     ...input.resolvers.flatMap((resolver, i) => checkResolver(resolver, `resolvers[${i}]`)),
     ...checkAddresses(input),
+    ...checkExclusions(input),
     ...checkBounds(input),
   ];
 }
@@ -223,25 +224,27 @@ function checkAddresses(input: RedirectInput): Problem[] {
       problems.push(problem("endpoints", `"${address}" port ${port} is no endpoint`));
     }
   }
-  for (const cidr of input.exclusions.cidrs) {
-    if (!isCidr(cidr)) problems.push(problem("exclusions.cidrs", `"${cidr}" is no address range`));
-  }
-  for (const port of input.exclusions.ports) {
-    if (!isPort(port)) problems.push(problem("exclusions.ports", `${port} is no port: 1 to 65535`));
-  }
-  for (const uid of input.exclusions.uids) {
-    if (!isId(uid)) problems.push(problem("exclusions.uids", `${uid} is no uid`));
-  }
-  const { uids, cidrs, ports } = input.exclusions;
-  if (input.mode === "declared" && uids.length + cidrs.length + ports.length > 0) {
-    problems.push(
-      problem(
-        "exclusions",
-        "exclusions mean something in mode `all` only: `declared` touches nothing undeclared",
-      ),
-    );
-  }
   return problems;
+}
+
+function checkExclusions({ mode, exclusions }: RedirectInput): Problem[] {
+  const { uids, cidrs, ports } = exclusions;
+  const cannot =
+    "exclusions mean something in mode `all` only: `declared` touches nothing undeclared";
+  if (mode === "declared" && uids.length + cidrs.length + ports.length > 0) {
+    return [problem("exclusions", cannot)];
+  }
+  return [
+    ...cidrs
+      .filter((cidr) => !isCidr(cidr))
+      .map((cidr) => problem("exclusions.cidrs", `"${cidr}" is no address range`)),
+    ...ports
+      .filter((port) => !isPort(port))
+      .map((port) => problem("exclusions.ports", `${port} is no port: 1 to 65535`)),
+    ...uids
+      .filter((uid) => !isId(uid))
+      .map((uid) => problem("exclusions.uids", `${uid} is no uid`)),
+  ];
 }
 
 function checkBounds(input: RedirectInput): Problem[] {

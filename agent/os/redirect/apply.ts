@@ -1,0 +1,114 @@
+// The redirect on this host: applied whole, compared, removed whole. Nothing here decides what it should be: plan.ts does.
+import { err, ok, type Result } from "../../base/result.ts";
+import type { AddressPort } from "./input.ts";
+import { restoreSets } from "./ipset.ts";
+import { endpointElement, iptablesText, setName } from "./iptables.ts";
+import { applyIptables, iptablesDifferences, removeIptables } from "./iptables-kernel.ts";
+import { NFT_TABLE, nftElement, nftSet, nftText } from "./nft.ts";
+import { applyNft, nftDifferences, removeNft } from "./nft-kernel.ts";
+import type { RedirectPlan } from "./plan.ts";
+import { failure } from "./refusal.ts";
+import { applyRoutes, kernelRoutes, plannedRoutes, removeRoutes } from "./routes.ts";
+import type { Runner } from "./runner.ts";
+
+/** iptables where the host has it (with ipset), since that is what its people look at; else nft. */
+export async function chooseBackend(
+  runner: Runner,
+): Promise<Result<RedirectPlan["backend"], string>> {
+  const has = async (program: string): Promise<boolean> =>
+    (await runner.run([program, "--version"])).code !== 127;
+  if ((await has("iptables-restore")) && (await has("ipset"))) return ok("iptables");
+  if (await has("nft")) return ok("nft");
+  return err(
+    "the redirect needs iptables and ipset, or nft, and this host has neither: install them (Debian: apt-get install iptables ipset)",
+  );
+}
+
+/** `changed` is false when the host already was as planned. After an error the host is as it was before. */
+export async function applyRedirect(
+  plan: RedirectPlan,
+  runner: Runner,
+): Promise<Result<{ changed: boolean }, string>> {
+  const routesBefore = await kernelRoutes(runner);
+  if (!routesBefore.ok) return routesBefore;
+  // Routes first: a virtual IP that has a rule but no route is refused by the kernel, one with a route only by its port.
+  const routes = await applyRoutes(plan, runner);
+  if (!routes.ok) return routes;
+  const rules =
+    plan.backend === "nft" ? await applyNft(plan, runner) : await applyIptables(plan, runner);
+  if (rules.ok) return ok({ changed: routes.value || rules.value });
+  if (routesBefore.value.length === 0) {
+    const back = await removeRoutes(runner);
+    if (!back.ok)
+      return err(`${rules.error}; and the routes added for it are still there: ${back.error}`);
+  }
+  return rules;
+}
+
+/** Takes away everything of ours, by whichever program it was put there. */
+export async function removeRedirect(runner: Runner): Promise<Result<void, string>> {
+  const problems: string[] = [];
+  const iptables = await removeIptables(runner);
+  if (!iptables.ok && !iptables.error.includes("which is not here")) problems.push(iptables.error);
+  const nft = await removeNft(runner);
+  if (!nft.ok && !nft.error.includes("which is not here")) problems.push(nft.error);
+  const routes = await removeRoutes(runner);
+  if (!routes.ok) problems.push(routes.error);
+  return problems.length === 0 ? ok(undefined) : err(problems.join("; "));
+}
+
+/** What the host lacks or has too much of, one sentence each; none: it is as planned. */
+export async function redirectStatus(
+  plan: RedirectPlan,
+  runner: Runner,
+): Promise<Result<string[], string>> {
+  const rules =
+    plan.backend === "nft"
+      ? await nftDifferences(plan, runner)
+      : await iptablesDifferences(plan, runner);
+  if (!rules.ok) return rules;
+  const routes = await kernelRoutes(runner);
+  if (!routes.ok) return routes;
+  const planned = plannedRoutes(plan);
+  return ok([
+    ...rules.value,
+    ...planned.filter((line) => !routes.value.includes(line)).map((line) => `${line} is missing`),
+    ...routes.value
+      .filter((line) => !planned.includes(line))
+      .map((line) => `${line} is not planned`),
+  ]);
+}
+
+/** The plan as text, for `meshctl redirect plan`. */
+export function describePlan(plan: RedirectPlan): string {
+  const routes = plannedRoutes(plan).map((line) => `# ${line}`);
+  return `${plan.backend === "nft" ? nftText(plan) : iptablesText(plan)}\n${routes.join("\n")}\n`;
+}
+
+/** Endpoints that came and went, one kernel element each; rules and other elements are not touched. */
+export async function updateEndpoints(
+  backend: RedirectPlan["backend"],
+  changes: { readonly add: readonly AddressPort[]; readonly remove: readonly AddressPort[] },
+  runner: Runner,
+): Promise<Result<void, string>> {
+  if (changes.add.length + changes.remove.length === 0) return ok(undefined);
+  if (backend === "iptables") {
+    const line = (verb: string, [address, port]: AddressPort): string =>
+      `${verb} ${setName("endpoints", address.includes(":") ? "ip6" : "ip")} ${endpointElement(address, port)}`;
+    const done = await restoreSets(
+      [...changes.add.map((e) => line("add", e)), ...changes.remove.map((e) => line("del", e))],
+      runner,
+    );
+    return done.ok ? ok(undefined) : done;
+  }
+  const line = (verb: string, [address, port]: AddressPort): string =>
+    `${verb} element ${NFT_TABLE} ${nftSet("endpoints", address.includes(":") ? "ip6" : "ip")} { ${nftElement(address, "tcp", port)} }`;
+  // nft refuses to delete what is not there, so it is added first.
+  const text = [
+    ...changes.add.map((e) => line("add", e)),
+    ...changes.remove.flatMap((e) => [line("add", e), line("delete", e)]),
+  ];
+  const argv = ["nft", "-f", "-"];
+  const ran = await runner.run(argv, `${text.join("\n")}\n`);
+  return ran.code === 0 ? ok(undefined) : err(failure(argv, ran));
+}

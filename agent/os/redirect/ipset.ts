@@ -1,0 +1,93 @@
+// ipset(8): the kernel sets that iptables rules ask.
+import { isIPv6 } from "node:net";
+import { err, ok, type Result } from "../../base/result.ts";
+import { createSets, endpointElement, setName } from "./iptables.ts";
+import type { RedirectPlan } from "./plan.ts";
+import { failure } from "./refusal.ts";
+import type { Family } from "./rules.ts";
+import type { Runner } from "./runner.ts";
+
+export async function ourSets(runner: Runner): Promise<Result<string[], string>> {
+  const argv = ["ipset", "list", "-n"];
+  const ran = await runner.run(argv);
+  if (ran.code !== 0) return err(failure(argv, ran));
+  return ok(ran.stdout.split("\n").filter((name) => name.startsWith("ironmesh_")));
+}
+
+/** The commands that lead from the kernel's sets to the planned ones, one element at a time. */
+export async function setChanges(
+  plan: RedirectPlan,
+  runner: Runner,
+): Promise<Result<string[], string>> {
+  const sets = await ourSets(runner);
+  if (!sets.ok) return sets;
+  const changes: string[] = [];
+  for (const family of plan.families) {
+    const name = setName("endpoints", family);
+    const creates = createSets(plan, family);
+    const members = sets.value.includes(name) ? await membersOf(name, runner) : new Set<string>();
+    changes.push(...creates.filter((create) => !sets.value.includes(create.split(" ")[1] ?? "")));
+    changes.push(...memberChanges(name, plannedMembers(plan, family), members));
+  }
+  return ok(changes);
+}
+
+const plannedMembers = (plan: RedirectPlan, family: Family): string[] =>
+  plan.endpoints
+    .filter(([address]) => isIPv6(address) === (family === "ip6"))
+    .map(([address, port]) => endpointElement(address, port));
+
+async function membersOf(name: string, runner: Runner): Promise<Set<string>> {
+  const saved = await runner.run(["ipset", "save", name]);
+  const added = saved.stdout.split("\n").filter((line) => line.startsWith("add "));
+  return new Set(added.map((line) => line.split(" ")[2] ?? ""));
+}
+
+function memberChanges(
+  name: string,
+  wanted: readonly string[],
+  now: ReadonlySet<string>,
+): string[] {
+  const kept = new Set(wanted);
+  return [
+    ...wanted.filter((element) => !now.has(element)).map((element) => `add ${name} ${element}`),
+    ...[...now].filter((element) => !kept.has(element)).map((element) => `del ${name} ${element}`),
+  ];
+}
+
+/** True when anything changed. */
+export async function applySets(
+  plan: RedirectPlan,
+  runner: Runner,
+): Promise<Result<boolean, string>> {
+  const changes = await setChanges(plan, runner);
+  if (!changes.ok) return changes;
+  if (changes.value.length === 0) return ok(false);
+  return await restoreSets(changes.value, runner);
+}
+
+export async function restoreSets(
+  lines: readonly string[],
+  runner: Runner,
+): Promise<Result<boolean, string>> {
+  const argv = ["ipset", "-exist", "restore"];
+  const ran = await runner.run(argv, `${lines.join("\n")}\n`);
+  return ran.code === 0 ? ok(true) : err(failure(argv, ran));
+}
+
+/** Of ours, those that `isDoomed` says. Rules that ask them must be gone by now. */
+export async function destroySets(
+  isDoomed: (name: string) => boolean,
+  runner: Runner,
+): Promise<Result<void, string>> {
+  const ran = await runner.run(["ipset", "list", "-n"]);
+  if (ran.code === 127) return ok(undefined);
+  const ours = ran.stdout.split("\n").filter((name) => name.startsWith("ironmesh_"));
+  const doomed = ours.filter(isDoomed);
+  if (doomed.length === 0) return ok(undefined);
+  const done = await restoreSets(
+    doomed.map((name) => `destroy ${name}`),
+    runner,
+  );
+  return done.ok ? ok(undefined) : done;
+}
