@@ -144,7 +144,11 @@ function settle(head: RequestHead, limits: HeadLimits): number {
 function settleBody(head: RequestHead): number {
   if (head.isConnect && (head.isChunked || head.contentLength > 0)) return REFUSED_FRAMING;
   head.bodyKind = head.isChunked ? "chunked" : head.contentLength > 0 ? "length" : "none";
-  if (head.isUpgrade && head.upgradeField >= 0) head.undropField(head.upgradeField);
+  if (head.isUpgrade) {
+    head.undropField(head.upgradeField);
+    // The tunnel that follows has no trailers.
+    if (head.acceptsTrailers) head.acceptsTrailers = head.drop("te") === 0;
+  }
   // HTTP/1.0 has no 100 (Continue): the expectation is ignored, RFC 9110 10.1.1.
   if (head.minorVersion === 0) head.expectsContinue = false;
   return 0;

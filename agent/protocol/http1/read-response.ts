@@ -88,7 +88,7 @@ function settleFraming(
     isHeadRequest || isBodiless || isTunnel || status === 304 ? "none" : bodyKindOf(head);
   if (isTunnel && (head.isChunked || head.contentLength >= 0)) return REFUSED_FRAMING;
   if (head.bodyKind === "until_close") head.keepAlive = false;
-  return settleUpgrade(head);
+  return settleHop(head);
 }
 
 function bodyKindOf(head: ResponseHead): BodyKind {
@@ -98,12 +98,13 @@ function bodyKindOf(head: ResponseHead): BodyKind {
 }
 
 /** Only a 101 switches protocols, and it must name which (RFC 9110 7.8). What others say in Upgrade is for this hop, and ends here. */
-function settleUpgrade(head: ResponseHead): number {
+function settleHop(head: ResponseHead): number {
+  if (head.acceptsTrailers) head.acceptsTrailers = head.drop("te") === 0;
   if (head.status !== 101) {
     head.isUpgrade = false;
     return 0;
   }
-  if (!head.isUpgrade || head.upgradeField < 0) return REFUSED_UPGRADE;
+  if (!head.isUpgrade) return REFUSED_UPGRADE;
   head.undropField(head.upgradeField);
   return 0;
 }
