@@ -150,7 +150,10 @@ const trafficPolicy = fields(
       ),
     tls: tls.optional().describe("How endpoints are dialled."),
   },
-  { notYet: { portLevelSettings: "", tunnel: "", proxyProtocol: "", retryBudget: "" } },
+  {
+    named: "TrafficPolicy",
+    notYet: { portLevelSettings: "", tunnel: "", proxyProtocol: "", retryBudget: "" },
+  },
 );
 
 export const destinationRuleSpec = fields(

@@ -41,22 +41,28 @@ const headerValue = headerText.refine((value) => !value.includes("%"), {
   error: "is not supported yet: `%` begins a command operator of Envoy",
 });
 
-const edits = fields({
-  set: z
-    .record(editableHeader, headerValue)
-    .optional()
-    .describe("Header to value; replaces what is there."),
-  add: z
-    .record(editableHeader, headerValue)
-    .optional()
-    .describe("Header to value; appended to what is there."),
-  remove: list(editableHeader).optional().describe("Headers that are taken out."),
-});
+const edits = fields(
+  {
+    set: z
+      .record(editableHeader, headerValue)
+      .optional()
+      .describe("Header to value; replaces what is there."),
+    add: z
+      .record(editableHeader, headerValue)
+      .optional()
+      .describe("Header to value; appended to what is there."),
+    remove: list(editableHeader).optional().describe("Headers that are taken out."),
+  },
+  { named: "HeaderEdits" },
+);
 
-export const headerOperations = fields({
-  request: edits.optional().describe("Edits on the way to the upstream."),
-  response: edits.optional().describe("Edits on the way back to the client."),
-});
+export const headerOperations = fields(
+  {
+    request: edits.optional().describe("Edits on the way to the upstream."),
+    response: edits.optional().describe("Edits on the way back to the client."),
+  },
+  { named: "HeaderOperations" },
+);
 export type HeaderOperationsSpec = z.infer<typeof headerOperations>;
 
 /** What the proxy can tell apart; the gRPC words read the `grpc-status` of a response head. */

@@ -92,6 +92,8 @@ const wording: z.core.$ZodErrorMap = (issue) => {
     case "invalid_value":
       if (issue.input === undefined) return "is missing";
       return `must be ${issue.values.map(String).join(" or ")}, not ${describe(issue.input)}`;
+    case "invalid_key":
+      return issue.issues[0]?.message;
     case "too_big":
       return `has more than ${issue.maximum} items`;
     default:

@@ -11,7 +11,9 @@ export const LIST_LENGTH_MAX = 4096;
 
 export type Strict<S extends z.ZodRawShape> = z.ZodObject<S, z.core.$strict>;
 
-export interface Unsupported {
+export interface AboutFields {
+  /** Name of the shape in docs/resources.md, where it is used in several places. */
+  readonly named?: string;
   /** Fields Istio has and we do not, each with what to do instead (may be empty). */
   readonly notYet?: Readonly<Record<string, string>>;
 }
@@ -19,14 +21,14 @@ export interface Unsupported {
 /** An object of known fields. Others are refused: with "not supported yet" if Istio has them, else with a did-you-mean. */
 export function fields<S extends z.ZodRawShape>(
   shape: S,
-  { notYet = {} }: Unsupported = {},
+  { notYet = {}, named }: AboutFields = {},
 ): Strict<S> {
   const known = Object.keys(shape);
   const refusal = z.unknown().refine(() => false, {
     error: (issue) => unknownField(String(issue.path?.at(-1)), known, notYet),
   });
   // The catch-all instead of strictObject: one problem per field, with its own path, and rules of the object still run.
-  const object = z.object(shape).catchall(refusal).meta({ notYet });
+  const object = z.object(shape).catchall(refusal).meta({ notYet, named });
   return object as unknown as Strict<S>;
 }
 

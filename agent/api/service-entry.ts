@@ -15,6 +15,7 @@ import {
   list,
   nonEmpty,
   port,
+  type Report,
   wildcardHost,
 } from "./schema-parts.ts";
 

@@ -5,9 +5,13 @@ export function suggest(word: string, candidates: readonly string[]): string | u
   const wanted = fold(word);
   if (wanted.length > 64) return undefined;
   let best: string | undefined;
-  let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1;
+  // Half of a short word, three letters of a long one: `sepc` for `spec`, but not `foo` for `tcp`.
+  let bestDistance = Math.min(3, Math.floor(wanted.length / 2)) + 1;
   for (const candidate of candidates) {
-    const distance = editDistance(wanted, fold(candidate));
+    const known = fold(candidate);
+    // `retry` for `retries`, `match` for `matches`: one stem, another ending.
+    const isStem = wanted.length >= 4 && known.startsWith(wanted.slice(0, -1));
+    const distance = isStem ? 1 : editDistance(wanted, known);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;

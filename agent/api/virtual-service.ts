@@ -21,13 +21,16 @@ import {
   wildcardHost,
 } from "./schema-parts.ts";
 
-const stringMatch = fields({
-  exact: z.string().optional().describe("The whole value, byte for byte."),
-  prefix: nonEmpty.optional().describe("How the value begins."),
-  regex: regex
-    .optional()
-    .describe("RE2 regex that the whole value must match (it is anchored at both ends)."),
-});
+const stringMatch = fields(
+  {
+    exact: z.string().optional().describe("The whole value, byte for byte."),
+    prefix: nonEmpty.optional().describe("How the value begins."),
+    regex: regex
+      .optional()
+      .describe("RE2 regex that the whole value must match (it is anchored at both ends)."),
+  },
+  { named: "StringMatch" },
+);
 export type StringMatchSpec = z.infer<typeof stringMatch>;
 
 const kindsOf = (match: StringMatchSpec): number =>
@@ -85,17 +88,20 @@ const httpMatch = fields(
   { notYet: { statPrefix: "" } },
 );
 
-const destination = fields({
-  host: destinationHost.describe(
-    "Service that gets the request. A short name is looked up in this resource's namespace.",
-  ),
-  subset: subsetName
-    .optional()
-    .describe("Subset of that service, declared by a DestinationRule for the same host."),
-  port: fields({ number: port.describe("Port of the service.") })
-    .optional()
-    .describe("Needed only when the service has several ports and the one called is not meant."),
-});
+const destination = fields(
+  {
+    host: destinationHost.describe(
+      "Service that gets the request. A short name is looked up in this resource's namespace.",
+    ),
+    subset: subsetName
+      .optional()
+      .describe("Subset of that service, declared by a DestinationRule for the same host."),
+    port: fields({ number: port.describe("Port of the service.") })
+      .optional()
+      .describe("Needed only when the service has several ports and the one called is not meant."),
+  },
+  { named: "Destination" },
+);
 
 const weight = atLeast(0)
   .optional()

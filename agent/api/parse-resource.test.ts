@@ -1,0 +1,322 @@
+import { expect, test } from "bun:test";
+import { checkResource, parseResource } from "./parse-resource.ts";
+
+type Spec = { [name: string]: unknown };
+const NETWORKING = "networking.istio.io/v1";
+const SECURITY = "security.istio.io/v1";
+const resource = (apiVersion: string, kind: string, spec: Spec) => ({
+  apiVersion,
+  kind,
+  metadata: { name: "x" },
+  spec,
+});
+const complaints = (document: unknown): string[] =>
+  checkResource(document).problems.map((p) => `${p.path} ${p.reason}`);
+const virtualService = (spec: Spec) =>
+  complaints(resource(NETWORKING, "VirtualService", { hosts: ["reviews"], ...spec }));
+const route = (more: Spec) =>
+  virtualService({ http: [{ route: [{ destination: { host: "reviews" } }], ...more }] });
+const rule = (spec: Spec) =>
+  complaints(resource(NETWORKING, "DestinationRule", { host: "reviews", ...spec }));
+const policy = (spec: Spec) => complaints(resource(SECURITY, "AuthorizationPolicy", spec));
+const workload = (spec: Spec) =>
+  complaints(
+    resource("ironmesh.dev/v1", "Workload", {
+      hosts: ["host-1"],
+      serviceAccount: "reviews",
+      process: { user: "reviews" },
+      ...spec,
+    }),
+  );
+const entry = (spec: Spec) =>
+  complaints(
+    resource(NETWORKING, "ServiceEntry", {
+      hosts: ["db.example.com"],
+      ports: [{ number: 5432, name: "pg", protocol: "TCP" }],
+      resolution: "STATIC",
+      endpoints: [{ address: "10.0.0.9" }],
+      ...spec,
+    }),
+  );
+
+test("an accepted resource keeps the shape it was written in, with the namespace filled in", () => {
+  const spec = { hosts: ["reviews"], http: [{ route: [{ destination: { host: "reviews" } }] }] };
+  const parsed = parseResource(resource("networking.istio.io/v1alpha3", "VirtualService", spec));
+  expect(parsed).toEqual({
+    ok: true,
+    value: {
+      apiVersion: "networking.istio.io/v1alpha3",
+      kind: "VirtualService",
+      metadata: { name: "x", namespace: "default" },
+      spec,
+    },
+  });
+});
+
+test("what Istio has and we do not yet is refused by its path", () => {
+  expect(route({ mirrors: [], corsPolicy: {} })).toEqual([
+    "spec.http[0].mirrors is not supported yet",
+    "spec.http[0].corsPolicy is not supported yet",
+  ]);
+  expect(virtualService({ gateways: ["bookinfo-gateway"], http: [], tls: [] })).toEqual([
+    "spec.gateways[0] is not supported yet: gateways other than `mesh` are not there",
+    "spec.tls is not supported yet",
+  ]);
+  expect(rule({ trafficPolicy: { loadBalancer: { consistentHash: {} } } })).toEqual([
+    "spec.trafficPolicy.loadBalancer.consistentHash is not supported yet",
+  ]);
+  expect(rule({ trafficPolicy: { tls: { mode: "SIMPLE" } } })).toEqual([
+    "spec.trafficPolicy.tls.mode SIMPLE is not supported yet",
+  ]);
+  expect(policy({ action: "CUSTOM", provider: { name: "p" } })).toEqual([
+    "spec.action CUSTOM is not supported yet",
+    "spec.provider is not supported yet",
+  ]);
+  expect(policy({ rules: [{ when: [{ key: "request.auth.claims[a]", values: ["b"] }] }] })).toEqual(
+    ["spec.rules[0].when[0].key `request.auth.claims[a]` is not supported yet"],
+  );
+  expect(entry({ resolution: "NONE", endpoints: undefined })).toEqual([
+    "spec.resolution NONE is not supported yet; write STATIC or DNS",
+  ]);
+  expect(workload({ process: { mesosTask: "x" } })).toEqual([
+    "spec.process.mesosTask is not supported yet",
+  ]);
+  expect(complaints(resource("gateway.networking.k8s.io/v1", "HTTPRoute", {}))).toEqual([
+    "kind HTTPRoute is not supported yet",
+  ]);
+});
+
+test("an unknown field is an error that suggests the one that was meant", () => {
+  expect(route({ retry: { attempts: 1 } })).toEqual([
+    "spec.http[0].retry is not a field here; did you mean `retries`?",
+  ]);
+  expect(virtualService({ https: [], http: [] })).toEqual([
+    "spec.https is not a field here; did you mean `http`?",
+  ]);
+  expect(
+    complaints({ ...resource(NETWORKING, "DestinationRule", { host: "a" }), sepc: {} }),
+  ).toEqual(["sepc is not a field here; did you mean `spec`?"]);
+});
+
+test("Kubernetes' own kinds are named and skipped, not refused", () => {
+  const checked = checkResource(resource("apps/v1", "Deployment", {}));
+  expect(checked.resource).toBeUndefined();
+  expect(checked.problems).toMatchObject([
+    {
+      severity: "warning",
+      path: "kind",
+      reason: "apps/v1 Deployment is Kubernetes' own and skipped",
+    },
+  ]);
+  expect(complaints(resource("v1", "Service", {}))[0]).toContain("v1 Service");
+});
+
+test("what kubectl adds to a resource is left out with a warning", () => {
+  const checked = checkResource({
+    ...resource(SECURITY, "PeerAuthentication", {}),
+    metadata: { name: "x", uid: "1", resourceVersion: "2" },
+    status: {},
+  });
+  expect(checked.problems.map((p) => p.severity)).toEqual(["warning", "warning", "warning"]);
+  expect(checked.resource?.metadata).toEqual({ name: "x", namespace: "default" });
+});
+
+test("a wrong apiVersion or kind is told what it should be", () => {
+  expect(complaints(resource("networking.istio.io/v1alpha1", "VirtualService", {}))).toEqual([
+    "apiVersion must be networking.istio.io/v1 or networking.istio.io/v1beta1 or networking.istio.io/v1alpha3",
+  ]);
+  expect(complaints(resource("security.istio.io/v1", "VirtualService", {}))[0]).toContain(
+    "must be networking.istio.io/v1",
+  );
+  expect(complaints(resource("networkin.istio.io/v1", "Foo", {}))[0]).toContain(
+    "did you mean `networking.istio.io`?",
+  );
+  expect(complaints(resource(NETWORKING, "VirtualServise", {}))[0]).toContain(
+    "did you mean `VirtualService`?",
+  );
+});
+
+test("all that is wrong in one document is told at once", () => {
+  expect(
+    virtualService({
+      hosts: ["reviews", "reviews", "*"],
+      http: [
+        {
+          match: [{ uri: { exact: "/a", prefix: "/b" }, headers: { "end-user": { regex: "(" } } }],
+          route: [{ destination: { host: "*" } }, { destination: {}, weight: -1 }],
+          timeout: "5",
+        },
+        { redirect: { redirectCode: 200 }, timeout: "5s" },
+        {},
+      ],
+    }),
+  ).toEqual([
+    "spec.hosts[1] is named twice",
+    "spec.hosts[2] must not be `*`: inside the mesh, name the hosts",
+    "spec.http[0].match[0].uri must have exactly one of exact, prefix, regex",
+    expect.stringContaining(
+      'spec.http[0].match[0].headers["end-user"].regex must be a regex of RE2',
+    ),
+    expect.stringContaining("spec.http[0].route[0].destination.host must be a host name"),
+    "spec.http[0].route[1].destination.host is missing",
+    "spec.http[0].route[1].weight must be a whole number from 0 to 2147483647",
+    'spec.http[0].timeout must be a duration such as "1.5s", "250ms" or "1h30m"',
+    "spec.http[1].redirect.redirectCode must be 301, 302, 303, 307 or 308",
+    "spec.http[1].timeout holds only for a route that forwards",
+    "spec.http[2] must have exactly one of route, redirect, directResponse",
+  ]);
+});
+
+test("weights must share something out", () => {
+  const two = (a?: number, b?: number) =>
+    virtualService({
+      http: [
+        {
+          route: [
+            { destination: { host: "a" }, ...(a === undefined ? {} : { weight: a }) },
+            { destination: { host: "b" }, ...(b === undefined ? {} : { weight: b }) },
+          ],
+        },
+      ],
+    });
+  expect(two(90, 10)).toEqual([]);
+  expect(two(1, 1)).toEqual([]);
+  expect(two(100)).toEqual([]);
+  expect(two()[0]).toContain("must give a weight above 0");
+  expect(two(0, 0)[0]).toContain("must give a weight above 0");
+});
+
+test("a rule behind one that matches everything is warned about", () => {
+  const r = { route: [{ destination: { host: "reviews" } }] };
+  expect(virtualService({ http: [r, r] })).toEqual([
+    "spec.http[1] is never used: rule 0 before it matches everything",
+  ]);
+});
+
+test("retries, faults, redirects and rewrites keep Istio's rules", () => {
+  expect(route({ retries: { attempts: 3, perTryTimeout: "2s", retryOn: "5xx, 503" } })).toEqual([]);
+  expect(route({ retries: { attempts: 0, retryOn: "5xx" } })[0]).toContain("no other settings");
+  expect(route({ retries: { attempts: 1, retryOn: "5xxx" } })[0]).toContain(
+    "not a retry condition",
+  );
+  expect(route({ fault: {} })[0]).toContain("must have delay or abort");
+  expect(route({ fault: { abort: { httpStatus: 700 } } })[0]).toContain("from 200 to 599");
+  expect(route({ fault: { abort: { httpStatus: 500, percentage: { value: 101 } } } })).toEqual([
+    "spec.http[0].fault.abort.percentage.value must be from 0 to 100",
+  ]);
+  expect(route({ rewrite: { uri: "/", uriRegexRewrite: { match: "a", rewrite: "b" } } })).toEqual([
+    "spec.http[0].rewrite must have only one of uri, uriRegexRewrite",
+  ]);
+  expect(route({ headers: { request: { set: { Host: "x" } } } })[0]).toContain("rewrite.authority");
+  expect(route({ headers: { request: { add: { "x-a": "a\r\nb" } } } })[0]).toContain(
+    "no line ends",
+  );
+  expect(route({ headers: { request: { add: { "x-a": "%REQ(a)%" } } } })[0]).toContain("operator");
+});
+
+test("DestinationRule subsets have unique names and label values without wildcards", () => {
+  expect(rule({ subsets: [{ name: "v1", labels: { version: "v1" } }, { name: "v1" }] })).toEqual([
+    "spec.subsets[1].name is named twice: `v1`",
+  ]);
+  expect(rule({ subsets: [{ name: "v1", labels: { version: "v*" } }] })[0]).toContain(
+    "no wildcards",
+  );
+  expect(rule({ subsets: [{ name: "v1", labels: { version: 1 } }] })[0]).toBe(
+    'spec.subsets[0].labels.version must be text, not the number 1: write "1" in quotes',
+  );
+});
+
+test("PeerAuthentication by port needs a selector and real ports", () => {
+  const authentication = (spec: Spec) => complaints(resource(SECURITY, "PeerAuthentication", spec));
+  expect(authentication({ mtls: { mode: "STRICT" } })).toEqual([]);
+  expect(authentication({ portLevelMtls: { "80": { mode: "DISABLE" } } })).toEqual([
+    "spec.portLevelMtls needs a selector with matchLabels",
+  ]);
+  const selector = { matchLabels: { app: "a" } };
+  expect(authentication({ selector, portLevelMtls: { "80": { mode: "DISABLE" } } })).toEqual([]);
+  expect(authentication({ selector, portLevelMtls: { http: {} } })).toEqual([
+    "spec.portLevelMtls.http must be a port from 1 to 65535",
+  ]);
+  expect(authentication({ mtls: { mode: "strict" } })).toEqual([
+    'spec.mtls.mode must be UNSET or DISABLE or PERMISSIVE or STRICT, not "strict"',
+  ]);
+});
+
+test("AuthorizationPolicy: no rules and an empty rule are meant; empty lists inside are not", () => {
+  expect(policy({})).toEqual([]);
+  expect(policy({ rules: [{}] })).toEqual([]);
+  expect(policy({ rules: [{ from: [] }] })[0]).toContain("must not be empty");
+  expect(policy({ rules: [{ from: [{ source: {} }] }] })[0]).toContain("hold for everybody");
+  expect(policy({ rules: [{ from: [{ source: { principals: [] } }] }] })[0]).toContain(
+    "spec.rules[0].from[0].source.principals must not be empty",
+  );
+  expect(policy({ rules: [{ to: [{ operation: { ports: [80] } }] }] })[0]).toContain(
+    'write "80" in quotes',
+  );
+  expect(policy({ rules: [{ to: [{ operation: { ports: ["http"] } }] }] })[0]).toContain("a port");
+  expect(policy({ rules: [{ from: [{ source: { ipBlocks: ["10.0.0.0/33"] } }] }] })[0]).toContain(
+    "must be an IP address or a block",
+  );
+  expect(policy({ rules: null })).toEqual(["spec.rules is empty: write a list or remove it"]);
+  expect(policy({ action: "DENY" })).toEqual([
+    "spec.rules is empty, so this DENY policy refuses nobody",
+  ]);
+});
+
+test("a Workload names its processes in exactly one way, and a slice only if it stays", () => {
+  expect(workload({})).toEqual([]);
+  expect(workload({ process: {} })[0]).toContain("exactly one of user, uid, gid, slice");
+  expect(workload({ process: { user: "a", uid: 1 } })[0]).toContain("exactly one of");
+  expect(workload({ process: { slice: "reviews.slice" } })).toEqual([]);
+  expect(workload({ process: { systemdUnit: "a.service" } })[0]).toContain(
+    "spec.process.systemdUnit is not supported yet: a unit's cgroup is new",
+  );
+  expect(workload({ services: [{ name: "a", ports: [] }] })[0]).toContain("must not be empty");
+  expect(
+    workload({ services: [{ name: "a", ports: [{ port: 80, protocol: "GRPC" }] }] })[0],
+  ).toContain("GRPC is not supported yet");
+});
+
+test("nobody may write into the mesh's own namespace", () => {
+  expect(
+    complaints({
+      ...resource(SECURITY, "PeerAuthentication", {}),
+      metadata: { name: "x", namespace: "ironmesh-system" },
+    }),
+  ).toEqual(["metadata.namespace must not be ironmesh-system: it is the mesh's own"]);
+});
+
+test("garbage of any type is refused, never thrown on", () => {
+  for (const document of [
+    undefined,
+    null,
+    1,
+    "x",
+    [],
+    {},
+    { kind: 1 },
+    { apiVersion: "", kind: "" },
+  ])
+    expect(parseResource(document).ok).toBe(false);
+  for (const metadata of [
+    undefined,
+    null,
+    1,
+    [],
+    { name: 1 },
+    { name: "x", labels: [] },
+    { name: "A" },
+  ])
+    expect(parseResource({ ...resource(SECURITY, "PeerAuthentication", {}), metadata }).ok).toBe(
+      false,
+    );
+  for (const spec of [undefined, null, 1, "x", []])
+    expect(
+      parseResource({
+        apiVersion: SECURITY,
+        kind: "PeerAuthentication",
+        metadata: { name: "x" },
+        spec,
+      }).ok,
+    ).toBe(false);
+});
