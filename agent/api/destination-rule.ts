@@ -9,6 +9,7 @@ import {
   fields,
   labels,
   list,
+  port,
   subsetName,
   wholePercent,
   wildcardHost,
@@ -139,21 +140,43 @@ const tls = fields(
   },
 );
 
+const policySections = {
+  loadBalancer: loadBalancer.optional().describe("How an endpoint is picked."),
+  connectionPool: connectionPool.optional().describe("Limits, held per agent over all threads."),
+  outlierDetection: outlierDetection
+    .optional()
+    .describe(
+      "When a failing endpoint is left out. Default: never; `{}` switches the defaults on.",
+    ),
+  tls: tls.optional().describe("How endpoints are dialled."),
+};
+
+const portPolicy = fields({
+  port: fields({ number: port.describe("Port of the service.") }).describe(
+    "The port that it holds for.",
+  ),
+  ...policySections,
+});
+
 const trafficPolicy = fields(
   {
-    loadBalancer: loadBalancer.optional().describe("How an endpoint is picked."),
-    connectionPool: connectionPool.optional().describe("Limits, held per agent over all threads."),
-    outlierDetection: outlierDetection
+    ...policySections,
+    portLevelSettings: list(portPolicy)
+      .check(
+        across((ports, report) => {
+          const numbers = ports.map((p) => p.port.number);
+          numbers.forEach((number, i) => {
+            if (numbers.indexOf(number) !== i)
+              report(`is declared twice: ${number}`, i, "port", "number");
+          });
+        }),
+      )
       .optional()
       .describe(
-        "When a failing endpoint is left out. Default: never; `{}` switches the defaults on.",
+        "Replaces the whole policy for single ports: sections a port does not name have their defaults there, not what stands above.",
       ),
-    tls: tls.optional().describe("How endpoints are dialled."),
   },
-  {
-    named: "TrafficPolicy",
-    notYet: { portLevelSettings: "", tunnel: "", proxyProtocol: "", retryBudget: "" },
-  },
+  { notYet: { tunnel: "", proxyProtocol: "", retryBudget: "" } },
 );
 
 export const destinationRuleSpec = fields(

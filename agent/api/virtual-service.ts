@@ -247,7 +247,7 @@ const retries = fields(
     retryOn: retryOn
       .optional()
       .describe(
-        "Comma-separated conditions, status codes among them. Default connect-failure,refused-stream,unavailable,cancelled,503.",
+        "Comma-separated conditions, status codes among them. Default connect-failure,refused-stream,unavailable,cancelled.",
       ),
     backoff: duration
       .optional()
@@ -353,7 +353,9 @@ export const virtualServiceSpec = fields(
       .describe("Rules for HTTP ports, first match wins. A request that none matches gets 404."),
     tcp: list(tcpRoute)
       .optional()
-      .describe("Rules for opaque TCP ports, first match wins. Without a match: closed."),
+      .describe(
+        "Rules for opaque TCP ports, first match wins. Without a match: the service itself.",
+      ),
     exportTo: exportTo.optional().describe('Namespaces that see it. Only `"*"`, the default.'),
   },
   { notYet: { tls: "" } },
