@@ -7,8 +7,5 @@ export function meshctlCommand(): readonly string[] {
   return script.startsWith("/$bunfs/") ? [process.execPath] : [process.execPath, script];
 }
 
-/** What must be readable inside a host: the file to bind there. */
-export const executablePath = (): string => process.execPath;
-
 /** Environment under which the executable runs a script file as a plain runtime would. */
 export const SCRIPT_ENVIRONMENT = { BUN_BE_BUN: "1" };

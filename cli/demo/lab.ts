@@ -4,7 +4,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { executablePath } from "./executable.ts";
 import {
   address6Of,
   addressOf,
@@ -16,7 +15,6 @@ import {
   PREFIX,
   ROUTER,
   RUN_DIRECTORY,
-  UID,
 } from "./layout.ts";
 import { run, runOrThrow } from "./shell.ts";
 
@@ -37,6 +35,17 @@ export class Lab {
   /** Namespace -> the process that keeps its mount and host-name namespaces alive. */
   readonly #holders = new Map<string, ChildProcess>();
   readonly #children = new Set<ChildProcess>();
+  readonly #meshctl: readonly string[];
+
+  /** `meshctl`: the command that starts it on this machine; its first word is the file that hosts get to see. */
+  constructor(meshctl: readonly string[]) {
+    this.#meshctl = meshctl;
+  }
+
+  /** meshctl as it is started inside a host. */
+  meshctl(...args: readonly string[]): readonly string[] {
+    return [EXECUTABLE_IN_HOST, ...this.#meshctl.slice(1), ...args];
+  }
 
   async up(): Promise<void> {
     mkdirSync(`${RUN_DIRECTORY}/bin`, { recursive: true, mode: 0o755 });
@@ -96,7 +105,7 @@ export class Lab {
     // `ip netns exec` makes the mount namespace and lays /etc/netns/NAME over /etc.
     const script = `hostname ${name}; mount --bind "$1" ${EXECUTABLE_IN_HOST}; echo ready; exec sleep infinity`;
     const args = ["netns", "exec", namespace, "unshare", "--uts", "sh", "-ec", script, "sh"];
-    const child = spawn("ip", [...args, executablePath()], {
+    const child = spawn("ip", [...args, this.#meshctl[0] ?? ""], {
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
@@ -162,7 +171,6 @@ function networkScript(): string {
       `${hasIpv6} ip -n ${own} route add default via ${gateway6Of(host)}`,
     );
   }
-  // The programs answer on loopback addresses a neighbour must not reach; Linux drops those by itself.
   return `${lines.join("\n")}\n`;
 }
 
@@ -206,5 +214,3 @@ export async function privateDirectory(path: string, uid: number): Promise<strin
   await runOrThrow(["chown", `${uid}:${uid}`, path]);
   return path;
 }
-
-export const agentUid = UID.agent;

@@ -1,6 +1,6 @@
 // The bookstore's programs and the demo's own helpers, each started inside its host under its own user.
 import type { ChildProcess } from "node:child_process";
-import { meshctlCommand, SCRIPT_ENVIRONMENT } from "./executable.ts";
+import { SCRIPT_ENVIRONMENT } from "./executable.ts";
 import { EXECUTABLE_IN_HOST, type Lab } from "./lab.ts";
 import {
   ECHO_PORT,
@@ -58,19 +58,12 @@ export function startProgram(
   );
 }
 
-/** meshctl as it is started inside a host. */
-export const meshctlInHost = (...args: readonly string[]): readonly string[] => [
-  EXECUTABLE_IN_HOST,
-  ...meshctlCommand().slice(1),
-  ...args,
-];
-
-export const partCommand = (part: PartName, input: unknown): readonly string[] =>
-  meshctlInHost("demo", "part", part, JSON.stringify(input));
+export const partCommand = (lab: Lab, part: PartName, input: unknown): readonly string[] =>
+  lab.meshctl("demo", "part", part, JSON.stringify(input));
 
 export function startResolver(lab: Lab): ChildProcess {
   const config: ResolverConfig = { addresses: HOSTS.map(gatewayOf) };
-  return lab.spawn(ROUTER, partCommand("resolver", config), {
+  return lab.spawn(ROUTER, partCommand(lab, "resolver", config), {
     uid: UID.bystander,
     capabilities: ["net_bind_service"],
     log: logPath("resolver"),
@@ -85,7 +78,7 @@ export function startLoad(lab: Lab, rate: number): ChildProcess {
     rate,
     timeoutMs: 5_000,
   };
-  return lab.spawn(namespaceOf(hostOf("visitor")), partCommand("load", config), {
+  return lab.spawn(namespaceOf(hostOf("visitor")), partCommand(lab, "load", config), {
     uid: UID.visitor,
     stdio: "pipe",
     log: logPath("visitor"),

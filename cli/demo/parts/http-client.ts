@@ -63,7 +63,10 @@ export class HttpConnection {
 
   static open(target: HttpTarget, timeoutMs: number): Promise<HttpConnection> {
     const { promise, resolve, reject } = Promise.withResolvers<HttpConnection>();
-    const socket = connect(target);
+    // Not the object as it came: a job that also has a `path` would be taken for a Unix socket.
+    const socket = connect(
+      "port" in target ? { host: target.host, port: target.port } : { path: target.path },
+    );
     const timer = setTimeout(() => {
       socket.destroy();
       reject(new TrafficError("timeout", "no connection"));
