@@ -1,0 +1,117 @@
+// Two hosts for the benchmark: namespaces joined by one cable, programs pinned to a core. Client and backend share core 0, the
+// proxy under test has core 1 to itself, so what one costs the other is not measured as its own.
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { mkdirSync, openSync, rmSync } from "node:fs";
+
+export const DIRECTORY = "/tmp/im-bench";
+export type HostName = "a" | "b";
+export const addressOf = (host: HostName): string => (host === "a" ? "10.78.1.1" : "10.78.1.2");
+const namespaceOf = (host: HostName): string => `im-bench-${host}`;
+export const LOAD_CORE = 0;
+export const PROXY_CORE = 1;
+const NET_CAPABILITIES = "+net_admin,+net_raw,+net_bind_service";
+
+const children: ChildProcess[] = [];
+
+export function up(): void {
+  down();
+  mkdirSync(DIRECTORY, { recursive: true, mode: 0o755 });
+  const sh = `
+    ip netns add im-bench-a; ip netns add im-bench-b
+    ip link add eth0 netns im-bench-a type veth peer name eth0 netns im-bench-b
+    for h in a b; do ip -n im-bench-$h link set lo up; ip -n im-bench-$h link set eth0 up; done
+    ip -n im-bench-a addr add 10.78.1.1/24 dev eth0; ip -n im-bench-b addr add 10.78.1.2/24 dev eth0`;
+  execFileSync("sh", ["-ec", sh]);
+}
+
+export function down(): void {
+  for (const child of children.splice(0)) child.kill("SIGKILL");
+  for (const name of ["im-bench-a", "im-bench-b"]) {
+    try {
+      const pids = execFileSync("ip", ["netns", "pids", name], {
+        stdio: ["ignore", "pipe", "ignore"],
+      }).toString();
+      for (const pid of pids.split(/\s+/).filter(Boolean)) process.kill(Number(pid), "SIGKILL");
+      execFileSync("ip", ["netns", "del", name], { stdio: "ignore" });
+    } catch {
+      // it was not there
+    }
+  }
+  rmSync(DIRECTORY, { recursive: true, force: true });
+}
+
+export interface Start {
+  readonly core: number;
+  readonly uid?: number;
+  readonly env?: { readonly [name: string]: string };
+}
+
+function wrapped(host: HostName, command: readonly string[], { core, uid }: Start): string[] {
+  const user =
+    uid === undefined
+      ? []
+      : [
+          "setpriv",
+          "--reuid",
+          `${uid}`,
+          "--regid",
+          `${uid}`,
+          "--clear-groups",
+          "--inh-caps",
+          NET_CAPABILITIES,
+          "--ambient-caps",
+          NET_CAPABILITIES,
+        ];
+  return [
+    "ip",
+    "netns",
+    "exec",
+    namespaceOf(host),
+    "taskset",
+    "-c",
+    `${core}`,
+    ...user,
+    ...command,
+  ];
+}
+
+/** Its pid is the program's own: every wrapper replaces itself. */
+export function start(host: HostName, command: readonly string[], options: Start): ChildProcess {
+  const [file = "", ...args] = wrapped(host, command, options);
+  const log = openSync(`${DIRECTORY}/${command[0]?.split("/").at(-1)}-${host}.log`, "a");
+  const child = spawn(file, args, {
+    stdio: ["ignore", log, log],
+    env: { ...process.env, ...options.env },
+  });
+  children.push(child);
+  return child;
+}
+
+export function runToEnd(host: HostName, command: readonly string[], options: Start): string {
+  const [file = "", ...args] = wrapped(host, command, options);
+  return execFileSync(file, args, {
+    env: { ...process.env, ...options.env },
+    stdio: ["ignore", "pipe", "pipe"],
+    maxBuffer: 1 << 26,
+  }).toString();
+}
+
+export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`never came: ${what} (logs in ${DIRECTORY})`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+export function answers(host: HostName, url: string): boolean {
+  try {
+    return (
+      runToEnd(host, ["curl", "-s", "-m", "1", "-o", "/dev/null", "-w", "%{http_code}", url], {
+        core: LOAD_CORE,
+      }) === "200"
+    );
+  } catch {
+    return false;
+  }
+}

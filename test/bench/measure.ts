@@ -1,0 +1,72 @@
+// What is measured: CPU time of a process by the scheduler's own count, memory, and what wrk and iperf3 report.
+import { readdirSync, readFileSync } from "node:fs";
+import { type HostName, LOAD_CORE, runToEnd } from "./hosts.ts";
+
+/** CPU microseconds of all threads of these processes so far. */
+export function cpuMicros(pids: readonly number[]): number {
+  let nanos = 0;
+  for (const pid of pids) {
+    for (const thread of readdirSync(`/proc/${pid}/task`)) {
+      nanos += Number(
+        readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "latin1").split(" ")[0],
+      );
+    }
+  }
+  return nanos / 1_000;
+}
+
+/** MiB. */
+export function memoryOf(pid: number): { rss: number; anonymous: number } {
+  const status = readFileSync(`/proc/${pid}/status`, "latin1");
+  const field = (name: string): number =>
+    Number(new RegExp(`^${name}:\\s+(\\d+)`, "m").exec(status)?.[1] ?? 0) / 1024;
+  return { rss: field("VmRSS"), anonymous: field("RssAnon") };
+}
+
+export interface LoadResult {
+  readonly requests: number;
+  readonly perSecond: number;
+  readonly p50Ms: number;
+  readonly p99Ms: number;
+  readonly errors: string | undefined;
+}
+
+export function wrk(host: HostName, url: string, connections: number, seconds: number): LoadResult {
+  const text = runToEnd(
+    host,
+    ["wrk", "-t1", `-c${connections}`, `-d${seconds}`, "--latency", ...BROWSER_HEADERS, url],
+    { core: LOAD_CORE },
+  );
+  const at = (pattern: RegExp): string => pattern.exec(text)?.[1] ?? "";
+  return {
+    requests: Number(at(/(\d+) requests in/)),
+    perSecond: Number(at(/Requests\/sec:\s+([\d.]+)/)),
+    p50Ms: millis(at(/\n\s+50%\s+(\S+)/)),
+    p99Ms: millis(at(/\n\s+99%\s+(\S+)/)),
+    errors: /(Socket errors.*|Non-2xx.*)/.exec(text)?.[1],
+  };
+}
+const BROWSER_HEADERS = ["-H", "accept: */*", "-H", "user-agent: bench/1"];
+
+function millis(text: string): number {
+  const [, number = "0", unit = "ms"] = /([\d.]+)(us|ms|s|m)/.exec(text) ?? [];
+  return Number(number) * ({ us: 1e-3, ms: 1, s: 1e3, m: 6e4 }[unit] ?? 1);
+}
+
+/** Gbit/s, sender to receiver. */
+export function iperf(host: HostName, address: string, port: number, seconds: number): number {
+  const text = runToEnd(
+    host,
+    ["iperf3", "-J", "-c", address, "-p", `${port}`, "-t", `${seconds}`],
+    { core: LOAD_CORE },
+  );
+  return (
+    (JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } }).end.sum_received
+      .bits_per_second / 1e9
+  );
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
+}

@@ -1,0 +1,134 @@
+// HAProxy and nginx configured as their users would for the same work: request ids, trace header, forwarded-for; keep-alive to
+// the backend; TLS 1.3 with client certificates where we have them.
+import { execFileSync } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { addressOf, DIRECTORY, LOAD_CORE, PROXY_CORE, start } from "./hosts.ts";
+
+export const BACKEND_PORT = 9000;
+export const HOP_PORT = { haproxy: 8001, nginx: 8002 } as const;
+export const PAIR_PORT = 8011;
+export const BULK_PORT = 8021;
+export const IPERF_PORT = 5201;
+const TLS_PORT = 8012;
+
+const HEADERS = `
+  http-request set-header x-request-id %[uuid()]
+  http-request set-header x-forwarded-for %[src]
+  http-request set-header traceparent 00-0123456789abcdef0123456789abcdef-0123456789abcdef-01`;
+const DEFAULTS = `
+global
+  nbthread 1
+  maxconn 20000
+defaults
+  mode http
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  http-reuse always`;
+
+function write(name: string, text: string): string {
+  writeFileSync(`${DIRECTORY}/${name}`, `${text}\n`);
+  return `${DIRECTORY}/${name}`;
+}
+
+/** Serves 100 B at /100 and 1 KB at /1k. */
+export function startBackend(host: "a" | "b", uid: number | undefined): void {
+  mkdirSync(`${DIRECTORY}/nginx-${host}`, { recursive: true, mode: 0o777 });
+  const config = write(
+    `backend-${host}.conf`,
+    `worker_processes 1; pid ${DIRECTORY}/nginx-${host}/backend.pid; error_log /dev/null; daemon off;
+${uid === undefined ? "user root;" : ""}
+events { worker_connections 20000; }
+http { access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
+  client_body_temp_path ${DIRECTORY}/nginx-${host}/c; proxy_temp_path ${DIRECTORY}/nginx-${host}/p; fastcgi_temp_path ${DIRECTORY}/nginx-${host}/f; uwsgi_temp_path ${DIRECTORY}/nginx-${host}/u; scgi_temp_path ${DIRECTORY}/nginx-${host}/s;
+  server { listen 0.0.0.0:${BACKEND_PORT} backlog=4096; location /100 { return 200 "${"x".repeat(100)}"; } location /1k { return 200 "${"x".repeat(1024)}"; } } }`,
+  );
+  start(host, ["nginx", "-c", config], { core: LOAD_CORE, ...(uid === undefined ? {} : { uid }) });
+}
+
+export function startHaproxyHop(): number {
+  const config = write(
+    "haproxy-hop.cfg",
+    `${DEFAULTS}
+frontend f
+  bind ${addressOf("a")}:${HOP_PORT.haproxy}${HEADERS}
+  acl p path_beg /k /s /c /b
+  default_backend b
+backend b
+  server s ${addressOf("a")}:${BACKEND_PORT} pool-max-conn 1000`,
+  );
+  return start("a", ["haproxy", "-db", "-f", config], { core: PROXY_CORE }).pid ?? 0;
+}
+
+export function startNginxHop(): number {
+  mkdirSync(`${DIRECTORY}/nginx-hop`, { recursive: true });
+  const config = write(
+    "nginx-hop.conf",
+    `worker_processes 1; master_process off; pid ${DIRECTORY}/nginx-hop/hop.pid; error_log /dev/null; daemon off; user root;
+events { worker_connections 20000; }
+http { access_log off; keepalive_requests 1000000000;
+  upstream b { server ${addressOf("a")}:${BACKEND_PORT}; keepalive 256; keepalive_requests 1000000000; }
+  server { listen ${addressOf("a")}:${HOP_PORT.nginx} backlog=4096;
+    location / { proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header x-request-id $request_id;
+      proxy_set_header x-forwarded-for $remote_addr; proxy_set_header traceparent 00-0123456789abcdef0123456789abcdef-0123456789abcdef-01; } } }`,
+  );
+  return start("a", ["nginx", "-c", config], { core: PROXY_CORE }).pid ?? 0;
+}
+
+/** Certificates of one CA, P-256 as ours. */
+function makeCertificates(): void {
+  const script = `cd ${DIRECTORY}
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=bench-ca -keyout ca.key -out ca.crt 2>/dev/null
+for n in server client; do
+  openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=$n -keyout $n.key -out $n.csr 2>/dev/null
+  printf "subjectAltName=DNS:inbound\\n" > $n.ext
+  openssl x509 -req -in $n.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 -extfile $n.ext -out $n.crt 2>/dev/null
+  cat $n.crt $n.key > $n.pem
+done`;
+  execFileSync("sh", ["-ec", script]);
+}
+
+export function startHaproxyPair(): number[] {
+  makeCertificates();
+  const outbound = write(
+    "haproxy-out.cfg",
+    `${DEFAULTS}
+frontend f
+  bind ${addressOf("a")}:${PAIR_PORT}${HEADERS}
+  default_backend b
+backend b
+  server s ${addressOf("b")}:${TLS_PORT} ssl crt ${DIRECTORY}/client.pem ca-file ${DIRECTORY}/ca.crt verify required verifyhost inbound sni str(inbound) ssl-min-ver TLSv1.3 pool-max-conn 1000`,
+  );
+  const inbound = write(
+    "haproxy-in.cfg",
+    `${DEFAULTS}
+frontend f
+  bind ${addressOf("b")}:${TLS_PORT} ssl crt ${DIRECTORY}/server.pem ca-file ${DIRECTORY}/ca.crt verify required ssl-min-ver TLSv1.3${HEADERS}
+  default_backend b
+backend b
+  server s ${addressOf("b")}:${BACKEND_PORT} pool-max-conn 1000`,
+  );
+  const pids = [
+    start("b", ["haproxy", "-db", "-f", inbound], { core: PROXY_CORE }).pid,
+    start("a", ["haproxy", "-db", "-f", outbound], { core: PROXY_CORE }).pid,
+  ];
+  return pids.map((pid) => pid ?? 0);
+}
+
+export function startHaproxyBulk(): number {
+  const config = write(
+    "haproxy-bulk.cfg",
+    `${DEFAULTS.replace("mode http", "mode tcp").replace("  http-reuse always", "")}
+  option splice-auto
+frontend f
+  bind ${addressOf("a")}:${BULK_PORT}
+  default_backend b
+backend b
+  server s ${addressOf("a")}:${IPERF_PORT}`,
+  );
+  return start("a", ["haproxy", "-db", "-f", config], { core: PROXY_CORE }).pid ?? 0;
+}
+
+export function startIperf(): void {
+  start("a", ["iperf3", "-s", "-p", `${IPERF_PORT}`], { core: LOAD_CORE });
+}
