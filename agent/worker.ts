@@ -3,17 +3,23 @@
 import { MESH_ALPNS } from "./api/mesh-wire.ts";
 import { SeededRandom } from "./base/clock.ts";
 import { LineLog } from "./base/log.ts";
+import type { Network } from "./base/net.ts";
 import { SharedSlots } from "./base/slots.ts";
 import type { FromThread, ThreadConfig, ToThread } from "./control/data-threads.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
+import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
 import { Loop } from "./os/loop.ts";
 import { collectGarbage } from "./os/memory.ts";
 import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
+import { listenOn } from "./os/tcp.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
+import { Tables } from "./policy/tables.ts";
 import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
+import { NameServer, namesOf, type ResolveName } from "./proxy/names.ts";
+import { forwardOverTcp, NameStreams } from "./proxy/names-stream.ts";
 
 declare const self: {
   onmessage: ((event: { data: ToThread }) => void) | null;
@@ -21,6 +27,45 @@ declare const self: {
 };
 
 const tell = (message: FromThread): void => self.postMessage(message);
+
+/** Answers names on this thread; returns how it follows snapshots. */
+function startNames(
+  loop: Loop,
+  network: Network,
+  dns: NonNullable<ThreadConfig["dns"]>,
+  hasIpv6: boolean,
+): (resolve: ResolveName) => void {
+  let resolve: ResolveName = () => "not_ours";
+  const names = new NameServer(
+    { resolvers: dns.resolvers, hasIpv6 },
+    {
+      resolveName: (name) => resolve(name),
+      timers: loop.wheel,
+      randomId: () => crypto.getRandomValues(new Uint16Array(1))[0] as number,
+      forwarders: {
+        open: (resolver, transport, events) =>
+          transport === "udp"
+            ? ForwardSocket.open(loop, resolver, events)
+            : forwardOverTcp(network, resolver, events),
+      },
+    },
+  );
+  for (const resolver of dns.resolvers) {
+    new ResolverSocket(loop, resolver, {
+      onQuery: (query, asked, reply) => names.answer(query, "udp", asked, reply),
+    });
+  }
+  const streams = new NameStreams(names, loop.wheel);
+  for (const address of hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"]) {
+    listenOn(loop, address, dns.port, {
+      onAccept: (stream, original) =>
+        streams.accept(stream, original?.port === dns.port ? undefined : original?.address),
+    });
+  }
+  return (next) => {
+    resolve = next;
+  };
+}
 
 function startThread(config: ThreadConfig): (message: ToThread) => void {
   const loop = new Loop();
@@ -41,10 +86,12 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   loop.onBug = bug;
   loop.onIdle = collectGarbage;
   loop.onTurnEnd = () => accessLog.flush();
+  let tables: Tables | undefined;
+  const network = new OsNetwork(loop, meshTls);
   const plane = new DataPlane(
     { ...DATA_PLANE_DEFAULTS, connectionsMax: config.connectionsMax },
     {
-      network: new OsNetwork(loop, meshTls),
+      network,
       clock: loop,
       wheel: loop.wheel,
       random: new SeededRandom(config.seed),
@@ -64,15 +111,22 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
     acceptMesh: (stream) => plane.acceptMesh(stream),
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
-    identityFor: (serverName) => plane.identityFor(serverName),
+    identityFor: (serverName) => {
+      const target = tables?.inboundByServerName(serverName);
+      return target && tables?.snapshot.workloads[target.workload]?.identity;
+    },
   });
+  const follow =
+    config.dns === undefined ? undefined : startNames(loop, network, config.dns, config.hasIpv6);
   loop.start().catch(bug);
   return (message) => {
     if (message.type === "keys") {
       meshTls.setKeys(message.keys);
       listeners.openMesh(message.keys);
     } else if (message.type === "snapshot") {
+      tables = new Tables(message.snapshot);
       plane.swap(message.snapshot);
+      follow?.(namesOf(message.snapshot));
       listeners.follow(message.snapshot.workloads.map((workload) => workload.outboundPort));
       tell({ type: "serving", epoch: message.snapshot.epoch, version: message.snapshot.version });
     } else if (message.type === "access_log") accessLog.mode = message.mode;
