@@ -1,6 +1,6 @@
 // Sources in, snapshot out: Istio's semantics of every kind we run are decided here, so that the data path only looks up.
-// Pure and total: any input gives a snapshot; what is wrong is in `problems`, and what a problem of severity `error` touches
-// fails closed (503 NC, nobody admitted) should the snapshot be run all the same.
+// Pure and total: any input gives a snapshot. What is wrong is in `problems`; one of severity `error` means that the snapshot is
+// not to be run, and what it touches fails closed all the same.
 
 import type {
   CatalogEndpoint,
@@ -8,9 +8,19 @@ import type {
   MeshSettings,
   ResourceDocument,
 } from "../api/session.ts";
+import { hostIdentity, SYSTEM_NAMESPACE } from "../api/spiffe.ts";
 import type { Problem } from "../base/result.ts";
+import { canonicalAddress } from "./address-block.ts";
 import type { PortDraft, SlotDraft } from "./books.ts";
-import type { Snapshot } from "./snapshot.ts";
+import { Clusters } from "./clusters.ts";
+import { DestinationRules } from "./destination-rules.ts";
+import { dnsNames, HostBook } from "./hosts.ts";
+import { PeerAuthentications } from "./peer-authentication.ts";
+import { Routes } from "./routes.ts";
+import { collectServices, type PortSource, type ServiceSource } from "./services.ts";
+import type { PortView, Service, ServicePort, Snapshot } from "./snapshot.ts";
+import { ProblemList, type Sources, sortSources } from "./sources.ts";
+import { compileWorkloads, localWorkloads } from "./workloads.ts";
 
 export interface CompileInput {
   readonly epoch: number;
@@ -32,19 +42,117 @@ export interface Compiled {
   readonly problems: readonly Problem[];
 }
 
+/** Clients that are no workload of this host. No DestinationRule of theirs exists, so they see what everybody sees. */
+const COMMON_NAMESPACE = SYSTEM_NAMESPACE;
+
 export function compile(input: CompileInput): Compiled {
+  const problems = new ProblemList();
+  const sources = sortSources(input.resources, problems);
+  const services = collectServices(input, sources, problems);
+  const hosts = new HostBook(services);
+  const { rootNamespace, trustDomain } = input.mesh;
+  const peerAuthentications = new PeerAuthentications(
+    sources.PeerAuthentication,
+    rootNamespace,
+    problems,
+  );
+  const rules = new DestinationRules(sources.DestinationRule, hosts, rootNamespace, problems);
+  const clusters = new Clusters({
+    services,
+    rules,
+    peerAuthentications,
+    trustDomain,
+    commonNamespace: COMMON_NAMESPACE,
+    slots: input.slots,
+    problems,
+  });
+  const routes = new Routes(sources.VirtualService, { services, hosts, clusters, problems });
+  const addresses = input.host.addresses.map((text) => canonicalAddress(text) ?? text);
+  const host = { name: input.host.name, addresses };
+  const namespaces = clientNamespaces(input.host.name, sources);
+  const overriding = namespaces.filter((namespace) => rules.overridesFor(namespace, services));
+  const compiledServices = compileServices(services, namespaces, (service, port) =>
+    portViews({ service, port, overriding, routes, clusters }),
+  );
   return {
     snapshot: {
       epoch: input.epoch,
       version: input.version,
-      trustDomain: input.mesh.trustDomain,
-      host: { name: input.host.name, identity: "", addresses: input.host.addresses },
-      workloads: [],
-      services: [],
-      clusters: [],
-      endpoints: [],
+      trustDomain,
+      host: { ...host, identity: hostIdentity(trustDomain, host.name) },
+      workloads: compileWorkloads({
+        host,
+        sources,
+        hosts,
+        peerAuthentications,
+        mesh: input.mesh,
+        ports: input.ports,
+        problems,
+      }),
+      services: compiledServices,
+      clusters: clusters.clusters,
+      endpoints: clusters.endpoints,
       outboundPolicy: input.mesh.outboundPolicy,
     },
-    problems: [],
+    problems: problems.all,
   };
+}
+
+const clientNamespaces = (host: string, sources: Sources): readonly string[] =>
+  [...new Set(localWorkloads(host, sources).map(({ namespace }) => namespace))].sort();
+
+function compileServices(
+  services: readonly ServiceSource[],
+  namespaces: readonly string[],
+  viewsOf: (service: number, port: PortSource) => Views,
+): Service[] {
+  const names = dnsNames(services, namespaces);
+  return services.map((source, i) => ({
+    host: source.host,
+    name: source.name,
+    namespace: source.namespace,
+    names: names[i] ?? [source.host],
+    vip4: source.vip4,
+    vip6: source.vip6,
+    ...(source.addresses.length === 0 ? {} : { addresses: source.addresses }),
+    isExternal: source.isExternal,
+    ports: source.ports.map((port) => compilePort(port, viewsOf(i, port))),
+  }));
+}
+
+interface Views {
+  readonly common: PortView;
+  readonly own: readonly (readonly [namespace: string, view: PortView])[];
+}
+
+const compilePort = (
+  { port, name, protocol }: PortSource,
+  { common, own }: Views,
+): ServicePort => ({
+  port,
+  name,
+  protocol,
+  ...common,
+  ...(own.length === 0 ? {} : { inNamespace: Object.fromEntries(own) }),
+});
+
+const NO_VIEW: PortView = { httpRoutes: [], tcpRoutes: [], cluster: -1 };
+
+/** A namespace gets a view of its own only where one of its DestinationRules changes a cluster that the port's routes name. */
+function portViews(asked: {
+  readonly service: number;
+  readonly port: PortSource;
+  readonly overriding: readonly string[];
+  readonly routes: Routes;
+  readonly clusters: Clusters;
+}): Views {
+  const { service, port, routes, clusters } = asked;
+  const common = routes.compilePort(service, port, COMMON_NAMESPACE) ?? NO_VIEW;
+  const own: [string, PortView][] = [];
+  for (const namespace of asked.overriding) {
+    const before = clusters.ownViews;
+    const view = routes.compilePort(service, port, namespace);
+    if (view !== undefined && clusters.ownViews > before) own.push([namespace, view]);
+  }
+  return { common, own };
 }

@@ -70,6 +70,8 @@ export interface Service {
   readonly names: readonly string[];
   readonly vip4: string | undefined;
   readonly vip6: string | undefined;
+  /** Further addresses that mean this service when dialled: a ServiceEntry's own. */
+  readonly addresses?: readonly string[] | undefined;
   /** True for a ServiceEntry of location MESH_EXTERNAL. */
   readonly isExternal: boolean;
   readonly ports: readonly ServicePort[];
@@ -83,6 +85,15 @@ export interface ServicePort {
   readonly httpRoutes: readonly HttpRoute[];
   readonly tcpRoutes: readonly TcpRoute[];
   /** The cluster of the whole service at this port. */
+  readonly cluster: number;
+  /** What differs for clients of these namespaces, because a DestinationRule of theirs overrides the service's own (Istio looks
+   *  in the client's namespace first). Read through Tables, which knows the client. */
+  readonly inNamespace?: { readonly [clientNamespace: string]: PortView } | undefined;
+}
+
+export interface PortView {
+  readonly httpRoutes: readonly HttpRoute[];
+  readonly tcpRoutes: readonly TcpRoute[];
   readonly cluster: number;
 }
 
@@ -118,7 +129,8 @@ export interface HttpMatch {
 export interface HttpRoute {
   /** For logs: `NAMESPACE/VIRTUALSERVICE:ROUTE_NAME_OR_INDEX`, or `default`. */
   readonly name: string;
-  /** Any of these; none: everything matches. */
+  /** Any of these; none: everything matches. compile() gives each match a route of its own, so there is at most one, and what
+   *  a prefix rewrite replaces is `matches[0]`. */
   readonly matches: readonly HttpMatch[];
   readonly action: ForwardAction | RedirectAction | DirectAction;
   readonly headers: HeaderOps;

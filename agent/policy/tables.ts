@@ -1,8 +1,15 @@
 // The runtime index of a snapshot: what the data path asks it, per connection and per request. Built again at every swap, on
 // every thread, so it indexes only what each connection needs and leaves the rest until it is first asked for.
+import { parseServerName } from "../api/mesh-wire.ts";
+import { SYSTEM_NAMESPACE } from "../api/spiffe.ts";
+import { defaultHttpRoute, defaultTcpRoute } from "./default-route.ts";
+import { wireName } from "./hosts.ts";
+import { labelsHold } from "./labels.ts";
 import type {
   HttpRoute,
   InboundPort,
+  Labels,
+  PortView,
   Service,
   ServicePort,
   Snapshot,
@@ -26,60 +33,249 @@ export interface InboundAt {
   readonly service: number | undefined;
 }
 
+interface Client {
+  readonly namespace: string;
+  readonly labels: Labels;
+}
+const NO_WORKLOAD: Client = { namespace: SYSTEM_NAMESPACE, labels: {} };
+
+type RoutesOf<R> = Map<ServicePort, readonly R[]>;
+
 export class Tables {
   readonly snapshot: Snapshot;
+  readonly #serviceByAddress = new Map<string, number>();
+  readonly #endpointsByAddress = new Map<string, number[]>();
+  readonly #listenerPorts = new Set<number>();
+  readonly #inboundByPort = new Map<number, InboundAt[]>();
+  #serviceByName: Map<string, number> | undefined;
+  #clusterByEndpoint: Int32Array | undefined;
+  readonly #inboundByName = new Map<string, InboundAt | "unknown">();
+  /** By workload index + 1; 0 is the process of no workload. */
+  readonly #httpRoutes: RoutesOf<HttpRoute>[] = [];
+  readonly #tcpRoutes: RoutesOf<TcpRoute>[] = [];
 
   constructor(snapshot: Snapshot) {
     this.snapshot = snapshot;
+    snapshot.services.forEach(({ vip4, vip6, addresses }, i) => {
+      if (vip4 !== undefined) this.#serviceByAddress.set(vip4, i);
+      if (vip6 !== undefined) this.#serviceByAddress.set(vip6, i);
+      if (addresses !== undefined)
+        for (const address of addresses) this.#serviceByAddress.set(address, i);
+    });
+    this.#indexEndpoints();
+    this.#indexWorkloads();
   }
 
   /** By virtual IP, either family, in the text form the kernel's address is shown in. */
-  serviceAt(_address: string, _port: number): ServiceAt | undefined {
-    return undefined;
+  serviceAt(address: string, port: number): ServiceAt | undefined {
+    const service = this.#serviceByAddress.get(address);
+    return service === undefined ? undefined : this.#portOf(service, port);
   }
 
   /** Index into Snapshot.endpoints: a known mesh endpoint dialled by its address; loopback and this host's own addresses count
    *  for the ports of local workloads. */
-  endpointAt(_address: string, _port: number): number | undefined {
+  endpointAt(address: string, port: number): number | undefined {
+    const there = this.#endpointsByAddress.get(address);
+    if (there === undefined) return isLoopback(address) ? this.#localEndpointAt(port) : undefined;
+    for (const index of there) if (this.snapshot.endpoints[index]?.port === port) return index;
     return undefined;
   }
 
-  /** Index into Snapshot.clusters: whose limits a direct dial of this endpoint counts against. */
-  clusterOfEndpoint(_endpoint: number): number | undefined {
-    return undefined;
+  /** Index into Snapshot.clusters: whose limits a direct dial of this endpoint counts against. The first that has it, and that is
+   *  the cluster of a whole service rather than of a subset. */
+  clusterOfEndpoint(endpoint: number): number | undefined {
+    this.#clusterByEndpoint ??= this.#indexClusters();
+    const cluster = this.#clusterByEndpoint[endpoint] ?? -1;
+    return cluster < 0 ? undefined : cluster;
   }
 
   /** By Host or :authority, with or without a port; `port` is where the connection was going. */
-  serviceByHost(_authority: string, _port: number): ServiceAt | undefined {
-    return undefined;
+  serviceByHost(authority: string, port: number): ServiceAt | undefined {
+    const service = this.#names().get(hostOf(authority));
+    return service === undefined ? undefined : this.#portOf(service, port);
   }
 
-  /** Plaintext to a declared app port. */
-  inboundAt(_address: string, _port: number): InboundAt | undefined {
-    return undefined;
+  /** Plaintext to a declared app port. Which of the host's addresses was dialled matters only between workloads that share a
+   *  port number. */
+  inboundAt(address: string, port: number): InboundAt | undefined {
+    const there = this.#inboundByPort.get(port);
+    if (there === undefined) return undefined;
+    return there.find((at) => at.port.appAddress === address) ?? there[0];
   }
 
   /** By SNI on the mesh port; undefined: not a declared port of a workload here. */
-  inboundByServerName(_serverName: string): InboundAt | undefined {
-    return undefined;
+  inboundByServerName(serverName: string): InboundAt | undefined {
+    const known = this.#inboundByName.get(serverName);
+    if (known !== undefined) return known === "unknown" ? undefined : known;
+    const found = this.#findByServerName(serverName);
+    // Only names that exist are kept, so strangers cannot fill the map.
+    if (found !== undefined) this.#inboundByName.set(serverName, found);
+    return found;
   }
 
   /** A DNS name, any case, with or without its final dot. */
-  resolveName(_name: string): Service | "not_ours" {
-    return "not_ours";
+  resolveName(name: string): Service | "not_ours" {
+    const lower = name.toLowerCase();
+    const bare = lower.endsWith(".") ? lower.slice(0, -1) : lower;
+    const service = this.#names().get(bare);
+    return (service === undefined ? undefined : this.snapshot.services[service]) ?? "not_ours";
   }
 
   /** Is this the outbound listener of a local workload? Its connections are loops or borrowed identities. */
-  isListenerPort(_port: number): boolean {
-    return false;
+  isListenerPort(port: number): boolean {
+    return this.#listenerPorts.has(port);
   }
 
-  /** The routes of a service port that can apply to this workload, in order. */
-  httpRoutesFor(_workload: number | undefined, port: ServicePort): readonly HttpRoute[] {
-    return port.httpRoutes;
+  /** The routes of a service port that can apply to this workload, in order. A VirtualService that has nothing to say to it
+   *  leaves the default route, as in Istio. */
+  httpRoutesFor(workload: number | undefined, port: ServicePort): readonly HttpRoute[] {
+    if (port.inNamespace === undefined && port.httpRoutes[0]?.matches.length === 0)
+      return port.httpRoutes;
+    const cache = cacheOf(this.#httpRoutes, workload);
+    let routes = cache.get(port);
+    if (routes === undefined) {
+      const client = this.#client(workload);
+      const view = viewFor(port, client);
+      routes = view.httpRoutes.filter((route) => canApply(route.matches, client));
+      if (routes.length === 0 && port.protocol !== "tcp") routes = [defaultHttpRoute(view.cluster)];
+      cache.set(port, routes);
+    }
+    return routes;
   }
 
-  tcpRoutesFor(_workload: number | undefined, port: ServicePort): readonly TcpRoute[] {
-    return port.tcpRoutes;
+  tcpRoutesFor(workload: number | undefined, port: ServicePort): readonly TcpRoute[] {
+    if (port.inNamespace === undefined && port.tcpRoutes[0]?.matches.length === 0)
+      return port.tcpRoutes;
+    const cache = cacheOf(this.#tcpRoutes, workload);
+    let routes = cache.get(port);
+    if (routes === undefined) {
+      const client = this.#client(workload);
+      const view = viewFor(port, client);
+      routes = view.tcpRoutes.filter((route) => canApply(route.matches, client));
+      if (routes.length === 0) routes = [defaultTcpRoute(view.cluster)];
+      cache.set(port, routes);
+    }
+    return routes;
+  }
+
+  /** Index into Snapshot.clusters: the whole service at this port, as this workload is to see it. */
+  clusterFor(workload: number | undefined, port: ServicePort): number {
+    return port.inNamespace === undefined
+      ? port.cluster
+      : viewFor(port, this.#client(workload)).cluster;
+  }
+
+  #client(workload: number | undefined): Client {
+    return (workload === undefined ? undefined : this.snapshot.workloads[workload]) ?? NO_WORKLOAD;
+  }
+
+  #portOf(service: number, port: number): ServiceAt | undefined {
+    const ports = this.snapshot.services[service]?.ports ?? [];
+    for (let portIndex = 0; portIndex < ports.length; portIndex++)
+      if (ports[portIndex]?.port === port) return { service, portIndex };
+    return undefined;
+  }
+
+  #localEndpointAt(port: number): number | undefined {
+    if (!this.#inboundByPort.has(port)) return undefined;
+    for (const address of this.snapshot.host.addresses) {
+      for (const index of this.#endpointsByAddress.get(address) ?? [])
+        if (this.snapshot.endpoints[index]?.port === port) return index;
+    }
+    return undefined;
+  }
+
+  #findByServerName(serverName: string): InboundAt | undefined {
+    const name = parseServerName(serverName);
+    if (name === undefined) return undefined;
+    const { workloads, services } = this.snapshot;
+    const workload = workloads.findIndex(
+      (w) => w.name === name.workload && w.namespace === name.namespace,
+    );
+    const port = workloads[workload]?.ports.find((p) => p.appPort === name.port);
+    const target = port?.services.find(({ service }) => {
+      const found = services[service];
+      return found !== undefined && wireName(found) === name.service;
+    });
+    if (port === undefined || target === undefined) return undefined;
+    return { workload, port, service: target.service };
+  }
+
+  #names(): Map<string, number> {
+    if (this.#serviceByName === undefined) {
+      this.#serviceByName = new Map();
+      for (let i = 0; i < this.snapshot.services.length; i++)
+        for (const name of this.snapshot.services[i]?.names ?? []) this.#serviceByName.set(name, i);
+    }
+    return this.#serviceByName;
+  }
+
+  #indexEndpoints(): void {
+    this.snapshot.endpoints.forEach(({ address }, i) => {
+      const there = this.#endpointsByAddress.get(address);
+      if (there === undefined) this.#endpointsByAddress.set(address, [i]);
+      else there.push(i);
+    });
+  }
+
+  #indexWorkloads(): void {
+    this.snapshot.workloads.forEach(({ outboundPort, ports }, workload) => {
+      this.#listenerPorts.add(outboundPort);
+      for (const port of ports) {
+        const at: InboundAt = { workload, port, service: port.services[0]?.service };
+        const there = this.#inboundByPort.get(port.appPort);
+        if (there === undefined) this.#inboundByPort.set(port.appPort, [at]);
+        else there.push(at);
+      }
+    });
+  }
+
+  #indexClusters(): Int32Array {
+    const { clusters, endpoints } = this.snapshot;
+    const byEndpoint = new Int32Array(endpoints.length).fill(-1);
+    for (const wantsSubset of [false, true]) {
+      clusters.forEach((cluster, i) => {
+        if ((cluster.subset !== undefined) !== wantsSubset) return;
+        for (const endpoint of cluster.endpoints)
+          if (byEndpoint[endpoint] === -1) byEndpoint[endpoint] = i;
+      });
+    }
+    return byEndpoint;
   }
 }
+
+const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.");
+
+function hostOf(authority: string): string {
+  const lower = authority.toLowerCase();
+  if (lower.startsWith("[")) return lower;
+  const colon = lower.indexOf(":");
+  const host = colon < 0 ? lower : lower.slice(0, colon);
+  return host.endsWith(".") ? host.slice(0, -1) : host;
+}
+
+function cacheOf<R>(caches: RoutesOf<R>[], workload: number | undefined): RoutesOf<R> {
+  const at = workload === undefined ? 0 : workload + 1;
+  let cache = caches[at];
+  if (cache === undefined) {
+    cache = new Map();
+    caches[at] = cache;
+  }
+  return cache;
+}
+
+const viewFor = (port: ServicePort, client: Client): PortView =>
+  port.inNamespace?.[client.namespace] ?? port;
+
+type SourceMatch = {
+  readonly sourceLabels?: Labels | undefined;
+  readonly sourceNamespace?: string | undefined;
+};
+
+const canApply = (matches: readonly SourceMatch[], client: Client): boolean =>
+  matches.length === 0 ||
+  matches.some(
+    ({ sourceLabels, sourceNamespace }) =>
+      (sourceNamespace === undefined || sourceNamespace === client.namespace) &&
+      (sourceLabels === undefined || labelsHold(sourceLabels, client.labels)),
+  );

@@ -1,0 +1,211 @@
+// Clusters and endpoints of a snapshot, made when a route first asks for them and shared from then on.
+import { MESH_PORT, writeServerName } from "../api/mesh-wire.ts";
+import type { CatalogEndpoint } from "../api/session.ts";
+import { spiffeIdOf } from "../api/spiffe.ts";
+import { canonicalAddress } from "./address-block.ts";
+import type { SlotDraft } from "./books.ts";
+import {
+  type ClusterPolicy,
+  type DestinationRules,
+  findSubset,
+  type MergedRule,
+  policyOf,
+  subsetLabels,
+} from "./destination-rules.ts";
+import { wireName } from "./hosts.ts";
+import { labelsHold } from "./labels.ts";
+import type { PeerAuthentications } from "./peer-authentication.ts";
+import type { ServiceSource } from "./services.ts";
+import type { Cluster, Endpoint, EndpointSlots, Labels, MeshRoute } from "./snapshot.ts";
+import type { ProblemList } from "./sources.ts";
+
+interface ClustersDeps {
+  readonly services: readonly ServiceSource[];
+  readonly rules: DestinationRules;
+  readonly peerAuthentications: PeerAuthentications;
+  readonly trustDomain: string;
+  /** Namespace of clients that no DestinationRule of their own changes anything for. */
+  readonly commonNamespace: string;
+  readonly slots: SlotDraft;
+  readonly problems: ProblemList;
+}
+
+interface Wanted {
+  /** Index into the services. */
+  readonly service: number;
+  readonly port: number;
+  readonly subset: string | undefined;
+  readonly clientNamespace: string;
+}
+
+export class Clusters {
+  readonly clusters: Cluster[] = [];
+  readonly endpoints: Endpoint[] = [];
+  /** How many lookups gave a client something else than everybody gets. */
+  ownViews = 0;
+  readonly #deps: ClustersDeps;
+  readonly #clusterByKey = new Map<string, number>();
+  readonly #endpointByKey = new Map<string, number>();
+  readonly #numberOfRule = new Map<MergedRule, number>();
+
+  constructor(deps: ClustersDeps) {
+    this.#deps = deps;
+  }
+
+  /** Index of the cluster; undefined: no such port or subset. */
+  find(wanted: Wanted): number | undefined {
+    const { services, rules, commonNamespace } = this.#deps;
+    const service = services[wanted.service];
+    if (service === undefined || !service.ports.some((p) => p.port === wanted.port))
+      return undefined;
+    const rule = rules.find(wanted.clientNamespace, service);
+    const isCommon =
+      wanted.clientNamespace === commonNamespace || rule === rules.find(commonNamespace, service);
+    if (!isCommon) this.ownViews++;
+    const key = `${wanted.service}|${wanted.port}|${wanted.subset ?? ""}|${this.#numberOf(rule)}`;
+    const known = this.#clusterByKey.get(key);
+    if (known !== undefined) return known;
+    const made = this.#make(wanted, service, rule, isCommon);
+    if (made === undefined) return undefined;
+    this.#clusterByKey.set(key, this.clusters.length);
+    this.clusters.push(made);
+    return this.clusters.length - 1;
+  }
+
+  #make(
+    { service: index, port, subset, clientNamespace }: Wanted,
+    service: ServiceSource,
+    rule: MergedRule | undefined,
+    isCommon: boolean,
+  ): Cluster | undefined {
+    const chosen = subset === undefined ? undefined : findSubset(rule, subset);
+    if (subset !== undefined && chosen === undefined) return undefined;
+    const policy = policyOf(rule, chosen, port);
+    const labels = chosen === undefined ? {} : subsetLabels(chosen);
+    const name = `outbound|${port}|${subset ?? ""}|${service.host}`;
+    const first = this.#slots(isCommon ? name : `${name}@${clientNamespace}`);
+    return {
+      name,
+      service: index,
+      port,
+      subset,
+      endpoints: this.#endpointsOf(service, port, labels, { policy, rule }),
+      balancer: policy.balancer,
+      limits: policy.limits,
+      outlier: policy.outlier,
+      slots: { connections: first, pending: first + 1, requests: first + 2, retries: first + 3 },
+    };
+  }
+
+  #endpointsOf(
+    service: ServiceSource,
+    port: number,
+    labels: Labels,
+    by: { readonly policy: ClusterPolicy; readonly rule: MergedRule | undefined },
+  ): number[] {
+    const found: number[] = [];
+    const seen = new Set<string>();
+    for (const source of service.endpoints) {
+      const target = source.ports.find((p) => p.port === port)?.targetPort;
+      if (target === undefined || !labelsHold(labels, source.labels)) continue;
+      const address = source.address.includes(":")
+        ? (canonicalAddress(source.address) ?? source.address)
+        : source.address;
+      const id = address.includes(":") ? `[${address}]:${target}` : `${address}:${target}`;
+      if (seen.has(id)) continue;
+      seen.add(id);
+      if (by.policy.tls === "mutual" && !source.hasAgent) {
+        this.#deps.problems.warn(
+          by.rule?.titles[0] ?? service.host,
+          "spec.trafficPolicy.tls.mode",
+          `ISTIO_MUTUAL leaves out ${id}: no agent runs there to answer with mTLS`,
+        );
+        continue;
+      }
+      const mesh = this.#meshRoute(service, source, target, by.policy);
+      found.push(this.#endpoint({ id, address, port: target, service, source, mesh, ...by }));
+    }
+    return found;
+  }
+
+  /** Undefined: plaintext. Auto mTLS goes by what the other side accepts, as Istio's does. */
+  #meshRoute(
+    service: ServiceSource,
+    source: CatalogEndpoint,
+    port: number,
+    { tls }: ClusterPolicy,
+  ): MeshRoute | undefined {
+    if (!source.hasAgent || tls === "disable") return undefined;
+    const { peerAuthentications, trustDomain } = this.#deps;
+    const { namespace, serviceAccount, workload } = source;
+    const mode = peerAuthentications.modeOf(namespace, source.labels, port);
+    if (tls === undefined && mode === "disable") return undefined;
+    return {
+      port: MESH_PORT,
+      serverName: writeServerName({ port, service: wireName(service), workload, namespace }),
+      identity: spiffeIdOf({ trustDomain, namespace, serviceAccount }),
+    };
+  }
+
+  /** Ejections and their counts belong to the outlier policy that makes them: clusters with different ones share no endpoint. */
+  #endpoint(made: {
+    readonly id: string;
+    readonly address: string;
+    readonly port: number;
+    readonly service: ServiceSource;
+    readonly source: CatalogEndpoint;
+    readonly mesh: MeshRoute | undefined;
+    readonly policy: ClusterPolicy;
+  }): number {
+    const { id, address, port, service, source, mesh } = made;
+    const outlier = made.policy.outlier === undefined ? "" : JSON.stringify(made.policy.outlier);
+    const key = `${service.host}|${id}|${mesh?.serverName ?? "plain"}|${outlier}`;
+    const known = this.#endpointByKey.get(key);
+    if (known !== undefined) return known;
+    this.#endpointByKey.set(key, this.endpoints.length);
+    this.endpoints.push({
+      id,
+      address,
+      port,
+      weight: source.weight,
+      mesh,
+      workload: source.workload,
+      namespace: source.namespace,
+      labels: source.labels,
+      slots: this.#endpointSlots(key),
+    });
+    return this.endpoints.length - 1;
+  }
+
+  #endpointSlots(key: string): EndpointSlots {
+    const first = this.#slots(`endpoint|${key}`);
+    return {
+      active: first,
+      consecutive5xx: first + 1,
+      consecutiveGatewayErrors: first + 2,
+      ejectedUntilMs: first + 3,
+      ejections: first + 4,
+    };
+  }
+
+  #slots(key: string): number {
+    const first = this.#deps.slots.take(key);
+    if (first !== undefined) return first;
+    this.#deps.problems.error(
+      "mesh",
+      "",
+      "has more clusters and endpoints than this agent has shared counters for; raise its limit",
+    );
+    return 0;
+  }
+
+  #numberOf(rule: MergedRule | undefined): number {
+    if (rule === undefined) return -1;
+    let number = this.#numberOfRule.get(rule);
+    if (number === undefined) {
+      number = this.#numberOfRule.size;
+      this.#numberOfRule.set(rule, number);
+    }
+    return number;
+  }
+}

@@ -1,0 +1,36 @@
+// What a service port speaks, by Istio's rules: the declared protocol, else the port's name, else well-known numbers, else the
+// first bytes. https://istio.io/latest/docs/ops/configuration/traffic-management/protocol-selection/
+import type { Protocol } from "./snapshot.ts";
+
+export interface PortProtocol {
+  readonly protocol: Protocol;
+  /** HTTP/2 inside, which is not routed request by request yet. */
+  readonly isHttp2: boolean;
+}
+
+const HTTP2 = new Set(["HTTP2", "GRPC"]);
+const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS", ...HTTP2]);
+const NAMED = /^(http|http2|grpc|grpc-web|tcp|tls|https|mongo|mysql|redis)(?:-|$)/i;
+/** The server speaks first there (SMTP, MySQL) or is never HTTP (DNS): waiting for a client's bytes would only delay. */
+const NEVER_HTTP = new Set([25, 53, 3306]);
+
+export function portProtocol(
+  declared: string | undefined,
+  name: string | undefined,
+  port: number,
+): PortProtocol {
+  const word = (wordOf(declared) ?? wordOf(nameOf(name))) || "";
+  if (word === "HTTP" || word === "GRPC-WEB") return { protocol: "http", isHttp2: false };
+  if (OPAQUE.has(word)) return { protocol: "tcp", isHttp2: HTTP2.has(word) };
+  return { protocol: NEVER_HTTP.has(port) ? "tcp" : "auto", isHttp2: false };
+}
+
+const wordOf = (text: string | undefined): string | undefined => {
+  const word = text?.toUpperCase();
+  return word === "" || word === "AUTO" ? undefined : word;
+};
+
+function nameOf(name: string | undefined): string | undefined {
+  if (name === undefined) return undefined;
+  return /^grpc-web(?:-|$)/i.test(name) ? "grpc-web" : NAMED.exec(name)?.[1];
+}

@@ -1,0 +1,210 @@
+// Services and their endpoints as the rest of the compiler sees them: the catalog's, and what ServiceEntries add.
+
+import type { ServiceEntrySpec } from "../api/service-entry.ts";
+import type { CatalogEndpoint, CatalogService } from "../api/session.ts";
+import { canonicalAddress } from "./address-block.ts";
+import { meshHost } from "./hosts.ts";
+import { labelsHold } from "./labels.ts";
+import { portProtocol } from "./port-protocol.ts";
+import type { Protocol } from "./snapshot.ts";
+import type { ProblemList, Rule, Sources } from "./sources.ts";
+
+export interface ServiceSource {
+  readonly host: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly vip4: string | undefined;
+  readonly vip6: string | undefined;
+  readonly addresses: readonly string[];
+  readonly isExternal: boolean;
+  readonly ports: readonly PortSource[];
+  readonly endpoints: readonly CatalogEndpoint[];
+}
+
+export interface PortSource {
+  readonly port: number;
+  readonly name: string;
+  readonly protocol: Protocol;
+}
+
+type Entry = Rule<ServiceEntrySpec>;
+type Catalog = {
+  readonly services: readonly CatalogService[];
+  readonly endpoints: ReadonlyMap<string, readonly CatalogEndpoint[]>;
+};
+
+export function collectServices(
+  catalog: Catalog,
+  sources: Sources,
+  problems: ProblemList,
+): ServiceSource[] {
+  const entries = entriesByHost(sources.ServiceEntry, problems);
+  const found = new Map<string, ServiceSource>();
+  const described = [...catalog.services, ...undeclared(catalog.services, sources)];
+  for (const service of described) {
+    const host = service.host.toLowerCase();
+    if (found.has(host)) continue;
+    const entry = entries.get(host);
+    const listed = catalog.endpoints.get(service.host) ?? [];
+    const own = entry === undefined ? [] : entryEndpoints(entry, catalog, sources);
+    found.set(host, {
+      host,
+      name: service.name,
+      namespace: service.namespace,
+      vip4: service.vip4 || undefined,
+      vip6: service.vip6 ? canonicalAddress(service.vip6) : undefined,
+      addresses: entry === undefined ? [] : entryAddresses(entry, problems),
+      isExternal: entry !== undefined && entry.spec.location !== "MESH_INTERNAL",
+      ports: service.ports.map((p) => readPort(p, host, problems)),
+      endpoints: [...listed, ...own],
+    });
+  }
+  return [...found.values()];
+}
+
+function readPort(
+  { port, name, protocol }: CatalogService["ports"][number],
+  host: string,
+  problems: ProblemList,
+): PortSource {
+  const spoken = portProtocol(protocol, name, port);
+  if (spoken.isHttp2)
+    problems.warn(
+      `Service ${host}`,
+      `port ${port}`,
+      "is HTTP/2, which is not routed yet: carried as opaque TCP, without routes by request",
+    );
+  return { port, name, protocol: spoken.protocol };
+}
+
+/** The first entry by name that names the host. */
+function entriesByHost(entries: readonly Entry[], problems: ProblemList): Map<string, Entry> {
+  const byHost = new Map<string, Entry>();
+  for (const entry of entries) {
+    if (entry.spec.resolution === "DNS")
+      problems.error(
+        entry.title,
+        "spec.resolution",
+        "DNS is not supported yet; write STATIC and the addresses in `endpoints`",
+      );
+    entry.spec.hosts.forEach((written, i) => {
+      const host = written.toLowerCase();
+      const other = byHost.get(host);
+      if (other === undefined) byHost.set(host, entry);
+      else
+        problems.warn(
+          entry.title,
+          `spec.hosts[${i}]`,
+          `is already declared by ${other.title}, which wins by its name`,
+        );
+    });
+  }
+  return byHost;
+}
+
+/** Services that resources describe and the catalog does not have (yet): known to rules, without virtual addresses. */
+function undeclared(known: readonly CatalogService[], sources: Sources): CatalogService[] {
+  const hosts = new Set(known.map((s) => s.host.toLowerCase()));
+  const added = new Map<string, CatalogService>();
+  for (const { namespace, spec } of sources.ServiceEntry) {
+    for (const host of spec.hosts) {
+      if (hosts.has(host.toLowerCase()) || added.has(host)) continue;
+      const ports = spec.ports.map((p) => ({
+        port: p.number,
+        name: p.name,
+        protocol: p.protocol ?? "",
+      }));
+      added.set(host, { host, name: host, namespace, vip4: "", vip6: "", ports });
+    }
+  }
+  for (const { namespace, spec } of sources.Workload) {
+    for (const { name, ports } of spec.services ?? []) {
+      const host = meshHost(name, namespace);
+      if (hosts.has(host)) continue;
+      const before = added.get(host)?.ports ?? [];
+      const more = ports
+        .filter((p) => !before.some((q) => q.port === p.port))
+        .map((p) => ({ port: p.port, name: p.name ?? "", protocol: p.protocol ?? "" }));
+      added.set(host, { host, name, namespace, vip4: "", vip6: "", ports: [...before, ...more] });
+    }
+  }
+  return [...added.values()];
+}
+
+/** A service's own addresses are looked up whole, so blocks cannot mean it. */
+function entryAddresses({ title, spec }: Entry, problems: ProblemList): string[] {
+  const addresses: string[] = [];
+  spec.addresses?.forEach((text, i) => {
+    const address = canonicalAddress(text.replace(/\/(?:32|128)$/, ""));
+    if (address !== undefined) addresses.push(address);
+    else
+      problems.error(
+        title,
+        `spec.addresses[${i}]`,
+        "is not supported yet: a block of addresses; write single addresses",
+      );
+  });
+  return addresses;
+}
+
+function entryEndpoints(
+  { namespace, spec }: Entry,
+  catalog: Catalog,
+  sources: Sources,
+): CatalogEndpoint[] {
+  if (spec.resolution === "DNS") return [];
+  const own = (spec.endpoints ?? []).map((endpoint) => entryEndpoint(spec, namespace, endpoint));
+  const wanted = spec.workloadSelector?.labels;
+  if (wanted === undefined) return own;
+  const machines = sources.WorkloadEntry.filter((entry) => entry.namespace === namespace)
+    .map((entry) => ({
+      name: entry.name,
+      spec: { ...entry.spec, labels: { ...entry.labels, ...entry.spec.labels } },
+    }))
+    .filter((entry) => labelsHold(wanted, entry.spec.labels))
+    .map((entry) => entryEndpoint(spec, namespace, entry.spec, entry.name));
+  return [...own, ...machines, ...selectedWorkloads(spec, namespace, wanted, catalog)];
+}
+
+type EndpointSpec = NonNullable<ServiceEntrySpec["endpoints"]>[number];
+
+const entryEndpoint = (
+  service: ServiceEntrySpec,
+  namespace: string,
+  endpoint: EndpointSpec,
+  workload = "",
+): CatalogEndpoint => ({
+  address: endpoint.address,
+  host: "",
+  workload,
+  namespace,
+  serviceAccount: endpoint.serviceAccount ?? "",
+  labels: endpoint.labels ?? {},
+  weight: endpoint.weight ?? 1,
+  ports: service.ports.map((p) => ({
+    port: p.number,
+    targetPort: endpoint.ports?.[p.name] ?? p.targetPort ?? p.number,
+  })),
+  hasAgent: false,
+});
+
+/** Workloads of ours that a ServiceEntry picks: found by where they run already, dialled at the entry's ports. */
+function selectedWorkloads(
+  spec: ServiceEntrySpec,
+  namespace: string,
+  wanted: { readonly [name: string]: string },
+  catalog: Catalog,
+): CatalogEndpoint[] {
+  const found = new Map<string, CatalogEndpoint>();
+  for (const endpoints of catalog.endpoints.values())
+    for (const endpoint of endpoints) {
+      if (endpoint.namespace !== namespace || endpoint.workload === "") continue;
+      if (!labelsHold(wanted, endpoint.labels)) continue;
+      const ports = spec.ports.map((p) => ({
+        port: p.number,
+        targetPort: p.targetPort ?? p.number,
+      }));
+      found.set(`${endpoint.workload} ${endpoint.address}`, { ...endpoint, ports });
+    }
+  return [...found.values()];
+}

@@ -1,0 +1,153 @@
+// The workloads of this host: who their processes are, which ports they serve, and who may call them.
+
+import type { ServiceEntrySpec } from "../api/service-entry.ts";
+import { spiffeIdOf } from "../api/spiffe.ts";
+import type { WorkloadSpec } from "../api/workload.ts";
+import { compileAuthorization } from "./authorization.ts";
+import type { PortDraft } from "./books.ts";
+import { type HostBook, meshHost } from "./hosts.ts";
+import { labelsHold } from "./labels.ts";
+import type { PeerAuthentications } from "./peer-authentication.ts";
+import { portProtocol } from "./port-protocol.ts";
+import type { InboundPort, LocalWorkload, ProcessSelector, Protocol } from "./snapshot.ts";
+import type { ProblemList, Rule, Sources } from "./sources.ts";
+
+type Workload = Rule<WorkloadSpec>;
+
+interface WorkloadsDeps {
+  readonly host: { readonly name: string; readonly addresses: readonly string[] };
+  readonly sources: Sources;
+  readonly hosts: HostBook;
+  readonly peerAuthentications: PeerAuthentications;
+  readonly mesh: { readonly rootNamespace: string; readonly trustDomain: string };
+  readonly ports: PortDraft;
+  readonly problems: ProblemList;
+}
+
+export const localWorkloads = (host: string, sources: Sources): readonly Workload[] =>
+  sources.Workload.filter(({ spec }) => spec.hosts.includes(host));
+
+export function compileWorkloads(deps: WorkloadsDeps): LocalWorkload[] {
+  const compiled: LocalWorkload[] = [];
+  const seen = new Map<string, string>();
+  for (const workload of localWorkloads(deps.host.name, deps.sources)) {
+    const { name, namespace, labels, title, spec } = workload;
+    const selector = selectorOf(spec);
+    const processes = JSON.stringify(selector);
+    const other = seen.get(processes);
+    if (other !== undefined)
+      deps.problems.error(
+        title,
+        "spec.process",
+        `are the processes of ${other} too, on host ${deps.host.name}: give one of them a user of its own`,
+      );
+    seen.set(processes, title);
+    const outboundPort = deps.ports.take(`${namespace}/${name}`);
+    if (outboundPort === undefined) {
+      deps.problems.error(
+        title,
+        "spec.hosts",
+        `is one workload too many for ${deps.host.name}: a host holds 99`,
+      );
+      continue;
+    }
+    compiled.push({
+      name,
+      namespace,
+      identity: spiffeIdOf({
+        trustDomain: deps.mesh.trustDomain,
+        namespace,
+        serviceAccount: spec.serviceAccount,
+      }),
+      serviceAccount: spec.serviceAccount,
+      labels,
+      selector,
+      outboundPort,
+      ports: inboundPorts(workload, deps),
+      authorization: compileAuthorization(deps.sources.AuthorizationPolicy, workload, deps.mesh),
+    });
+  }
+  return compiled;
+}
+
+function selectorOf({ process }: WorkloadSpec): ProcessSelector {
+  if (process.user !== undefined) return { is: "user", user: process.user };
+  if (process.uid !== undefined) return { is: "uid", uid: process.uid };
+  if (process.gid !== undefined) return { is: "gid", gid: process.gid };
+  return { is: "slice", slice: process.slice ?? "" };
+}
+
+interface Declared {
+  readonly host: string;
+  readonly port: number;
+  readonly targetPort: number;
+  readonly protocol: Protocol;
+}
+
+/** By the port the app listens on: several services may share one. */
+function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
+  const { namespace, labels, title, spec } = workload;
+  const byTarget = new Map<
+    number,
+    { protocol: Protocol; services: InboundPort["services"][number][] }
+  >();
+  for (const declared of [
+    ...ownPorts(workload),
+    ...entryPorts(workload, deps.sources.ServiceEntry),
+  ]) {
+    const service = deps.hosts.find(declared.host, namespace);
+    if (service === undefined) continue;
+    const known = byTarget.get(declared.targetPort);
+    if (known === undefined)
+      byTarget.set(declared.targetPort, {
+        protocol: declared.protocol,
+        services: [{ service, port: declared.port }],
+      });
+    else {
+      if (known.protocol !== declared.protocol)
+        deps.problems.warn(
+          title,
+          "spec.services",
+          `speak both ${known.protocol} and ${declared.protocol} at port ${declared.targetPort}; ${known.protocol} holds`,
+        );
+      known.services.push({ service, port: declared.port });
+    }
+  }
+  const appAddress =
+    spec.address === "loopback" ? "127.0.0.1" : (deps.host.addresses[0] ?? "127.0.0.1");
+  return [...byTarget].map(([appPort, { protocol, services }]) => ({
+    appAddress,
+    appPort,
+    protocol,
+    mtls: deps.peerAuthentications.modeOf(namespace, labels, appPort),
+    services,
+  }));
+}
+
+const ownPorts = ({ namespace, spec }: Workload): Declared[] =>
+  (spec.services ?? []).flatMap((service) =>
+    service.ports.map(({ port, targetPort = port, name, protocol }) => ({
+      host: meshHost(service.name, namespace),
+      port,
+      targetPort,
+      protocol: portProtocol(protocol, name, port).protocol,
+    })),
+  );
+
+/** A ServiceEntry may pick this workload by label, and so declare ports of it. */
+const entryPorts = (
+  { namespace, labels }: Workload,
+  entries: readonly Rule<ServiceEntrySpec>[],
+): Declared[] =>
+  entries.flatMap(({ namespace: of, spec }) => {
+    const wanted = spec.workloadSelector?.labels;
+    if (of !== namespace || wanted === undefined || !labelsHold(wanted, labels)) return [];
+    return spec.hosts.flatMap((host) =>
+      spec.ports.map(({ number, targetPort = number, name, protocol }) => ({
+        host,
+        port: number,
+        targetPort,
+        protocol: portProtocol(protocol, name, number).protocol,
+      })),
+    );
+  });
