@@ -5,12 +5,10 @@ import "reflect-metadata"; // @peculiar/x509 2.x needs it first
 import * as x509 from "@peculiar/x509";
 import { parseSpiffeId } from "../api/spiffe.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { CHAIN_LENGTH_MAX } from "./chain-length.ts";
 import { readPem } from "./pem.ts";
 import type { TrustRoots } from "./trust-bundle.ts";
 import { onlySpiffeId, SAN_OID } from "./x509.ts";
-
-/** Leaf and intermediates; a root may be at the end. */
-export const CHAIN_LENGTH_MAX = 5;
 
 export type ChainRefusal =
   | "no_certificate"

@@ -1,0 +1,108 @@
+// The last good version on disk, so that an agent serves without its server, after a reboot too. Two files: `sources.json` has
+// the manifest and its units, `compiled.json` the Snapshot made of them. A boot reads only the second: no compiler, no zod, one
+// JSON.parse. Each file's first line names its format and the SHA-256 of what follows, so a torn or altered one is noticed,
+// told and passed over. Sources are written first: after a crash between the two the newer sources are compiled again.
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import type { SignedManifest, Unit } from "../api/session.ts";
+import type { Log } from "../base/log.ts";
+import type { Snapshot } from "../policy/snapshot.ts";
+import { readIfThere, removeDrafts, writeDurably } from "./durable-file.ts";
+
+/** What the manifest of a version names, all of it. */
+export interface Sources {
+  readonly manifest: SignedManifest;
+  readonly units: readonly Unit[];
+}
+
+export interface CompiledSources {
+  /** See hashOfManifest: says of which sources this was made. */
+  readonly manifestHash: string;
+  readonly snapshot: Snapshot;
+  /** SlotBook.entries when it went live. */
+  readonly slots: readonly (readonly [key: string, slot: number])[];
+}
+
+export interface SnapshotStore {
+  save(sources: Sources, compiled: CompiledSources): Promise<void>;
+  /** Undefined: none, damaged, or written by an agent of another version, whose compiler may have meant something else. */
+  loadCompiled(): Promise<CompiledSources | undefined>;
+  loadSources(): Promise<Sources | undefined>;
+}
+
+/** More than any mesh has; a file beyond it is not ours. */
+export const STORED_BYTES_MAX = 512 * 1_048_576;
+
+export const hashOfManifest = (manifest: SignedManifest): string => sha256(manifest.payload);
+
+export class DiskSnapshotStore implements SnapshotStore {
+  readonly #directory: string;
+  readonly #agentVersion: string;
+  readonly #log: Log;
+
+  constructor(config: { stateDir: string; agentVersion: string }, deps: { log: Log }) {
+    this.#directory = join(config.stateDir, "snapshot");
+    this.#agentVersion = config.agentVersion;
+    this.#log = deps.log;
+  }
+
+  async save(sources: Sources, compiled: CompiledSources): Promise<void> {
+    await writeDurably(this.#path(SOURCES), seal(SOURCES, this.#agentVersion, sources));
+    await writeDurably(this.#path(COMPILED), seal(COMPILED, this.#agentVersion, compiled));
+  }
+
+  async loadCompiled(): Promise<CompiledSources | undefined> {
+    return (await this.#load(COMPILED)) as CompiledSources | undefined;
+  }
+
+  async loadSources(): Promise<Sources | undefined> {
+    await removeDrafts(this.#directory);
+    return (await this.#load(SOURCES)) as Sources | undefined;
+  }
+
+  /** The hash vouches for the shape: only save() writes these files, and they are ours alone (0600). */
+  async #load(what: Stored): Promise<unknown> {
+    const path = this.#path(what);
+    try {
+      const text = await readIfThere(path, STORED_BYTES_MAX);
+      if (text === undefined) return undefined;
+      const opened = unseal(what, text);
+      if (opened === undefined) {
+        this.#log.error("a stored version is damaged and passed over", { path });
+        return undefined;
+      }
+      if (what === COMPILED && opened.agentVersion !== this.#agentVersion) return undefined;
+      return JSON.parse(opened.body);
+    } catch (cause) {
+      const reason = cause instanceof Error ? cause.message : "unknown";
+      this.#log.error("a stored version cannot be read and is passed over", { path, reason });
+      return undefined;
+    }
+  }
+
+  #path(what: Stored): string {
+    return join(this.#directory, `${what}.json`);
+  }
+}
+
+const SOURCES = "sources";
+const COMPILED = "compiled";
+type Stored = typeof SOURCES | typeof COMPILED;
+const FORMAT = "ironmesh/1";
+
+function seal(what: Stored, agentVersion: string, value: unknown): string {
+  const body = JSON.stringify(value);
+  return `${FORMAT} ${what} ${sha256(body)} ${agentVersion}\n${body}`;
+}
+
+function unseal(what: Stored, text: string): { agentVersion: string; body: string } | undefined {
+  const lineEnd = text.indexOf("\n");
+  const [format, kind, hash, agentVersion = ""] = text.slice(0, Math.max(0, lineEnd)).split(" ");
+  const body = text.slice(lineEnd + 1);
+  if (format !== FORMAT || kind !== what || hash !== sha256(body)) return undefined;
+  return { agentVersion, body };
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}

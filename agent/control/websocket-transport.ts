@@ -1,0 +1,56 @@
+// The session's transport: one WebSocket over mTLS (RFC 6455), by npm `ws`, which the runtime replaces by its own.
+import { WebSocket } from "ws";
+import { MESSAGE_BYTES_MAX } from "../api/session.ts";
+import type { Connection, ConnectionEvents, Transport } from "./server-session.ts";
+import type { ServerTlsOptions } from "./server-tls.ts";
+
+export const SESSION_PATH = "/v1/session";
+
+export class WebSocketTransport implements Transport {
+  readonly #tls: () => ServerTlsOptions;
+
+  /** `tls` is asked for each connection, so that a renewed certificate is used by the next. */
+  constructor(deps: { tls(): ServerTlsOptions }) {
+    this.#tls = deps.tls;
+  }
+
+  connect(serverUrl: string, events: ConnectionEvents): Connection {
+    const url = new URL(SESSION_PATH, serverUrl);
+    url.protocol = "wss:";
+    const socket = new WebSocket(url, {
+      ...this.#tls(),
+      maxPayload: MESSAGE_BYTES_MAX,
+      perMessageDeflate: false,
+    });
+    let reason = "";
+    let hasClosed = false;
+    socket.on("open", () => events.onOpen());
+    socket.on("pong", () => events.onPong());
+    socket.on("message", (data: Buffer, isBinary: boolean) => {
+      if (isBinary) socket.close(1003, "text only");
+      else events.onText(data.toString("utf8"));
+    });
+    socket.on("error", (error: Error) => {
+      reason = error.message;
+    });
+    socket.on("close", (code: number, text: Buffer) => {
+      if (hasClosed) return;
+      hasClosed = true;
+      events.onClose(
+        [reason, text.toString("utf8"), `closed ${code}`].filter((part) => part !== "").join(", "),
+      );
+    });
+    return {
+      send: (text) => {
+        if (socket.readyState === WebSocket.OPEN) socket.send(text);
+      },
+      ping: () => {
+        if (socket.readyState === WebSocket.OPEN) socket.ping();
+      },
+      close: () => {
+        hasClosed = true;
+        socket.terminate();
+      },
+    };
+  }
+}
