@@ -8,7 +8,7 @@ import { NFT_TABLE, nftElement, nftSet, nftText } from "./nft.ts";
 import { applyNft, nftDifferences, removeNft } from "./nft-kernel.ts";
 import type { RedirectPlan } from "./plan.ts";
 import { failure } from "./refusal.ts";
-import { applyRoutes, kernelRoutes, plannedRoutes, removeRoutes } from "./routes.ts";
+import { kernelRoutes, leadRoutes, plannedRoutes } from "./routes.ts";
 import type { Runner } from "./runner.ts";
 
 /** iptables where the host has it (with ipset), since that is what its people look at; else nft. */
@@ -32,27 +32,47 @@ export async function applyRedirect(
   const routesBefore = await kernelRoutes(runner);
   if (!routesBefore.ok) return routesBefore;
   // Routes first: a virtual IP that has a rule but no route is refused by the kernel, one with a route only by its port.
-  const routes = await applyRoutes(plan, runner);
-  if (!routes.ok) return routes;
-  const rules =
-    plan.backend === "nft" ? await applyNft(plan, runner) : await applyIptables(plan, runner);
-  if (rules.ok) return ok({ changed: routes.value || rules.value });
-  if (routesBefore.value.length === 0) {
-    const back = await removeRoutes(runner);
-    if (!back.ok)
-      return err(`${rules.error}; and the routes added for it are still there: ${back.error}`);
-  }
-  return rules;
+  const routes = await leadRoutes(plannedRoutes(plan), runner);
+  const rules = routes.ok ? await applyRules(plan, runner) : routes;
+  if (routes.ok && rules.ok) return ok({ changed: routes.value || rules.value });
+  const error = `${rules.ok ? "" : rules.error}${sliceHint(plan)}`;
+  const back = await leadRoutes(routesBefore.value, runner);
+  return err(
+    back.ok ? error : `${error}; and the routes before it could not be restored: ${back.error}`,
+  );
+}
+
+async function applyRules(plan: RedirectPlan, runner: Runner): Promise<Result<boolean, string>> {
+  const isNft = plan.backend === "nft";
+  const rules = isNft ? await applyNft(plan, runner) : await applyIptables(plan, runner);
+  if (!rules.ok || !rules.value) return rules;
+  // The host may have changed from one program to the other: what the other one holds of ours would redirect twice.
+  const other = isNft ? await removeIptables(runner) : await removeNft(runner);
+  return other.ok || isNotHere(other.error) ? rules : other;
+}
+
+const isNotHere = (error: string): boolean => error.includes("which is not here");
+
+/** The kernel says no more than "invalid argument" when a rule names a cgroup that does not exist. */
+function sliceHint(plan: RedirectPlan): string {
+  const slices = plan.chains
+    .flatMap((chain) => chain.rules.flatMap((rule) => rule.matches))
+    .flatMap((match) =>
+      match.is === "owner" && match.owner.is === "slice" ? [match.owner.slice] : [],
+    );
+  return slices.length === 0
+    ? ""
+    : `; a rule cannot wait for a slice that is not there: check that ${slices.join(", ")} runs (systemctl start), or pin the workload by its user`;
 }
 
 /** Takes away everything of ours, by whichever program it was put there. */
 export async function removeRedirect(runner: Runner): Promise<Result<void, string>> {
   const problems: string[] = [];
   const iptables = await removeIptables(runner);
-  if (!iptables.ok && !iptables.error.includes("which is not here")) problems.push(iptables.error);
+  if (!iptables.ok && !isNotHere(iptables.error)) problems.push(iptables.error);
   const nft = await removeNft(runner);
-  if (!nft.ok && !nft.error.includes("which is not here")) problems.push(nft.error);
-  const routes = await removeRoutes(runner);
+  if (!nft.ok && !isNotHere(nft.error)) problems.push(nft.error);
+  const routes = await leadRoutes([], runner);
   if (!routes.ok) problems.push(routes.error);
   return problems.length === 0 ? ok(undefined) : err(problems.join("; "));
 }

@@ -7,7 +7,7 @@ import { failure } from "./refusal.ts";
 import type { Family } from "./rules.ts";
 import type { Runner } from "./runner.ts";
 
-export async function ourSets(runner: Runner): Promise<Result<string[], string>> {
+async function ourSets(runner: Runner): Promise<Result<string[], string>> {
   const argv = ["ipset", "list", "-n"];
   const ran = await runner.run(argv);
   if (ran.code !== 0) return err(failure(argv, ran));
@@ -55,15 +55,30 @@ function memberChanges(
   ];
 }
 
-/** True when anything changed. */
+/** What was done. */
 export async function applySets(
   plan: RedirectPlan,
   runner: Runner,
-): Promise<Result<boolean, string>> {
+): Promise<Result<readonly string[], string>> {
   const changes = await setChanges(plan, runner);
-  if (!changes.ok) return changes;
-  if (changes.value.length === 0) return ok(false);
-  return await restoreSets(changes.value, runner);
+  if (!changes.ok || changes.value.length === 0) return changes;
+  const done = await restoreSets(changes.value, runner);
+  return done.ok ? changes : done;
+}
+
+/** Takes back what applySets() did. Rules that ask new sets must be gone by now. */
+export async function undoSets(
+  done: readonly string[],
+  runner: Runner,
+): Promise<Result<void, string>> {
+  const swapped = done.map((line) => {
+    const [verb, name = "", element = ""] = line.split(" ");
+    if (verb === "create") return `destroy ${name}`;
+    return `${verb === "add" ? "del" : "add"} ${name} ${element}`;
+  });
+  if (swapped.length === 0) return ok(undefined);
+  const undone = await restoreSets(swapped.reverse(), runner);
+  return undone.ok ? ok(undefined) : undone;
 }
 
 export async function restoreSets(
@@ -75,15 +90,11 @@ export async function restoreSets(
   return ran.code === 0 ? ok(true) : err(failure(argv, ran));
 }
 
-/** Of ours, those that `isDoomed` says. Rules that ask them must be gone by now. */
-export async function destroySets(
-  isDoomed: (name: string) => boolean,
-  runner: Runner,
-): Promise<Result<void, string>> {
+/** Rules that ask them must be gone by now. */
+export async function destroySets(runner: Runner): Promise<Result<void, string>> {
   const ran = await runner.run(["ipset", "list", "-n"]);
   if (ran.code === 127) return ok(undefined);
-  const ours = ran.stdout.split("\n").filter((name) => name.startsWith("ironmesh_"));
-  const doomed = ours.filter(isDoomed);
+  const doomed = ran.stdout.split("\n").filter((name) => name.startsWith("ironmesh_"));
   if (doomed.length === 0) return ok(undefined);
   const done = await restoreSets(
     doomed.map((name) => `destroy ${name}`),

@@ -1,7 +1,7 @@
 // iptables, ip6tables and ipset: the plan made so, taken away, compared. Each restore is one transaction per table; what a
 // failure leaves half done is led back to what was.
 import { err, ok, type Result } from "../../base/result.ts";
-import { applySets, destroySets, ourSets, setChanges } from "./ipset.ts";
+import { applySets, destroySets, setChanges, undoSets } from "./ipset.ts";
 import { TABLES, tablesOf } from "./iptables.ts";
 import {
   holdsOurs,
@@ -69,14 +69,12 @@ export async function applyIptables(
   plan: RedirectPlan,
   runner: Runner,
 ): Promise<Result<boolean, string>> {
-  const setsBefore = await ourSets(runner);
-  if (!setsBefore.ok) return setsBefore;
   const sets = await applySets(plan, runner);
   if (!sets.ok) return sets;
   const before = new Map<Family, IptablesState>();
   const rules = await applyFamilies(plan, before, runner);
-  if (rules.ok) return ok(sets.value || rules.value);
-  const back = await rollBack(before, setsBefore.value, plan.variant, runner);
+  if (rules.ok) return ok(sets.value.length > 0 || rules.value);
+  const back = await rollBack(before, sets.value, plan.variant, runner);
   return back.ok
     ? rules
     : err(`${rules.error}; and what was there before could not be restored: ${back.error}`);
@@ -104,7 +102,7 @@ async function applyFamilies(
 
 async function rollBack(
   before: ReadonlyMap<Family, IptablesState>,
-  setsBefore: readonly string[],
+  setsDone: readonly string[],
   variant: Variant,
   runner: Runner,
 ): Promise<Result<void, string>> {
@@ -116,7 +114,7 @@ async function rollBack(
     const made = TABLES.filter((table) => now.value.has(table) && !was.has(table));
     await removeMadeTables(family, made, runner);
   }
-  return await destroySets((name) => !setsBefore.includes(name), runner);
+  return await undoSets(setsDone, runner);
 }
 
 export async function removeIptables(runner: Runner): Promise<Result<void, string>> {
@@ -129,7 +127,7 @@ export async function removeIptables(runner: Runner): Promise<Result<void, strin
       if (!done.ok) return done;
     }
   }
-  return await destroySets(() => true, runner);
+  return await destroySets(runner);
 }
 
 async function removeFamily(

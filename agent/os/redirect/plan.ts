@@ -25,10 +25,9 @@ import {
 
 export interface Route {
   readonly family: Family;
-  /** Arguments after `ip route add`, without protocol. */
+  /** A range, or `default`: all of it is local. */
   readonly to: string;
   readonly table: string;
-  readonly source: string | undefined;
 }
 
 export interface RedirectPlan {
@@ -283,13 +282,12 @@ function planGuard(input: RedirectInput, withDns: boolean): Chain {
 
 /** A host without a default route could not reach a virtual IP at all: connect() fails before any rule is asked. */
 function planRoutes(input: RedirectInput, resolvers: readonly string[]): Route[] {
-  const routes: Route[] = [{ family: "ip", to: input.vip4, table: "local", source: "127.0.0.1" }];
-  if (input.hasIpv6)
-    routes.push({ family: "ip6", to: input.vip6, table: "local", source: undefined });
+  const routes: Route[] = [{ family: "ip", to: input.vip4, table: "local" }];
+  if (input.hasIpv6) routes.push({ family: "ip6", to: input.vip6, table: "local" });
   const table = `${DNS_TABLE}`;
   if (resolvers.some((resolver) => !resolver.includes(":")))
-    routes.push({ family: "ip", to: "default", table, source: undefined });
+    routes.push({ family: "ip", to: "default", table });
   if (resolvers.some((resolver) => resolver.includes(":")))
-    routes.push({ family: "ip6", to: "default", table, source: undefined });
+    routes.push({ family: "ip6", to: "default", table });
   return routes;
 }

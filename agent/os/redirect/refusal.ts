@@ -16,8 +16,5 @@ export function failure(argv: readonly string[], ran: Ran): string {
   if (/permission denied|operation not permitted|must be root|you need to be root/i.test(said)) {
     return `${program} was refused by the kernel: changing redirect rules needs root or CAP_NET_ADMIN and CAP_NET_RAW; run this command with sudo (${said})`;
   }
-  if (/cgroup/i.test(said)) {
-    return `a workload's slice is not there, and a rule cannot wait for it: start the slice first (systemctl start NAME.slice) and apply again (${said})`;
-  }
   return `${argv.join(" ")} failed (exit ${ran.code}): ${said}`;
 }

@@ -1,6 +1,6 @@
 // The redirect's routes and routing rules (ip-route(8), ip-rule(8)), told apart from everybody else's by a protocol number.
 import { err, ok, type Result } from "../../base/result.ts";
-import type { RedirectPlan, Route } from "./plan.ts";
+import type { RedirectPlan } from "./plan.ts";
 import { failure } from "./refusal.ts";
 import { DNS_MARK, DNS_TABLE, type Family, ROUTE_PROTOCOL } from "./rules.ts";
 import type { Runner } from "./runner.ts";
@@ -66,61 +66,35 @@ async function list<T>(
   return ok(ran.stdout.trim() === "" ? [] : (JSON.parse(ran.stdout) as T[]));
 }
 
-/** Adds what is missing and takes away what is ours and not planned. */
-export async function applyRoutes(
-  plan: RedirectPlan,
+/** Adds what is missing and takes away what is ours and not wanted; true when anything changed. Wanting nothing removes, wanting
+ *  what kernelRoutes() said before rolls back. */
+export async function leadRoutes(
+  wanted: readonly string[],
   runner: Runner,
 ): Promise<Result<boolean, string>> {
   const found = await kernelRoutes(runner);
   if (!found.ok) return found;
-  const planned = plannedRoutes(plan);
-  const missing = planned.filter((line) => !found.value.includes(line));
   const surplus = found.value.filter(
-    (line, i) => !planned.includes(line) || found.value.indexOf(line) !== i,
+    (line, i) => !wanted.includes(line) || found.value.indexOf(line) !== i,
   );
-  for (const line of surplus) {
-    const ran = await runner.run(removal(line));
-    if (ran.code !== 0) return err(failure(removal(line), ran));
-  }
-  for (const line of missing) {
-    const argv = addition(line, plan.routes);
+  const missing = wanted.filter((line) => !found.value.includes(line));
+  for (const argv of [...surplus.map(removal), ...missing.map(addition)]) {
     const ran = await runner.run(argv);
     if (ran.code !== 0) return err(failure(argv, ran));
   }
   return ok(missing.length + surplus.length > 0);
 }
 
-export async function removeRoutes(runner: Runner): Promise<Result<void, string>> {
-  const found = await kernelRoutes(runner);
-  if (!found.ok) return found;
-  for (const line of found.value) {
-    const ran = await runner.run(removal(line));
-    if (ran.code !== 0) return err(failure(removal(line), ran));
-  }
-  return ok(undefined);
-}
+const PROTOCOL = ["protocol", `${ROUTE_PROTOCOL}`];
+const MARKED = ["fwmark", mark, "lookup", `${DNS_TABLE}`];
 
-function addition(line: string, routes: readonly Route[]): string[] {
-  const [family = "ip", kind, to = "", , table = ""] = line.split(" ");
+function addition(line: string): string[] {
+  const [family, kind, to = "", , table = ""] = line.split(" ");
   const flag = FLAG[family === "ip6" ? "ip6" : "ip"];
-  const protocol = ["protocol", `${ROUTE_PROTOCOL}`];
   if (kind === "rule")
-    return [
-      "ip",
-      flag,
-      "rule",
-      "add",
-      "fwmark",
-      mark,
-      "lookup",
-      `${DNS_TABLE}`,
-      "pref",
-      `${DNS_TABLE}`,
-      ...protocol,
-    ];
-  const source = routes.find(
-    (route) => route.family === family && route.to === to && route.table === table,
-  )?.source;
+    return ["ip", flag, "rule", "add", ...MARKED, "pref", `${DNS_TABLE}`, ...PROTOCOL];
+  // Programs that dial a virtual IP come from 127.0.0.1; without this they would come from the virtual IP itself.
+  const source = family === "ip" && table === "local" ? ["src", "127.0.0.1"] : [];
   return [
     "ip",
     flag,
@@ -132,8 +106,8 @@ function addition(line: string, routes: readonly Route[]): string[] {
     "lo",
     "table",
     table,
-    ...protocol,
-    ...(source === undefined ? [] : ["src", source]),
+    ...PROTOCOL,
+    ...source,
   ];
 }
 
@@ -141,6 +115,6 @@ function removal(line: string): string[] {
   const [family, kind, to = "", , table = ""] = line.split(" ");
   const flag = FLAG[family === "ip6" ? "ip6" : "ip"];
   return kind === "rule"
-    ? ["ip", flag, "rule", "del", "fwmark", mark, "lookup", `${DNS_TABLE}`]
-    : ["ip", flag, "route", "del", "local", to, "table", table, "protocol", `${ROUTE_PROTOCOL}`];
+    ? ["ip", flag, "rule", "del", ...MARKED]
+    : ["ip", flag, "route", "del", "local", to, "table", table, ...PROTOCOL];
 }

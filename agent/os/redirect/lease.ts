@@ -1,0 +1,100 @@
+// DNS capture lives by a lease: each resolver's entry in the kernel's set lasts a second, and a child of ours (ipset or nft,
+// fed line by line) renews it while this thread's loop turns. Whatever ends the agent, a kill -9 too, ends the capture
+// within that second, with nobody needed to clean up.
+import type { Timer, Timers } from "../../base/clock.ts";
+import type { Log } from "../../base/log.ts";
+import { setName } from "./iptables.ts";
+import { NFT_TABLE, nftElement, nftSet } from "./nft.ts";
+import type { RedirectPlan } from "./plan.ts";
+import type { Family } from "./rules.ts";
+import type { Feed, Runner } from "./runner.ts";
+
+/** Three renewals may come late before capture lapses. */
+const RENEW_EVERY_MS = 300;
+const PROTOCOLS = ["udp", "tcp"] as const;
+
+export interface LeaseConfig {
+  readonly backend: RedirectPlan["backend"];
+  readonly resolvers: readonly string[];
+}
+
+export class DnsLease {
+  readonly #config: LeaseConfig;
+  readonly #deps: { readonly runner: Runner; readonly timers: Timers; readonly log: Log };
+  #feed: Feed | undefined;
+  #timer: Timer | undefined;
+  #hasComplained = false;
+
+  constructor(
+    config: LeaseConfig,
+    deps: { readonly runner: Runner; readonly timers: Timers; readonly log: Log },
+  ) {
+    this.#config = config;
+    this.#deps = deps;
+  }
+
+  /** Call when the sockets are open: from now on queries come. */
+  start(): void {
+    if (this.#config.resolvers.length > 0) this.#renew();
+  }
+
+  /** Ends the capture at once instead of a second later. */
+  stop(): void {
+    this.#timer?.cancel();
+    this.#feed?.write(this.#lines("del"));
+    this.#feed?.end();
+    this.#feed = undefined;
+  }
+
+  #renew(): void {
+    this.#timer = this.#deps.timers.after(RENEW_EVERY_MS, () => this.#renew());
+    if (this.#feed?.isAlive !== true) {
+      this.#complain(this.#feed);
+      this.#feed = this.#deps.runner.feed(
+        this.#config.backend === "nft" ? ["nft", "-i"] : ["ipset", "-"],
+      );
+    }
+    this.#feed.write(this.#lines("add"));
+  }
+
+  #complain(dead: Feed | undefined): void {
+    if (dead === undefined || this.#hasComplained) return;
+    this.#hasComplained = true; // it is restarted every time; once is enough to know
+    this.#deps.log.warn(
+      "the program that keeps DNS capture alive ended and is started again; mesh names may fail for a moment",
+      {
+        program: this.#config.backend === "nft" ? "nft" : "ipset",
+        said: dead.complaint,
+      },
+    );
+  }
+
+  #lines(verb: "add" | "del"): string {
+    const elements = this.#config.resolvers.flatMap((resolver) =>
+      PROTOCOLS.map((protocol) => ({ resolver, protocol, family: familyOf(resolver) })),
+    );
+    if (this.#config.backend === "iptables") {
+      const timeout = verb === "add" ? " timeout 1" : "";
+      return elements
+        .map(
+          ({ resolver, protocol, family }) =>
+            `${verb} ${setName("dns", family)} ${resolver},${protocol}:53${timeout} -exist`,
+        )
+        .join("\n");
+    }
+    // An existing element's time is not renewed by adding it: it goes and comes back in one transaction. It is added first,
+    // since deleting what has just timed out is an error.
+    const steps =
+      verb === "add" ? (["add", "delete", "add"] as const) : (["add", "delete"] as const);
+    return elements
+      .flatMap(({ resolver, protocol, family }) =>
+        steps.map(
+          (step) =>
+            `${step} element ${NFT_TABLE} ${nftSet("dns", family)} { ${nftElement(resolver, protocol, 53)} }`,
+        ),
+      )
+      .join("; ");
+  }
+}
+
+const familyOf = (address: string): Family => (address.includes(":") ? "ip6" : "ip");
