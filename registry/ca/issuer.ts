@@ -31,12 +31,12 @@ export interface Issued {
   readonly identity: string;
   /** PEM, leaf first, then the intermediate. */
   readonly certificates: readonly string[];
+  readonly notBeforeMs: number;
+  readonly notAfterMs: number;
 }
 
 export interface ServerCredentials extends Issued {
   readonly keyPem: string;
-  readonly notBeforeMs: number;
-  readonly notAfterMs: number;
 }
 
 export type IssueRefusal = CsrRefusal | "identity_not_granted";
@@ -105,7 +105,7 @@ export class Issuer {
     if (!csr.ok) return csr;
     if (!isGranted(csr.value.identity, grant, this.trustDomain)) return err("identity_not_granted");
     const { identity, publicKey } = csr.value;
-    return ok({ identity, certificates: await this.#sign(identity, publicKey) });
+    return ok(await this.#sign(identity, publicKey));
   }
 
   /** The server's own certificate: serves HTTPS and signs manifests. The key lives in memory only. */
@@ -117,11 +117,7 @@ export class Issuer {
     const { csrPem, keyPem } = await createCsr(identity);
     const csr = await readCsr(csrPem);
     if (!csr.ok) throw new Error(`our own certificate request is refused: ${csr.error}`);
-    const certificates = await this.#sign(identity, csr.value.publicKey, names);
-    const facts = readCertificate(certificates[0] ?? "");
-    if (facts === undefined) throw new Error("our own certificate cannot be read");
-    const { notBeforeMs, notAfterMs } = facts;
-    return { identity, keyPem, certificates, notBeforeMs, notAfterMs };
+    return { ...(await this.#sign(identity, csr.value.publicKey, names)), keyPem };
   }
 
   /** To be called daily: a long-lived server replaces its intermediate at half its life. */
@@ -142,7 +138,7 @@ export class Issuer {
       dns: [],
       ips: [],
     },
-  ): Promise<readonly string[]> {
+  ): Promise<Issued> {
     const authority = this.#intermediate;
     const leaf = await issueCertificate(authority, {
       publicKey,
@@ -151,7 +147,10 @@ export class Issuer {
       nowMs: this.#nowMs(),
       lifetimeMs: LEAF_LIFETIME_MS,
     });
-    return [leaf, authority.certificatePem];
+    const facts = readCertificate(leaf);
+    if (facts === undefined) throw new Error("a certificate of our own cannot be read");
+    const { notBeforeMs, notAfterMs } = facts;
+    return { identity, certificates: [leaf, authority.certificatePem], notBeforeMs, notAfterMs };
   }
 }
 

@@ -32,6 +32,7 @@ export class Hub {
   readonly #deps: HubDeps;
   readonly #sessions = new Map<string, AgentSession>();
   readonly #statuses = new Map<string, AgentStatus>();
+  readonly #certificateExpiries = new Map<string, number>();
   #latest: Publication | undefined;
   #flushedAtMs = Number.NEGATIVE_INFINITY;
   #pending: Timer | undefined;
@@ -87,10 +88,14 @@ export class Hub {
     return [...this.#statuses.values()].sort((a, b) => (a.host < b.host ? -1 : 1));
   }
 
-  /** Ends a host's session, if any, and forgets it. */
-  expel(host: string, reason: string): void {
-    this.#sessions.get(host)?.close(CLOSE.notEntitled, reason);
-    this.#statuses.delete(host);
+  /** The host's own certificate, as it was last issued or presented; hosts are bounded by the store. */
+  noteCertificate(host: string, expiresAtMs: number): void {
+    const before = this.#certificateExpiries.get(host) ?? 0;
+    this.#certificateExpiries.set(host, Math.max(before, expiresAtMs));
+  }
+
+  certificateExpiryOf(host: string): number | undefined {
+    return this.#certificateExpiries.get(host);
   }
 
   close(): void {

@@ -1,5 +1,6 @@
 // The mesh as the server knows it, and the only way to change it: read, compute, check, commit, publish. One change at a time
 // here, and compare-and-set in the store against other servers; so what agents get is what the store acknowledged.
+import type { AppliedResource, ApplyResponse } from "../../agent/api/operator-api.ts";
 import { checkResource } from "../../agent/api/parse-resource.ts";
 import { canonicalJson, refOf, titleOf } from "../../agent/api/resource.ts";
 import type { MeshSettings, ResourceDocument } from "../../agent/api/session.ts";
@@ -24,19 +25,6 @@ export const DOCUMENTS_PER_APPLY_MAX = 2_000;
 /** Units of one version; agents bound what they keep by it too. */
 export const UNITS_MAX = 25_000;
 const CONFLICT_RETRIES_MAX = 8;
-
-export interface ApplyResult {
-  readonly epoch: number;
-  readonly version: number;
-  readonly results: readonly {
-    /** `GROUP/KIND/NAMESPACE/NAME` */
-    readonly ref: string;
-    /** `KIND NAMESPACE/NAME` */
-    readonly title: string;
-    readonly change: "created" | "changed" | "unchanged" | "deleted";
-  }[];
-  readonly warnings: readonly Problem[];
-}
 
 export interface Refusal {
   readonly code: "invalid_resource" | "agents_cannot_run" | "not_found" | "conflict";
@@ -81,7 +69,7 @@ export class Mesh {
   }
 
   /** All documents or none. `isDryRun` does everything but store it. */
-  apply(request: ApplyRequest): Promise<Result<ApplyResult, Refusal>> {
+  apply(request: ApplyRequest): Promise<Result<ApplyResponse, Refusal>> {
     const checked = checkDocuments(request.documents);
     const { documents, problems } = checked;
     if (problems.some(({ severity }) => severity === "error")) {
@@ -98,25 +86,30 @@ export class Mesh {
         );
         const results = documents.map((document) => ({
           ref: refOf(document),
-          title: titleOf(document),
           change: changeOf(before.get(refOf(document)), canonicalJson(document)),
         }));
         const put = documents.filter((_, i) => results[i]?.change !== "unchanged");
         const what = put.map((document) => `apply ${titleOf(document)}`);
-        return ok({ change: { put, remove: [], putHosts: [], what }, results, problems });
+        const titles = documents.map(titleOf);
+        return ok({ change: { put, remove: [], putHosts: [], what }, results, titles, problems });
       }),
     );
   }
 
-  remove(key: ResourceKey, who: string): Promise<Result<ApplyResult, Refusal>> {
+  /** All that is wrong or doubtful with the documents, were they added to the mesh as it is. */
+  async validate(documents: readonly unknown[]): Promise<readonly Problem[]> {
+    const checked = await this.apply({ documents, who: "", isDryRun: true });
+    return checked.ok ? checked.value.warnings : checked.error.problems;
+  }
+
+  remove(key: ResourceKey, who: string): Promise<Result<ApplyResponse, Refusal>> {
     return this.#oneAtATime(() =>
       this.#change({ who, isDryRun: false }, (state) => {
         const stored = state.resources.find((r) => keyText(keyOf(r.document)) === keyText(key));
         if (stored === undefined) return err({ code: "not_found", problems: [] });
         const title = titleOf(stored.document);
-        const results = [{ ref: refOf(stored.document), title, change: "deleted" as const }];
         const change = { put: [], remove: [key], putHosts: [], what: [`delete ${title}`] };
-        return ok({ change, results, problems: [] });
+        return ok({ change, results: [], titles: [], problems: [] });
       }),
     );
   }
@@ -140,6 +133,7 @@ export class Mesh {
         ok({
           change: { put: [], remove: [], putHosts: [moved], what },
           results: [],
+          titles: [],
           problems: [],
         }),
       );
@@ -149,7 +143,7 @@ export class Mesh {
   async #change(
     by: { readonly who: string; readonly isDryRun: boolean },
     compute: (state: MeshState) => Result<Computed, Refusal>,
-  ): Promise<Result<ApplyResult, Refusal>> {
+  ): Promise<Result<ApplyResponse, Refusal>> {
     for (let attempt = 0; attempt < CONFLICT_RETRIES_MAX; attempt++) {
       const state = await this.#deps.store.state();
       const computed = compute(state);
@@ -179,7 +173,7 @@ export class Mesh {
   /** What the mesh would be, or why it may not be that. */
   #plan(
     state: MeshState,
-    { change, results, problems }: Computed,
+    { change, titles, problems }: Computed,
   ): Result<{ candidate: Candidate; warnings: Problem[] }, Refusal> {
     const candidate = this.#candidate(change.what.length === 0 ? state : after(state, change));
     if (!candidate.ok) return err({ code: "invalid_resource", problems: candidate.error });
@@ -187,8 +181,8 @@ export class Mesh {
     if (broken.some(({ severity }) => severity === "error")) {
       return err({ code: "invalid_resource", problems: [...problems, ...broken] });
     }
-    const concerned = candidate.value.catalog.warnings.filter(({ document }) =>
-      results.some(({ title }) => title === document),
+    const concerned = candidate.value.catalog.warnings.filter(({ document = "" }) =>
+      titles.includes(document),
     );
     return ok({ candidate: candidate.value, warnings: [...problems, ...concerned, ...broken] });
   }
@@ -267,13 +261,15 @@ export class Mesh {
 
 interface Computed {
   readonly change: Change;
-  readonly results: ApplyResult["results"];
+  readonly results: readonly AppliedResource[];
+  /** Whose warnings the asker wants to know. */
+  readonly titles: readonly string[];
   readonly problems: readonly Problem[];
 }
 
-function changeOf(before: string | undefined, now: string): "created" | "changed" | "unchanged" {
+function changeOf(before: string | undefined, now: string): "created" | "configured" | "unchanged" {
   if (before === undefined) return "created";
-  return before === now ? "unchanged" : "changed";
+  return before === now ? "unchanged" : "configured";
 }
 
 /** Skipped kinds (Kubernetes) are warnings; everything else that is wrong refuses the whole. */

@@ -1,0 +1,205 @@
+// Wires the config server: store, authority, mesh, hub, HTTP and sessions on one port. Decides nothing.
+import { chmodSync, mkdirSync } from "node:fs";
+import { isIP } from "node:net";
+import { join } from "node:path";
+import { ROOT_NAMESPACE } from "../agent/api/resource.ts";
+import type { MeshSettings } from "../agent/api/session.ts";
+import type { Clock, Timer, Timers } from "../agent/base/clock.ts";
+import type { Log } from "../agent/base/log.ts";
+import { openSigningKey, signText } from "../agent/pki/signature.ts";
+import { AuthorityFiles, writePrivateFile } from "./ca/authority-files.ts";
+import { Issuer, type ServerCredentials } from "./ca/issuer.ts";
+import { hashOfSecret, makeSecret } from "./ca/secrets.ts";
+import { EmbeddedCatalog } from "./catalog/embedded.ts";
+import { createApp } from "./http/app.ts";
+import { Listener, type TlsCredentials } from "./http/listener.ts";
+import { Sessions } from "./http/sessions.ts";
+import type { ManifestSigner } from "./push/agent-session.ts";
+import { Hub } from "./push/hub.ts";
+import { Mesh } from "./push/mesh.ts";
+import { SqliteStore } from "./store/sqlite.ts";
+import type { Store } from "./store/store.ts";
+
+const DAY_MS = 86_400_000;
+const RENEWAL_RETRY_MS = 60_000;
+
+export interface RegistryConfig {
+  readonly stateDir: string;
+  readonly listen: { readonly address: string; readonly port: number };
+  /** Names or addresses, perhaps with a port, under which hosts reach this server; the first port default is the listener's. */
+  readonly advertise: readonly string[];
+  readonly trustDomain: string;
+  readonly outboundPolicy?: MeshSettings["outboundPolicy"];
+  /** Set once after the state directory was restored from an older copy: agents accept older versions of a newer epoch. */
+  readonly isNewEpoch?: boolean;
+}
+
+export interface RegistryDeps {
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Log;
+}
+
+export interface Registry {
+  /** The first advertised https URL. */
+  readonly url: string;
+  readonly port: number;
+  readonly caSha256: string;
+  readonly trustBundle: readonly string[];
+  readonly operatorTokenFile: string;
+  close(): Promise<void>;
+}
+
+export async function startRegistry(config: RegistryConfig, deps: RegistryDeps): Promise<Registry> {
+  const { clock, timers, log } = deps;
+  mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+  chmodSync(config.stateDir, 0o700);
+  const store = openStore(config, clock);
+  try {
+    const operatorTokenFile = await firstOperator(config.stateDir, store, clock);
+    const files = new AuthorityFiles(config.stateDir);
+    const issuer = await Issuer.open(config.trustDomain, { files, nowMs: () => clock.wallMs() });
+    const signer = new ServerSigner();
+    const hub = new Hub({ signer, clock, timers, log });
+    const settings: MeshSettings = {
+      trustDomain: config.trustDomain,
+      rootNamespace: ROOT_NAMESPACE,
+      outboundPolicy: config.outboundPolicy ?? "allow_any",
+    };
+    const catalog = new EmbeddedCatalog();
+    const mesh = new Mesh({ settings }, { store, catalog, hub, clock, log });
+    await mesh.open();
+    let servers: readonly string[] = [];
+    const app = createApp({ store, mesh, hub, issuer, clock, log, servers: () => servers });
+    const sessions = new Sessions(config, { hub, mesh, store, timers, log });
+    const names = namesOf(config.advertise);
+    const credentials = await issuer.issueServer(names);
+    await signer.adopt(credentials);
+    const listener = new Listener(tlsOf(credentials, issuer), {
+      fetch: (request, bindings) => app.fetch(request, bindings),
+      upgrade: (request, socket, head) => sessions.upgrade(request, socket, head),
+    });
+    const { port } = await listener.listen(config.listen.address, config.listen.port);
+    servers = config.advertise.map((name) => urlOf(name, port));
+    const renewal = keepRenewed(issuer, names, credentials, deps, async (renewed) => {
+      await signer.adopt(renewed);
+      listener.rotate(tlsOf(renewed, issuer));
+    });
+    return {
+      url: servers[0] ?? urlOf("127.0.0.1", port),
+      port,
+      caSha256: issuer.caSha256,
+      trustBundle: issuer.trustBundle,
+      operatorTokenFile,
+      close: async () => {
+        renewal.cancel();
+        hub.close();
+        await listener.close();
+        await store.close();
+      },
+    };
+  } catch (cause) {
+    await store.close();
+    throw cause;
+  }
+}
+
+function openStore({ stateDir, isNewEpoch }: RegistryConfig, clock: Clock): Store {
+  const path = join(stateDir, "store.sqlite");
+  try {
+    // Seconds since 1970: a state that was lost and begun anew is still of a later epoch.
+    const epoch = Math.floor(clock.wallMs() / 1000);
+    return new SqliteStore({ path, epoch, replaceEpoch: isNewEpoch ?? false });
+  } catch (cause) {
+    if (String(cause).includes("locked")) {
+      const message = `${path} is in use: another meshctl server runs on this state directory; stop it, or choose another --state-dir`;
+      throw new Error(message, { cause });
+    }
+    throw cause;
+  }
+}
+
+/** The first operator's token, written once. The file first: a crash in between makes a new one at the next start. */
+async function firstOperator(stateDir: string, store: Store, clock: Clock): Promise<string> {
+  const file = join(stateDir, "operator-token");
+  const operators = await store.operators();
+  if (operators.length > 0) return file;
+  const secret = makeSecret();
+  writePrivateFile(file, `${secret}\n`);
+  const createdAtMs = clock.wallMs();
+  await store.putOperator({ name: "admin", secretSha256: hashOfSecret(secret), createdAtMs });
+  return file;
+}
+
+/** Signs with the certificate that serves, so that what agents check is one identity and one lifetime. */
+class ServerSigner implements ManifestSigner {
+  #current: { readonly key: CryptoKey; readonly certificates: readonly string[] } | undefined;
+
+  async adopt({ keyPem, certificates }: ServerCredentials): Promise<void> {
+    this.#current = { key: await openSigningKey(keyPem), certificates };
+  }
+
+  async sign(payload: string) {
+    if (this.#current === undefined) throw new Error("no signing key yet");
+    const { key, certificates } = this.#current;
+    return { payload, signature: await signText(key, payload), certificates };
+  }
+}
+
+const tlsOf = (credentials: ServerCredentials, issuer: Issuer): TlsCredentials => ({
+  keyPem: credentials.keyPem,
+  chainPem: [...credentials.certificates, ...issuer.trustBundle],
+  trustBundle: issuer.trustBundle,
+});
+
+type Names = { readonly dns: readonly string[]; readonly ips: readonly string[] };
+
+function keepRenewed(
+  issuer: Issuer,
+  names: Names,
+  first: ServerCredentials,
+  { clock, timers, log }: RegistryDeps,
+  adopt: (renewed: ServerCredentials) => Promise<void>,
+): Timer {
+  const halfLifeOf = ({ notBeforeMs, notAfterMs }: ServerCredentials) =>
+    Math.min(DAY_MS, Math.max(1_000, (notBeforeMs + notAfterMs) / 2 - clock.wallMs()));
+  const renew = async (): Promise<void> => {
+    try {
+      await issuer.renew();
+      const renewed = await issuer.issueServer(names);
+      await adopt(renewed);
+      log.info("server certificate renewed", { until: new Date(renewed.notAfterMs).toISOString() });
+      pending = timers.after(halfLifeOf(renewed), () => void renew());
+    } catch (cause) {
+      log.error("server certificate not renewed: trying again in a minute", {
+        cause: String(cause),
+      });
+      pending = timers.after(RENEWAL_RETRY_MS, () => void renew());
+    }
+  };
+  let pending = timers.after(halfLifeOf(first), () => void renew());
+  return { cancel: () => pending.cancel() };
+}
+
+/** HOST, HOST:PORT, ADDRESS, ADDRESS:PORT, [ADDRESS6]:PORT or a bare IPv6 address. */
+export function splitAdvertised(text: string): { host: string; port: number | undefined } {
+  if (isIP(text) === 6) return { host: text, port: undefined };
+  const [, host6, host, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
+  const name = host6 ?? host;
+  if (name === undefined)
+    throw new Error(`--advertise ${text}: write a name or an address, perhaps with :PORT`);
+  return { host: name, port: port === undefined ? undefined : Number(port) };
+}
+
+function urlOf(advertised: string, listenPort: number): string {
+  const { host, port = listenPort } = splitAdvertised(advertised);
+  return `https://${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+}
+
+/** Loopback names are always in: the operator's CLI on the server itself. */
+function namesOf(advertise: readonly string[]): Names {
+  const hosts = new Set(["localhost", "127.0.0.1", "::1"]);
+  for (const text of advertise) hosts.add(splitAdvertised(text).host);
+  const all = [...hosts];
+  return { dns: all.filter((h) => isIP(h) === 0), ips: all.filter((h) => isIP(h) !== 0) };
+}
