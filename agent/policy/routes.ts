@@ -122,27 +122,20 @@ export class Routes {
   }
 
   #httpRoutesOf(rule: VirtualService, asked: Asked): HttpRoute[] {
-    const routes: HttpRoute[] = [];
-    for (const [i, spec] of (rule.spec.http ?? []).entries()) {
+    const routes = (rule.spec.http ?? []).flatMap((spec, i) => {
       const matches = httpMatchesAt(spec, asked.port.port);
-      if (matches.length === 0) continue;
-      const made = {
-        action: this.#action(rule, spec, `spec.http[${i}]`, asked),
-        headers: compileHeaders(spec.headers),
-      };
+      if (matches.length === 0) return [];
+      const action = this.#action(rule, spec, `spec.http[${i}]`, asked);
+      const headers = compileHeaders(spec.headers);
       const title = `${rule.namespace}/${rule.name}:${spec.name || i}`;
-      for (const { match, name } of matches) {
-        const isForAll = Object.keys(match).length === 0;
-        routes.push({
-          name: name ? `${title}.${name}` : title,
-          matches: isForAll ? [] : [match],
-          ...made,
-        });
-        // What follows can never be reached.
-        if (isForAll) return routes;
-      }
-    }
-    return routes;
+      return matches.map(({ match, name }) => ({
+        name: name ? `${title}.${name}` : title,
+        matches: Object.keys(match).length === 0 ? [] : [match],
+        action,
+        headers,
+      }));
+    });
+    return reachable(routes);
   }
 
   #action(
@@ -176,8 +169,7 @@ export class Routes {
   /** The rules of all VirtualServices for the host in turn; what none matches goes to the service itself, as in Istio. */
   #tcpRoutes(rules: readonly VirtualService[], asked: Asked, cluster: number): TcpRoute[] {
     const routes = rules.flatMap((rule) => this.#tcpRoutesOf(rule, asked));
-    const last = routes.findIndex(({ matches }) => matches.length === 0);
-    return last < 0 ? [...routes, defaultTcpRoute(cluster)] : routes.slice(0, last + 1);
+    return reachable([...routes, defaultTcpRoute(cluster)]);
   }
 
   #tcpRoutesOf(rule: VirtualService, asked: Asked): TcpRoute[] {
@@ -236,6 +228,12 @@ export class Routes {
       );
     return undefined;
   }
+}
+
+/** Nothing is asked after a route that takes everything. */
+function reachable<R extends HttpRoute | TcpRoute>(routes: R[]): R[] {
+  const last = routes.findIndex(({ matches }) => matches.length === 0);
+  return last < 0 ? routes : routes.slice(0, last + 1);
 }
 
 type DestinationOf = {

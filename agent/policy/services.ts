@@ -42,7 +42,7 @@ export function collectServices(
   const found = new Map<string, ServiceSource>();
   const described = [...catalog.services, ...undeclared(catalog.services, sources)];
   for (const service of described) {
-    const host = service.host.toLowerCase();
+    const host = canonicalHost(service.host);
     if (found.has(host)) continue;
     const entry = entries.get(host);
     const listed = catalog.endpoints.get(service.host) ?? [];
@@ -77,6 +77,8 @@ function readPort(
   return { port, name, protocol: spoken.protocol };
 }
 
+const canonicalHost = (written: string): string => written.toLowerCase().replace(/\.$/, "");
+
 /** The first entry by name that names the host. */
 function entriesByHost(entries: readonly Entry[], problems: ProblemList): Map<string, Entry> {
   const byHost = new Map<string, Entry>();
@@ -88,7 +90,7 @@ function entriesByHost(entries: readonly Entry[], problems: ProblemList): Map<st
         "DNS is not supported yet; write STATIC and the addresses in `endpoints`",
       );
     entry.spec.hosts.forEach((written, i) => {
-      const host = written.toLowerCase();
+      const host = canonicalHost(written);
       const other = byHost.get(host);
       if (other === undefined) byHost.set(host, entry);
       else
@@ -104,11 +106,11 @@ function entriesByHost(entries: readonly Entry[], problems: ProblemList): Map<st
 
 /** Services that resources describe and the catalog does not have (yet): known to rules, without virtual addresses. */
 function undeclared(known: readonly CatalogService[], sources: Sources): CatalogService[] {
-  const hosts = new Set(known.map((s) => s.host.toLowerCase()));
+  const hosts = new Set(known.map((s) => canonicalHost(s.host)));
   const added = new Map<string, CatalogService>();
   for (const { namespace, spec } of sources.ServiceEntry) {
-    for (const host of spec.hosts) {
-      if (hosts.has(host.toLowerCase()) || added.has(host)) continue;
+    for (const host of spec.hosts.map(canonicalHost)) {
+      if (hosts.has(host) || added.has(host)) continue;
       const ports = spec.ports.map((p) => ({
         port: p.number,
         name: p.name,

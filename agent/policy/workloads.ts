@@ -70,11 +70,11 @@ export function compileWorkloads(deps: WorkloadsDeps): LocalWorkload[] {
   return compiled;
 }
 
-function selectorOf({ process }: WorkloadSpec): ProcessSelector {
-  if (process.user !== undefined) return { is: "user", user: process.user };
-  if (process.uid !== undefined) return { is: "uid", uid: process.uid };
-  if (process.gid !== undefined) return { is: "gid", gid: process.gid };
-  return { is: "slice", slice: process.slice ?? "" };
+function selectorOf({ process: who }: WorkloadSpec): ProcessSelector {
+  if (who.user !== undefined) return { is: "user", user: who.user };
+  if (who.uid !== undefined) return { is: "uid", uid: who.uid };
+  if (who.gid !== undefined) return { is: "gid", gid: who.gid };
+  return { is: "slice", slice: who.slice ?? "" };
 }
 
 interface Declared {
