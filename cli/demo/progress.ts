@@ -2,6 +2,9 @@
 import type { WriteStream } from "node:tty";
 import colors from "picocolors";
 
+/** Longer lines would wrap, and wrapped lines cannot be replaced; colours count too, so this is generous. */
+const LINE_LENGTH_MAX = 240;
+
 export class Progress {
   readonly #out: WriteStream;
   readonly #startedMs = performance.now();
@@ -15,6 +18,13 @@ export class Progress {
   step(text: string): void {
     if (!this.#out.isTTY) return void this.#out.write(`... ${text}\n`);
     this.#out.write(`\r\u001b[K${colors.dim(`${this.#elapsed()}  ${text}`)}`);
+    this.#hasLine = true;
+  }
+
+  /** A state that replaces the last one, for as long as it takes. */
+  status(text: string): void {
+    if (!this.#out.isTTY) return void this.#out.write(`${text}\n`);
+    this.#out.write(`\r\u001b[K${text.slice(0, LINE_LENGTH_MAX)}`);
     this.#hasLine = true;
   }
 

@@ -14,7 +14,7 @@ const TOOLS: readonly { readonly name: string; readonly from: string }[] = [
 ];
 
 /** One sentence for everything that is missing; empty: the demo can run here. */
-export async function missingRequirements(): Promise<readonly string[]> {
+export async function missingRequirements(): Promise<string[]> {
   if (process.platform !== "linux")
     return ["The demo needs Linux: it makes its hosts from network namespaces."];
   if (process.getuid?.() !== 0)

@@ -5,6 +5,8 @@ import { APP_SOURCES } from "./app-sources.ts";
 import { RUN_DIRECTORY } from "./layout.ts";
 import { type ExampleName, YAML_SOURCES } from "./yaml-sources.ts";
 
+export type { ExampleName } from "./yaml-sources.ts";
+
 const OWNER_FILE = `${RUN_DIRECTORY}/demo.json`;
 /** Where `meshctl demo` keeps what a person may want to open and apply. */
 export const EXAMPLES = `${RUN_DIRECTORY}/examples`;

@@ -14,6 +14,8 @@ export type MeasureJob =
       readonly headers: { readonly [name: string]: string };
       readonly times: number;
       readonly connections: number;
+      /** A connection for each request. */
+      readonly isFresh?: boolean;
       /** A regular expression whose first group is counted in the bodies. */
       readonly countGroup?: string;
       readonly timeoutMs: number;
@@ -33,6 +35,8 @@ export type MeasureJob =
       readonly host: string;
       readonly port: number;
       readonly text: string;
+      /** Says that nothing more follows, and listens on. */
+      readonly isHalfClosed?: boolean;
       readonly timeoutMs: number;
     };
 
@@ -87,7 +91,10 @@ async function ask(job: Extract<MeasureJob, { is: "requests" }>, tally: Tally): 
         connection?.close();
         connection = undefined;
       }
-      if (connection?.isUsable === false) connection = undefined;
+      if (job.isFresh === true || connection?.isUsable === false) {
+        connection?.close();
+        connection = undefined;
+      }
     }
     connection?.close();
   };
@@ -125,9 +132,13 @@ function sendAndClose(host: string, port: number, text: string): Promise<string>
 async function talk(job: Extract<MeasureJob, { is: "talk" }>, tally: Tally): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<string>();
   let body = "";
-  const socket = connect({ host: job.host, port: job.port });
+  const socket = connect({ host: job.host, port: job.port, allowHalfOpen: true });
   socket.setTimeout(job.timeoutMs, () => resolve("timeout"));
-  socket.on("connect", () => socket.write(job.text));
+  socket.on("connect", () => {
+    if (job.isHalfClosed === true) socket.end(job.text);
+    else socket.write(job.text);
+  });
+  socket.on("end", () => socket.end());
   socket.on("data", (bytes) => {
     body += bytes.toString("latin1");
   });

@@ -1,9 +1,10 @@
 // The helpers that the demo starts inside its hosts, by name (`meshctl demo part NAME`). Not for people.
+import type { ClaimJob } from "./claim.ts";
 import type { LoadConfig } from "./load.ts";
 import type { MeasureJob } from "./measure.ts";
 import type { ResolverConfig } from "./resolver.ts";
 
-export type PartName = "resolver" | "relay" | "load" | "measure";
+export type PartName = "resolver" | "relay" | "load" | "measure" | "claim";
 
 /** `input` is JSON. Each part is loaded only when it is the one that runs. */
 export async function servePart(name: string, input: string): Promise<void> {
@@ -17,6 +18,8 @@ export async function servePart(name: string, input: string): Promise<void> {
       return (await import("./load.ts")).serveLoad(config as LoadConfig);
     case "measure":
       return (await import("./measure.ts")).serveMeasure(config as MeasureJob);
+    case "claim":
+      return (await import("./claim.ts")).serveClaim(config as ClaimJob);
     default:
       throw new Error(`the demo has no part ${name}`);
   }

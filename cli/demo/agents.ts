@@ -1,0 +1,137 @@
+// The five agents and the config server: each starts from the same executable, under its own user, with its own directories and no
+// configuration but what its join token tells.
+import type { ChildProcess } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { ADMIN_PATHS, type AgentCertificate, type AgentStatus } from "../../agent/api/admin.ts";
+import { SERVER_PORT } from "../../agent/api/session.ts";
+import type { Snapshot } from "../../agent/policy/snapshot.ts";
+import { type Lab, privateDirectory } from "./lab.ts";
+import {
+  addressOf,
+  type DemoHost,
+  HOSTS,
+  hostNamed,
+  namespaceOf,
+  RUN_DIRECTORY,
+  SERVER_HOST,
+  UID,
+} from "./layout.ts";
+import type { Operator } from "./operator.ts";
+import { askOnce } from "./parts/http-client.ts";
+import { logPath } from "./run-directory.ts";
+import type { Finished } from "./shell.ts";
+import { until } from "./until.ts";
+
+/** What an agent needs beyond an ordinary user: redirect rules and routes, transparent sockets, ports below 1024. */
+const AGENT_CAPABILITIES = ["net_admin", "net_raw", "net_bind_service"];
+
+export const serverStateOf = (): string => `${RUN_DIRECTORY}/${SERVER_HOST}/server`;
+export const stateOf = (host: DemoHost): string => `${RUN_DIRECTORY}/${host.name}/agent`;
+export const adminSocketOf = (host: DemoHost): string => `${stateOf(host)}/admin.sock`;
+export const serverUrlInLab = (): string =>
+  `https://${addressOf(hostNamed(SERVER_HOST))}:${SERVER_PORT}`;
+
+export async function startServer(lab: Lab): Promise<ChildProcess> {
+  const state = await privateDirectory(serverStateOf(), UID.server);
+  const address = addressOf(hostNamed(SERVER_HOST));
+  const command = lab.meshctl("server", "--state-dir", state, "--advertise", serverUrlInLab());
+  return lab.spawn(
+    namespaceOf(hostNamed(SERVER_HOST)),
+    [...command, "--listen", `${address}:${SERVER_PORT}`],
+    {
+      uid: UID.server,
+      log: logPath("server"),
+    },
+  );
+}
+
+/** Turns a bare host into a member: the one command the onboarding of a host takes. */
+export async function joinHost(lab: Lab, host: DemoHost, token: string): Promise<void> {
+  const { code, stdout, stderr } = await tryToJoin(lab, host, token, "agent");
+  if (code !== 0) throw new Error(`meshctl join on ${host.name} failed: ${stderr || stdout}`);
+}
+
+/** The same, into a state directory of that name, and whatever comes of it. */
+export async function tryToJoin(
+  lab: Lab,
+  host: DemoHost,
+  token: string,
+  directory: string,
+): Promise<Finished> {
+  const state = await privateDirectory(`${RUN_DIRECTORY}/${host.name}/${directory}`, UID.agent);
+  const command = lab.meshctl("join", token, "--state-dir", state);
+  return lab.run(namespaceOf(host), command, { uid: UID.agent });
+}
+
+export function startAgent(lab: Lab, host: DemoHost): ChildProcess {
+  return lab.spawn(
+    namespaceOf(host),
+    lab.meshctl("agent", "--state-dir", stateOf(host), "--admin-socket", adminSocketOf(host)),
+    { uid: UID.agent, capabilities: AGENT_CAPABILITIES, log: logPath(`agent-${host.name}`) },
+  );
+}
+
+/** What an agent says of itself on its admin socket; undefined while there is nobody to ask. */
+async function ask(host: DemoHost, path: string): Promise<string | undefined> {
+  const socket = adminSocketOf(host);
+  if (!existsSync(socket)) return undefined;
+  try {
+    const reply = await askOnce({ path: socket }, { path, host: "admin" }, 2_000);
+    return reply.status === 200 ? reply.body : undefined;
+  } catch {
+    return undefined; // it is starting, or was stopped: the caller asks again or says so
+  }
+}
+
+export async function agentStatus(host: DemoHost): Promise<AgentStatus | undefined> {
+  const body = await ask(host, ADMIN_PATHS.status);
+  return body === undefined ? undefined : (JSON.parse(body) as AgentStatus);
+}
+export async function agentSnapshot(host: DemoHost): Promise<Snapshot | undefined> {
+  const body = await ask(host, ADMIN_PATHS.snapshot);
+  return body === undefined ? undefined : (JSON.parse(body) as Snapshot);
+}
+export async function agentCertificates(host: DemoHost): Promise<readonly AgentCertificate[]> {
+  const body = await ask(host, ADMIN_PATHS.certificates);
+  return body === undefined ? [] : (JSON.parse(body) as readonly AgentCertificate[]);
+}
+export async function isAgentReady(host: DemoHost): Promise<boolean> {
+  return (await ask(host, ADMIN_PATHS.ready)) !== undefined;
+}
+export const agentMetrics = (host: DemoHost): Promise<string | undefined> =>
+  ask(host, ADMIN_PATHS.metrics);
+
+/** Waits until every agent runs this version of the configuration, and tells when the last one did. */
+export async function untilAllRun(version: number, withinMs: number): Promise<number> {
+  const deadline = performance.now() + withinMs;
+  for (;;) {
+    const all = await Promise.all(HOSTS.map(agentStatus));
+    const nowMs = performance.now();
+    if (all.every((one) => one?.version !== undefined && one.version >= version)) return nowMs;
+    if (nowMs > deadline) {
+      const states = HOSTS.map(({ name }, i) => `${name} ${all[i]?.version ?? "does not answer"}`);
+      throw new Error(`not every agent runs version ${version}: ${states.join(", ")}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}
+
+/** Makes the machine's own meshctl an operator of the demo's mesh: the context that every printed command uses. */
+export async function logInAsOperator(operator: Operator, port: number): Promise<void> {
+  const token = join(serverStateOf(), "operator-token");
+  const ca = join(serverStateOf(), "ca-sha256");
+  await until("the config server's operator token", 10_000, () =>
+    Promise.resolve(existsSync(token) && existsSync(ca)),
+  );
+  await operator.runOrThrow(
+    "login",
+    `https://127.0.0.1:${port}`,
+    "--context",
+    "demo",
+    "--token-file",
+    token,
+    "--ca-sha256",
+    readFileSync(ca, "utf8").trim(),
+  );
+}

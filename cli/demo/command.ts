@@ -1,0 +1,84 @@
+// `meshctl demo`: makes the lab, keeps a gentle load running until Ctrl-C, and takes everything down again; with --check runs the
+// story unattended instead.
+import { Command, Option } from "commander";
+import { runChecks } from "./checks/run-checks.ts";
+import { Demo } from "./demo.ts";
+import { meshctlCommand } from "./executable.ts";
+import { servePart } from "./parts/parts.ts";
+import { Progress } from "./progress.ts";
+import { missingRequirements } from "./requirements.ts";
+import { runningDemo } from "./run-directory.ts";
+import { tour } from "./tour.ts";
+
+interface DemoOptions {
+  readonly check?: boolean;
+  readonly part?: readonly number[];
+  readonly keep?: boolean;
+}
+
+export function demoCommand(): Command {
+  const command = new Command("demo")
+    .description(
+      "run five hosts, a bookstore and a mesh on this machine (Linux, root), until Ctrl-C",
+    )
+    .option("--check", "run the demo's story unattended and say what holds")
+    .addOption(
+      new Option("--part <n[,m]>", "with --check: only these steps, 1 to 5").argParser(parseParts),
+    )
+    .option("--keep", "with --check: leave everything running after a failure, until Ctrl-C")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  meshctl demo\n  meshctl demo --check\n  meshctl demo --check --part 3,5",
+    )
+    .action(async (options: DemoOptions) => {
+      process.exitCode = await runDemo(options);
+    });
+  command
+    .command("part <name> <input>", { hidden: true })
+    .action((name: string, input: string) => servePart(name, input));
+  return command;
+}
+
+function parseParts(text: string): readonly number[] {
+  const parts = text.split(",").map(Number);
+  if (parts.some((part) => !Number.isInteger(part) || part < 1 || part > 5))
+    throw new Error(`--part takes numbers from 1 to 5, as in --part 2,3; not ${text}`);
+  return parts;
+}
+
+async function runDemo(options: DemoOptions): Promise<number> {
+  const missing = await missingRequirements();
+  const other = runningDemo();
+  if (other !== undefined)
+    missing.push(
+      `A demo already runs here (process ${other}): end it with Ctrl-C or kill ${other}.`,
+    );
+  if (missing.length > 0) {
+    process.stderr.write(`${missing.join("\n")}\n`);
+    return 1;
+  }
+  const progress = new Progress(process.stdout);
+  const demo = new Demo(meshctlCommand(), progress);
+  const { promise: interrupted, resolve: interrupt } = Promise.withResolvers<"interrupted">();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(signal, () => interrupt("interrupted"));
+  try {
+    return await Promise.race([
+      options.check === true
+        ? runChecks(demo, progress, options.part ?? [1, 2, 3, 4, 5])
+        : tour(demo, progress, interrupted),
+      interrupted.then(() => (options.check === true ? 130 : 0)),
+    ]);
+  } catch (cause) {
+    progress.line(`The demo failed: ${cause instanceof Error ? cause.message : String(cause)}`);
+    if (options.keep === true) {
+      progress.line("Everything is left running (--keep); Ctrl-C removes it.");
+      await interrupted;
+    }
+    return 1;
+  } finally {
+    progress.step("removing every namespace, rule and process");
+    await demo.stop();
+    progress.clear();
+  }
+}

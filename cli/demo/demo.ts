@@ -1,0 +1,153 @@
+// The demo from nothing to a page and back to nothing: hosts, config server, agents, bookstore, forwarders.
+import { cpSync, existsSync, mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import {
+  isAgentReady,
+  joinHost,
+  logInAsOperator,
+  startAgent,
+  startServer,
+  untilAllRun,
+} from "./agents.ts";
+import { type Forwarder, openForwarder } from "./forwarder.ts";
+import { Lab, privateDirectory, removeLab } from "./lab.ts";
+import {
+  addressOf,
+  type DemoHost,
+  HOSTS,
+  HTTP_PORT,
+  hostNamed,
+  hostOf,
+  namespaceOf,
+  RUN_DIRECTORY,
+  SERVER_HOST,
+  UID,
+} from "./layout.ts";
+import { Operator } from "./operator.ts";
+import { askOnce } from "./parts/http-client.ts";
+import { PROGRAMS, partCommand, startProgram, startResolver } from "./programs.ts";
+import type { Progress } from "./progress.ts";
+import { LOGS, logPath, writeRunDirectory } from "./run-directory.ts";
+import { until } from "./until.ts";
+
+/** Service accounts each host may hold: what its programs are declared as in bookstore.yaml, and nothing else. */
+export const grantOf = (host: DemoHost): readonly string[] =>
+  host.programs.map((name) => `default/${name.replace(/-v[0-9]+$/, "")}`);
+
+export class Demo {
+  readonly lab: Lab;
+  readonly operator: Operator;
+  readonly #progress: Progress;
+  readonly #forwarders: Forwarder[] = [];
+  /** Tokens the hosts joined with; each has been used. */
+  readonly tokens = new Map<string, string>();
+
+  constructor(meshctl: readonly string[], progress: Progress) {
+    this.lab = new Lab(meshctl);
+    this.operator = new Operator(meshctl);
+    this.#progress = progress;
+  }
+
+  /** Everything, up to the first page that shows details and reviews. Returns its URL on this machine. */
+  async start(onLabUp: () => Promise<void> = () => Promise.resolve()): Promise<string> {
+    const say = (text: string): void => this.#progress.step(text);
+    say("removing what an earlier demo left");
+    await removeLab();
+    writeRunDirectory();
+    say("making five hosts behind a router");
+    await this.lab.up();
+    await onLabUp();
+    say("starting the config server and the bookstore");
+    startResolver(this.lab);
+    for (const program of PROGRAMS) startProgram(this.lab, program);
+    await startServer(this.lab);
+    await this.#openServer();
+    say("giving each host a join token, and declaring the bookstore");
+    await this.operator.apply("bookstore.yaml");
+    for (const host of HOSTS)
+      this.tokens.set(host.name, await this.operator.createToken(host.name, grantOf(host)));
+    say("joining five hosts");
+    await Promise.all(
+      HOSTS.map((host) => joinHost(this.lab, host, this.tokens.get(host.name) ?? "")),
+    );
+    for (const host of HOSTS) startAgent(this.lab, host);
+    say("waiting for five agents to serve");
+    await until("every agent is ready", 15_000, async () =>
+      (await Promise.all(HOSTS.map(isAgentReady))).every(Boolean),
+    );
+    const { version } = await this.operator.status();
+    await untilAllRun(version, 10_000);
+    say("asking for the first page");
+    const { port } = await this.#openPage();
+    await untilPage(port);
+    return `http://127.0.0.1:${port}/productpage`;
+  }
+
+  /** Copies the logs to where they outlive the demo. */
+  keepLogs(): void {
+    const place = mkdtempSync(join(tmpdir(), "ironmesh-demo-logs-"));
+    cpSync(LOGS, place, { recursive: true });
+    this.#progress.line(`logs of everything: ${place}`);
+  }
+
+  async stop(): Promise<void> {
+    for (const forwarder of this.#forwarders) forwarder.close();
+    await this.lab.down();
+  }
+
+  /** The config server on this machine's 127.0.0.1, and an operator who is logged in to it. */
+  async #openServer(): Promise<void> {
+    const target = `${addressOf(hostNamed(SERVER_HOST))}:15010`;
+    const { port } = await this.#bridge(hostNamed(SERVER_HOST), "server", target, 15010);
+    await logInAsOperator(this.operator, port);
+  }
+
+  #openPage(): Promise<Forwarder> {
+    // Not 127.0.0.1: the page is asked for as another host's user would, at the host's own address.
+    const target = `${addressOf(hostOf("productpage"))}:${HTTP_PORT}`;
+    return this.#bridge(hostOf("productpage"), "page", target, HTTP_PORT);
+  }
+
+  async #bridge(
+    host: DemoHost,
+    name: string,
+    target: string,
+    preferredPort: number,
+  ): Promise<Forwarder> {
+    const directory = await privateDirectory(
+      `${RUN_DIRECTORY}/${host.name}/bridge-${name}`,
+      UID.bystander,
+    );
+    const socket = `${directory}/sock`;
+    this.lab.spawn(namespaceOf(host), partCommand(this.lab, "relay", [`${socket}=${target}`]), {
+      uid: UID.bystander,
+      log: logPath(`bridge-${name}`),
+    });
+    await until(`the way to ${name}`, 5_000, () => Promise.resolve(existsSync(socket)));
+    const forwarder = await openForwarder(preferredPort, socket);
+    this.#forwarders.push(forwarder);
+    return forwarder;
+  }
+}
+
+/** Asks until a whole page comes: the apps may still be starting, which is no fault of the mesh. */
+async function untilPage(port: number): Promise<void> {
+  let last = "nothing";
+  await until(
+    "the first page",
+    15_000,
+    async () => {
+      const target = { host: "127.0.0.1", port };
+      try {
+        const reply = await askOnce(target, { path: "/productpage", host: "productpage:9080" });
+        last = `status ${reply.status}: ${reply.body.slice(0, 600)}`;
+        return reply.status === 200 && !reply.body.includes("Error fetching");
+      } catch (cause) {
+        last = String(cause);
+        return false;
+      }
+    },
+    () => last,
+  );
+}
