@@ -1,0 +1,11 @@
+// `meshctl agent`: runs until it is told to stop.
+import { type AgentOptions, startAgent } from "./agent.ts";
+
+export async function runAgent(options: AgentOptions): Promise<void> {
+  const agent = await startAgent(options);
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
+  });
+  await agent.stop();
+  process.exit(0);
+}
