@@ -1,0 +1,424 @@
+// The whole config server over real sockets on loopback: a host joins, gets certificates, opens its session and follows changes.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { request } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { WebSocket } from "ws";
+import { parseJoinToken } from "../agent/api/join-token.ts";
+import type { MeshStatus } from "../agent/api/operator-api.ts";
+import { SUPPORTED_KINDS } from "../agent/api/resource.ts";
+import type {
+  ApiError,
+  CertificateResponse,
+  JoinResponse,
+  Manifest,
+  ServerMessage,
+  SignedManifest,
+} from "../agent/api/session.ts";
+import { hostIdentity, serverIdentity } from "../agent/api/spiffe.ts";
+import type { Timers } from "../agent/base/clock.ts";
+import { SILENT_LOG } from "../agent/base/log.ts";
+import { isSignedBy } from "../agent/pki/signature.ts";
+import { verifyChain } from "../agent/pki/verify-chain.ts";
+import { createCsr } from "../agent/pki/x509.ts";
+import { type Registry, startRegistry } from "./registry.ts";
+
+const TRUST_DOMAIN = "mesh.test";
+const stateDir = mkdtempSync(join(tmpdir(), "ironmesh-registry-"));
+const timers: Timers = {
+  after: (afterMs, task) => {
+    const timer = setTimeout(task, afterMs);
+    return { cancel: () => clearTimeout(timer) };
+  },
+};
+let registry: Registry;
+let operatorToken: string;
+
+beforeAll(async () => {
+  registry = await startRegistry(
+    {
+      stateDir,
+      listen: { address: "127.0.0.1", port: 0 },
+      advertise: ["127.0.0.1"],
+      trustDomain: TRUST_DOMAIN,
+    },
+    {
+      clock: { nowMs: () => performance.now(), wallMs: () => Date.now() },
+      timers,
+      log: SILENT_LOG,
+    },
+  );
+  operatorToken = readFileSync(registry.operatorTokenFile, "utf8").trim();
+});
+afterAll(async () => {
+  await registry.close();
+  rmSync(stateDir, { recursive: true });
+});
+
+interface Credentials {
+  readonly cert: string;
+  readonly key: string;
+}
+interface Answer<T> {
+  readonly status: number;
+  readonly body: T & ApiError;
+}
+
+function ask<T>(
+  method: string,
+  path: string,
+  body?: unknown,
+  as: { readonly operator?: string; readonly host?: Credentials } = {},
+): Promise<Answer<T>> {
+  return new Promise((resolve, reject) => {
+    const outgoing = request(
+      registry.url + path,
+      {
+        method,
+        agent: false,
+        ca: [...registry.trustBundle],
+        ...as.host,
+        headers: {
+          "content-type": "application/json",
+          ...(as.operator === undefined ? {} : { authorization: `Bearer ${as.operator}` }),
+        },
+      },
+      (incoming) => {
+        let text = "";
+        incoming.on("data", (chunk: Buffer) => {
+          text += chunk.toString();
+        });
+        incoming.on("end", () =>
+          resolve({ status: incoming.statusCode ?? 0, body: JSON.parse(text) as T & ApiError }),
+        );
+      },
+    );
+    outgoing.on("error", reject);
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+const operate = <T>(method: string, path: string, body?: unknown) =>
+  ask<T>(method, path, body, { operator: operatorToken });
+
+async function tokenFor(host: string, serviceAccounts: readonly string[]) {
+  const made = await operate<{ token: string }>("POST", "/v1/tokens", {
+    host,
+    serviceAccounts,
+    ttlSeconds: 600,
+    address: "10.0.0.7",
+  });
+  expect(made.status).toBe(200);
+  const parsed = parseJoinToken(made.body.token);
+  if (!parsed.ok) throw new Error(parsed.error);
+  return parsed.value;
+}
+
+async function joined(host: string, serviceAccounts: readonly string[]): Promise<Credentials> {
+  const token = await tokenFor(host, serviceAccounts);
+  const { csrPem, keyPem } = await createCsr(hostIdentity(TRUST_DOMAIN, host));
+  const { secret } = token;
+  const answer = await ask<JoinResponse>("POST", "/v1/join", { secret, host, csr: csrPem });
+  expect(answer.status).toBe(200);
+  return { cert: answer.body.certificates.join(""), key: keyPem };
+}
+
+/** An agent's end of the session: every message in order, awaited one by one. */
+class TestAgent {
+  readonly socket: WebSocket;
+  readonly #queue: ServerMessage[] = [];
+  #wake: (() => void) | undefined;
+  closed: { code: number; reason: string } | undefined;
+
+  constructor(credentials: Credentials) {
+    this.socket = new WebSocket(`${registry.url.replace("https", "wss")}/v1/session`, {
+      ca: [...registry.trustBundle],
+      ...credentials,
+    });
+    this.socket.on("message", (data) => {
+      this.#queue.push(JSON.parse(String(data)) as ServerMessage);
+      this.#wake?.();
+    });
+    this.socket.on("close", (code, reason) => {
+      this.closed = { code, reason: String(reason) };
+      this.#wake?.();
+    });
+    this.socket.on("error", () => undefined);
+  }
+
+  opened(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.socket.on("open", () => resolve());
+      this.socket.on("error", reject);
+    });
+  }
+
+  hello(host: string, parts: object = {}): void {
+    this.say({
+      type: "hello",
+      agentVersion: "0.1.0",
+      host,
+      runs: SUPPORTED_KINDS,
+      epoch: 0,
+      version: 0,
+      units: [],
+      ...parts,
+    });
+  }
+
+  say(message: object): void {
+    this.socket.send(JSON.stringify(message));
+  }
+
+  async next(): Promise<ServerMessage | undefined> {
+    while (this.#queue.length === 0 && this.closed === undefined) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+    return this.#queue.shift();
+  }
+
+  /** Units that came before it, and the manifest. */
+  async manifest(): Promise<{ bodies: string[]; signed: SignedManifest; manifest: Manifest }> {
+    const bodies: string[] = [];
+    for (;;) {
+      const message = await this.next();
+      if (message === undefined) throw new Error(`closed: ${this.closed?.reason}`);
+      if (message.type === "units") bodies.push(...message.units.map((unit) => unit.body));
+      else {
+        const signed = message.manifest;
+        return { bodies, signed, manifest: JSON.parse(signed.payload) as Manifest };
+      }
+    }
+  }
+}
+
+const workload = (name: string, host: string) => ({
+  apiVersion: "ironmesh.dev/v1",
+  kind: "Workload",
+  metadata: { name, namespace: "default", labels: { app: name } },
+  spec: {
+    hosts: [host],
+    serviceAccount: name,
+    process: { user: name },
+    services: [{ name, ports: [{ port: 80, protocol: "HTTP" }] }],
+  },
+});
+
+test("keys and secrets of the state directory are for its owner alone", () => {
+  for (const path of ["operator-token", "ca/root.pem", "ca/intermediate.pem"]) {
+    expect(statSync(join(stateDir, path)).mode & 0o777).toBe(0o600);
+  }
+  expect(statSync(stateDir).mode & 0o777).toBe(0o700);
+});
+
+test("a host joins, gets its workload's certificate, and follows changes by signed manifests", async () => {
+  const credentials = await joined("vm-1", ["default/reviews"]);
+  const identity = "spiffe://mesh.test/ns/default/sa/reviews";
+  const csr = await createCsr(identity);
+  const certified = await ask<CertificateResponse>(
+    "POST",
+    "/v1/certificates",
+    { csrs: [csr.csrPem] },
+    { host: credentials },
+  );
+  expect(certified.body.issued[0]?.identity).toBe(identity);
+  const trust = { trustDomain: TRUST_DOMAIN, roots: certified.body.trustBundle };
+  const chain = certified.body.issued[0]?.certificates ?? [];
+  expect(await verifyChain(chain, trust, Date.now())).toEqual({ ok: true, value: identity });
+
+  const agent = new TestAgent(credentials);
+  await agent.opened();
+  agent.hello("vm-1");
+  const first = await agent.manifest();
+  expect(first.manifest.host).toBe("vm-1");
+  const { epoch, version } = first.manifest;
+  agent.say({ type: "ack", epoch, version });
+
+  const applied = await operate<{ version: number }>("POST", "/v1/apply", {
+    documents: [workload("reviews", "vm-1")],
+  });
+  expect(applied.status).toBe(200);
+  const second = await agent.manifest();
+  expect(second.manifest.version).toBe(applied.body.version);
+  expect(second.bodies.map((body) => JSON.parse(body).is).sort()).toEqual([
+    "endpoints",
+    "resource",
+    "service",
+  ]);
+  const endpoints = second.bodies.map((body) => JSON.parse(body)).find((b) => b.is === "endpoints");
+  expect(endpoints.endpoints[0]).toMatchObject({ address: "10.0.0.7", host: "vm-1" });
+
+  const { payload, signature, certificates } = second.signed;
+  expect(await verifyChain(certificates, trust, Date.now())).toEqual({
+    ok: true,
+    value: serverIdentity(TRUST_DOMAIN),
+  });
+  expect(await isSignedBy(certificates[0] ?? "", payload, signature)).toBe(true);
+  expect(await isSignedBy(certificates[0] ?? "", `${payload} `, signature)).toBe(false);
+
+  agent.say({ type: "nack", epoch, version: second.manifest.version, reasons: ["no slots left"] });
+  const refused = await operate<MeshStatus>("GET", "/v1/status");
+  expect(refused.body.hosts.find((host) => host.name === "vm-1")).toMatchObject({
+    isConnected: true,
+    ackedVersion: version,
+    nack: { version: second.manifest.version, reasons: ["no slots left"] },
+  });
+  agent.socket.close();
+});
+
+test("an agent that has everything is sent nothing when it comes back, and only what is new later", async () => {
+  const credentials = await joined("vm-resume", ["default/a"]);
+  const agent = new TestAgent(credentials);
+  await agent.opened();
+  agent.hello("vm-resume");
+  const { manifest } = await agent.manifest();
+  agent.socket.close();
+  const again = new TestAgent(credentials);
+  await again.opened();
+  const { epoch, version, units } = manifest;
+  again.hello("vm-resume", { epoch, version, units });
+  await operate("POST", "/v1/apply", { documents: [workload("resumed", "vm-resume")] });
+  const next = await again.manifest();
+  expect(next.bodies).toHaveLength(3);
+  expect(next.manifest.version).toBe(version + 1);
+  again.socket.close();
+});
+
+test("a change reaches a connected agent within 50 ms of being asked for", async () => {
+  const agent = new TestAgent(await joined("vm-fast", []));
+  await agent.opened();
+  agent.hello("vm-fast");
+  const { manifest } = await agent.manifest();
+  agent.say({ type: "ack", epoch: manifest.epoch, version: manifest.version });
+  const times: number[] = [];
+  for (let i = 0; i < 10; i++) {
+    const startedMs = performance.now();
+    const applied = operate("POST", "/v1/apply", { documents: [workload(`fast-${i}`, "vm-fast")] });
+    const { manifest: next } = await agent.manifest();
+    times.push(performance.now() - startedMs);
+    agent.say({ type: "ack", epoch: next.epoch, version: next.version });
+    await applied;
+  }
+  // The best of ten: a loaded machine must not fail it, a poll interval would.
+  expect(Math.min(...times)).toBeLessThan(50);
+  agent.socket.close();
+});
+
+test("a token used twice, another host's token and a wrong identity are refused", async () => {
+  const token = await tokenFor("vm-2", ["default/details"]);
+  const { secret } = token;
+  const other = await createCsr(hostIdentity(TRUST_DOMAIN, "vm-1"));
+  const wrong = await ask("POST", "/v1/join", { secret, host: "vm-2", csr: other.csrPem });
+  expect([wrong.status, wrong.body.error.code]).toEqual([403, "identity_not_granted"]);
+  const wrongHost = await ask("POST", "/v1/join", { secret, host: "vm-1", csr: other.csrPem });
+  expect(wrongHost.body.error.code).toBe("token_wrong_host");
+  const { csrPem } = await createCsr(hostIdentity(TRUST_DOMAIN, "vm-2"));
+  expect((await ask("POST", "/v1/join", { secret, host: "vm-2", csr: csrPem })).status).toBe(200);
+  const twice = await ask("POST", "/v1/join", { secret, host: "vm-2", csr: csrPem });
+  expect([twice.status, twice.body.error.code]).toEqual([403, "token_used"]);
+  expect(twice.body.error.next).toContain("meshctl token create");
+});
+
+test("a certificate outside the host's grant is refused, and so is one without the host's own certificate", async () => {
+  const host = await joined("vm-3", ["default/ratings"]);
+  const asked = async (identity: string, as: { host?: Credentials }) => {
+    const { csrPem } = await createCsr(identity);
+    return ask("POST", "/v1/certificates", { csrs: [csrPem] }, as);
+  };
+  for (const identity of [
+    "spiffe://mesh.test/ns/default/sa/reviews",
+    "spiffe://mesh.test/ns/other/sa/ratings",
+    "spiffe://elsewhere/ns/default/sa/ratings",
+    hostIdentity(TRUST_DOMAIN, "vm-1"),
+    serverIdentity(TRUST_DOMAIN),
+  ]) {
+    const refused = await asked(identity, { host });
+    expect([refused.status, refused.body.error.code]).toEqual([403, "identity_not_granted"]);
+  }
+  const granted = "spiffe://mesh.test/ns/default/sa/ratings";
+  expect((await asked(granted, {})).body.error.code).toBe("not_a_host");
+  const { csrPem, keyPem } = await createCsr(granted);
+  const issued = await ask<CertificateResponse>(
+    "POST",
+    "/v1/certificates",
+    { csrs: [csrPem] },
+    { host },
+  );
+  const cert = issued.body.issued[0]?.certificates.join("") ?? "";
+  const asWorkload = await asked(granted, { host: { cert, key: keyPem } });
+  expect([asWorkload.status, asWorkload.body.error.code]).toEqual([401, "not_a_host"]);
+});
+
+test("a session needs a member host's certificate and speaks for that host only", async () => {
+  const stranger = new TestAgent({ cert: "", key: "" });
+  expect(await stranger.next()).toBeUndefined();
+  const agent = new TestAgent(await joined("vm-4", []));
+  await agent.opened();
+  agent.hello("vm-1");
+  expect(await agent.next()).toBeUndefined();
+  expect(agent.closed).toMatchObject({ code: 4403 });
+});
+
+test("an apply with one wrong document changes nothing and tells every problem", async () => {
+  const before = await operate<{ version: number }>("GET", "/v1/resources");
+  const broken = { ...workload("broken", "vm-1"), spec: { hosts: [], surprise: 1 } };
+  const answer = await operate("POST", "/v1/apply", {
+    documents: [workload("fine", "vm-1"), broken],
+  });
+  expect([answer.status, answer.body.error.code]).toEqual([400, "invalid_resource"]);
+  const paths = answer.body.error.problems?.map(({ path }) => path) ?? [];
+  expect(paths).toContain("spec.surprise");
+  expect(paths).toContain("spec.hosts");
+  expect(await operate<{ version: number }>("GET", "/v1/resources")).toEqual(before);
+});
+
+test("a dry run tells what would change and stores nothing; a deletion is by URL", async () => {
+  const documents = [workload("deleted", "vm-1")];
+  const dry = await operate<{ results: unknown[] }>("POST", "/v1/apply?dryRun=1", { documents });
+  expect(dry.body.results).toEqual([
+    { ref: "ironmesh.dev/Workload/default/deleted", change: "created" },
+  ]);
+  const path = "/v1/resources/ironmesh.dev%2Fv1/Workload/default/deleted";
+  expect((await operate("DELETE", path)).status).toBe(404);
+  await operate("POST", "/v1/apply", { documents });
+  const again = await operate<{ results: unknown[] }>("POST", "/v1/apply", { documents });
+  expect(again.body.results).toEqual([
+    { ref: "ironmesh.dev/Workload/default/deleted", change: "unchanged" },
+  ]);
+  expect((await operate("DELETE", path)).status).toBe(200);
+  const list = await operate<{ resources: unknown[] }>("GET", "/v1/resources?name=deleted");
+  expect(list.body.resources).toEqual([]);
+});
+
+test("a kind that a connected agent cannot run is refused, naming the host", async () => {
+  const agent = new TestAgent(await joined("vm-old", []));
+  await agent.opened();
+  agent.hello("vm-old", { runs: SUPPORTED_KINDS.filter((kind) => !kind.endsWith("/Workload")) });
+  const { manifest } = await agent.manifest();
+  agent.say({ type: "ack", epoch: manifest.epoch, version: manifest.version });
+  const refused = await operate("POST", "/v1/apply", { documents: [workload("new", "vm-1")] });
+  expect([refused.status, refused.body.error.code]).toEqual([409, "agents_cannot_run"]);
+  expect(refused.body.error.problems?.[0]?.reason).toContain("vm-old");
+  agent.socket.close();
+});
+
+test("operators' requests need an operator's token, and bodies are bounded", async () => {
+  for (const operator of [undefined, "", "A".repeat(43)]) {
+    const refused = await ask(
+      "GET",
+      "/v1/status",
+      undefined,
+      operator === undefined ? {} : { operator },
+    );
+    expect([refused.status, refused.body.error.code]).toEqual([401, "unauthorized"]);
+  }
+  const large = await ask("POST", "/v1/join", { secret: "x".repeat(1_100_000) });
+  expect([large.status, large.body.error.code]).toEqual([413, "body_too_large"]);
+  const reserved = await operate("POST", "/v1/tokens", {
+    host: "vm-9",
+    serviceAccounts: ["ironmesh-system/host.vm-1"],
+  });
+  expect([reserved.status, reserved.body.error.code]).toEqual([400, "invalid_grant"]);
+});
