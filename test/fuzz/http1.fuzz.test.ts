@@ -178,6 +178,10 @@ function editedHead(head: RequestHead | ResponseHead): string {
   return text;
 }
 
+/** From the offsets that policy matches on. */
+const pathAndQuery = (head: RequestHead): string =>
+  head.queryStart > head.pathEnd ? `${head.path}?${head.query}` : head.path;
+
 function keptFields(head: RequestHead | ResponseHead): string[] {
   const kept: string[] = [];
   for (let i = 0; i < head.fieldCount; i++) {
@@ -209,7 +213,8 @@ function forwardOne(
   if (!isEnded) return undefined;
   const next = bodyEnd === NEED_MORE ? end : bodyEnd;
   const fields = keptFields(head);
-  const line = head instanceof RequestHead ? [head.method, head.target] : [String(head.status)];
+  const line =
+    head instanceof RequestHead ? [head.method, pathAndQuery(head)] : [String(head.status)];
   const out = editedHead(head) + latin1(bytes.subarray(headEnd, next));
   const isLast = !head.keepAlive || head.isUpgrade;
   return { next, isLast, forwarded: { line, fields, kind: head.bodyKind, out } };
