@@ -14,8 +14,9 @@ import { canonicalAddress } from "./address-block.ts";
 import type { PortDraft, SlotDraft } from "./books.ts";
 import { Clusters } from "./clusters.ts";
 import { DestinationRules } from "./destination-rules.ts";
-import { dnsNames, HostBook } from "./hosts.ts";
+import { dnsNames, HostBook, meshHost } from "./hosts.ts";
 import { PeerAuthentications } from "./peer-authentication.ts";
+import { isPublicTopLevel } from "./public-top-level.ts";
 import { Routes } from "./routes.ts";
 import { collectServices, type PortSource, type ServiceSource } from "./services.ts";
 import type { PortView, Service, ServicePort, Snapshot } from "./snapshot.ts";
@@ -66,10 +67,16 @@ export function compile(input: CompileInput): Compiled {
     slots: input.slots,
     problems,
   });
+  // Before any route asks: so the endpoints that direct dials find are those of whole services, not of some subset's policy.
+  services.forEach(({ ports }, service) => {
+    for (const { port } of ports)
+      clusters.find({ service, port, subset: undefined, clientNamespace: COMMON_NAMESPACE });
+  });
   const routes = new Routes(sources.VirtualService, { services, hosts, clusters, problems });
   const addresses = input.host.addresses.map((text) => canonicalAddress(text) ?? text);
   const host = { name: input.host.name, addresses };
   const namespaces = clientNamespaces(input.host.name, sources);
+  tellPublicNames(services, problems);
   const overriding = namespaces.filter((namespace) => rules.overridesFor(namespace, services));
   const compiledServices = compileServices(services, namespaces, (service, port) =>
     portViews({ service, port, overriding, routes, clusters }),
@@ -100,6 +107,16 @@ export function compile(input: CompileInput): Compiled {
 
 const clientNamespaces = (host: string, sources: Sources): readonly string[] =>
   [...new Set(localWorkloads(host, sources).map(({ namespace }) => namespace))].sort();
+
+function tellPublicNames(services: readonly ServiceSource[], problems: ProblemList): void {
+  for (const { host, name, namespace } of services)
+    if (host === meshHost(name, namespace) && isPublicTopLevel(namespace))
+      problems.warn(
+        `Namespace ${namespace}`,
+        "",
+        `is also a public top-level domain: its services answer only as NAME.${namespace}.mesh`,
+      );
+}
 
 function compileServices(
   services: readonly ServiceSource[],

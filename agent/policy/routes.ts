@@ -86,12 +86,7 @@ export class Routes {
       else known.rules.push(rule);
       return;
     }
-    if (hosts.find(host, rule.namespace) === undefined)
-      problems.warn(
-        rule.title,
-        `spec.hosts[${at}]`,
-        `means ${host}, and there is no such service: nobody can call it`,
-      );
+    this.#tellIfIdle(rule, host, `spec.hosts[${at}]`);
     const known = this.#exact.get(host);
     const first = known?.find(({ spec }) => spec.http !== undefined);
     if (first !== undefined && first !== rule && rule.spec.http !== undefined)
@@ -102,6 +97,23 @@ export class Routes {
       );
     if (known === undefined) this.#exact.set(host, [rule]);
     else if (!known.includes(rule)) known.push(rule);
+  }
+
+  /** A rule that touches no traffic at all is most likely a mistake. */
+  #tellIfIdle({ title, namespace, spec }: VirtualService, host: string, path: string): void {
+    const { hosts, services, problems } = this.#deps;
+    const found = hosts.find(host, namespace);
+    if (found === undefined) {
+      problems.warn(title, path, `means ${host}, and there is no such service: nobody can call it`);
+      return;
+    }
+    const protocols = services[found]?.ports.map((port) => port.protocol) ?? [];
+    for (const [is, rules] of [
+      ["tcp", spec.http],
+      ["http", spec.tcp],
+    ] as const)
+      if (rules !== undefined && protocols.every((protocol) => protocol === is))
+        problems.warn(title, path, `has rules that never hold: all ports of ${host} are ${is}`);
   }
 
   #rulesFor(host: string): readonly VirtualService[] {
@@ -224,7 +236,7 @@ export class Routes {
       problems.warn(
         title,
         `${path}.subset`,
-        `is ${subset}, and no DestinationRule for ${services[service]?.host} declares it`,
+        `is ${subset}, which the DestinationRule that clients in ${clientNamespace} have for ${services[service]?.host} does not declare`,
       );
     return undefined;
   }

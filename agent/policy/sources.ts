@@ -35,9 +35,7 @@ export function sortSources(
   resources: readonly ResourceDocument[],
   problems: ProblemList,
 ): Sources {
-  const inOrder = resources
-    .filter((doc) => isRunnable(doc, problems))
-    .sort((a, b) => compareText(orderOf(a), orderOf(b)));
+  const inOrder = resources.filter((doc) => isRunnable(doc, problems)).sort(byName);
   const all = <Spec>(kind: Kind, read: (doc: ResourceDocument) => Spec): Rule<Spec>[] =>
     inOrder
       .filter((doc) => doc.kind === kind)
@@ -59,8 +57,8 @@ export function sortSources(
   };
 }
 
-const orderOf = ({ metadata }: ResourceDocument): string =>
-  `${metadata.name}.${metadata.namespace}`;
+const byName = ({ metadata: a }: ResourceDocument, { metadata: b }: ResourceDocument): number =>
+  compareText(a.name, b.name) || compareText(a.namespace, b.namespace);
 
 /** Not localeCompare: hosts with other locales must agree. */
 const compareText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
