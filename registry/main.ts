@@ -1,8 +1,8 @@
 // `meshctl server`: options in, a running config server out, until SIGTERM or SIGINT.
 import { hostname, networkInterfaces } from "node:os";
 import { SERVER_PORT } from "../agent/api/session.ts";
-import type { Clock, Timers } from "../agent/base/clock.ts";
 import { LineLog, type LogLevel } from "../agent/base/log.ts";
+import { systemClock, systemTimers } from "../agent/os/clock.ts";
 import { startRegistry } from "./registry.ts";
 
 export interface ServerOptions {
@@ -21,7 +21,7 @@ export const TRUST_DOMAIN_DEFAULT = "mesh.local";
 
 /** Resolves with the exit code once the server stopped. What a person needs goes to stdout, the log to stderr. */
 export async function runServer(options: ServerOptions): Promise<number> {
-  const clock: Clock = { nowMs: () => performance.now(), wallMs: () => Date.now() };
+  const clock = systemClock();
   const log = new LineLog(options.logLevel ?? "info", {
     write: (line) => process.stderr.write(line),
     wallMs: () => clock.wallMs(),
@@ -39,7 +39,7 @@ export async function runServer(options: ServerOptions): Promise<number> {
       ...(options.outboundPolicy === undefined ? {} : { outboundPolicy: options.outboundPolicy }),
       isNewEpoch: options.isNewEpoch ?? false,
     },
-    { clock, timers: REAL_TIMERS, log },
+    { clock, timers: systemTimers(), log },
   );
   process.stdout.write(
     [
@@ -48,7 +48,7 @@ export async function runServer(options: ServerOptions): Promise<number> {
       `operator token  ${registry.operatorTokenFile}`,
       "",
       "Next, on this machine or yours:",
-      `  meshctl login ${registry.url} --ca-sha256 ${registry.caSha256} --token-file ${registry.operatorTokenFile}`,
+      `  meshctl login ${registry.url} --ca-sha256 ${registry.caSha256} --token ${registry.operatorTokenFile}`,
       "  meshctl token create --host HOST --service-account NAMESPACE/ACCOUNT",
       "",
     ].join("\n"),
@@ -59,13 +59,6 @@ export async function runServer(options: ServerOptions): Promise<number> {
   await registry.close();
   return 0;
 }
-
-const REAL_TIMERS: Timers = {
-  after: (afterMs, task) => {
-    const timer = setTimeout(task, afterMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
 
 export function parseListen(text: string): { address: string; port: number } {
   const [, host6, host, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text) ?? [];

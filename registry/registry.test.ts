@@ -17,8 +17,8 @@ import type {
   SignedManifest,
 } from "../agent/api/session.ts";
 import { hostIdentity, serverIdentity } from "../agent/api/spiffe.ts";
-import type { Timers } from "../agent/base/clock.ts";
 import { SILENT_LOG } from "../agent/base/log.ts";
+import { systemClock, systemTimers } from "../agent/os/clock.ts";
 import { isSignedBy } from "../agent/pki/signature.ts";
 import { verifyChain } from "../agent/pki/verify-chain.ts";
 import { createCsr } from "../agent/pki/x509.ts";
@@ -26,12 +26,6 @@ import { type Registry, startRegistry } from "./registry.ts";
 
 const TRUST_DOMAIN = "mesh.test";
 const stateDir = mkdtempSync(join(tmpdir(), "ironmesh-registry-"));
-const timers: Timers = {
-  after: (afterMs, task) => {
-    const timer = setTimeout(task, afterMs);
-    return { cancel: () => clearTimeout(timer) };
-  },
-};
 let registry: Registry;
 let operatorToken: string;
 
@@ -44,8 +38,8 @@ beforeAll(async () => {
       trustDomain: TRUST_DOMAIN,
     },
     {
-      clock: { nowMs: () => performance.now(), wallMs: () => Date.now() },
-      timers,
+      clock: systemClock(),
+      timers: systemTimers(),
       log: SILENT_LOG,
     },
   );

@@ -59,6 +59,8 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const operatorTokenFile = await firstOperator(config.stateDir, store, clock);
     const files = new AuthorityFiles(config.stateDir);
     const issuer = await Issuer.open(config.trustDomain, { files, nowMs: () => clock.wallMs() });
+    // For whoever may read the state directory and wants to log in or to compare.
+    writePrivateFile(join(config.stateDir, "ca-sha256"), `${issuer.caSha256}\n`);
     const signer = new ServerSigner();
     const hub = new Hub({ signer, clock, timers, log });
     const settings: MeshSettings = {
@@ -181,13 +183,14 @@ function keepRenewed(
   return { cancel: () => pending.cancel() };
 }
 
-/** HOST, HOST:PORT, ADDRESS, ADDRESS:PORT, [ADDRESS6]:PORT or a bare IPv6 address. */
-export function splitAdvertised(text: string): { host: string; port: number | undefined } {
+/** HOST, HOST:PORT, ADDRESS, ADDRESS:PORT, [ADDRESS6]:PORT or a bare IPv6 address; https:// may stand before it. */
+export function splitAdvertised(advertised: string): { host: string; port: number | undefined } {
+  const text = advertised.replace(/^https:\/\//, "").replace(/\/$/, "");
   if (isIP(text) === 6) return { host: text, port: undefined };
   const [, host6, host, port] = /^(?:\[([^\]]+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? [];
   const name = host6 ?? host;
   if (name === undefined)
-    throw new Error(`--advertise ${text}: write a name or an address, perhaps with :PORT`);
+    throw new Error(`--advertise ${advertised}: write a name or an address, perhaps with :PORT`);
   return { host: name, port: port === undefined ? undefined : Number(port) };
 }
 
