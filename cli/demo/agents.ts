@@ -4,7 +4,6 @@ import type { ChildProcess } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ADMIN_PATHS, type AgentCertificate, type AgentStatus } from "../../agent/api/admin.ts";
-import { SERVER_PORT } from "../../agent/api/session.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import { type Lab, privateDirectory } from "./lab.ts";
 import {
@@ -17,7 +16,7 @@ import {
   SERVER_HOST,
   UID,
 } from "./layout.ts";
-import type { Operator } from "./operator.ts";
+import { CONTEXT, type Operator } from "./operator.ts";
 import { askOnce } from "./parts/http-client.ts";
 import { logPath } from "./run-directory.ts";
 import type { Finished } from "./shell.ts";
@@ -29,21 +28,15 @@ const AGENT_CAPABILITIES = ["net_admin", "net_raw", "net_bind_service"];
 export const serverStateOf = (): string => `${RUN_DIRECTORY}/${SERVER_HOST}/server`;
 export const stateOf = (host: DemoHost): string => `${RUN_DIRECTORY}/${host.name}/agent`;
 export const adminSocketOf = (host: DemoHost): string => `${stateOf(host)}/admin.sock`;
-export const serverUrlInLab = (): string =>
-  `https://${addressOf(hostNamed(SERVER_HOST))}:${SERVER_PORT}`;
 
 export async function startServer(lab: Lab): Promise<ChildProcess> {
   const state = await privateDirectory(serverStateOf(), UID.server);
   const address = addressOf(hostNamed(SERVER_HOST));
-  const command = lab.meshctl("server", "--state-dir", state, "--advertise", serverUrlInLab());
-  return lab.spawn(
-    namespaceOf(hostNamed(SERVER_HOST)),
-    [...command, "--listen", `${address}:${SERVER_PORT}`],
-    {
-      uid: UID.server,
-      log: logPath("server"),
-    },
-  );
+  const command = lab.meshctl("server", "--state-dir", state, "--advertise", address);
+  return lab.spawn(namespaceOf(hostNamed(SERVER_HOST)), command, {
+    uid: UID.server,
+    log: logPath("server"),
+  });
 }
 
 /** Turns a bare host into a member: the one command the onboarding of a host takes. */
@@ -119,19 +112,14 @@ export async function untilAllRun(version: number, withinMs: number): Promise<nu
 
 /** Makes the machine's own meshctl an operator of the demo's mesh: the context that every printed command uses. */
 export async function logInAsOperator(operator: Operator, port: number): Promise<void> {
+  const log = logPath("server");
+  const caSha256 = (): string | undefined =>
+    /^CA SHA-256 +([0-9a-f]{64})$/m.exec(readFileSync(log, "utf8"))?.[1];
+  await until("the config server", 10_000, () =>
+    Promise.resolve(existsSync(log) && caSha256() !== undefined),
+  );
+  const url = `https://127.0.0.1:${port}`;
   const token = join(serverStateOf(), "operator-token");
-  const ca = join(serverStateOf(), "ca-sha256");
-  await until("the config server's operator token", 10_000, () =>
-    Promise.resolve(existsSync(token) && existsSync(ca)),
-  );
-  await operator.runOrThrow(
-    "login",
-    `https://127.0.0.1:${port}`,
-    "--context",
-    "demo",
-    "--token-file",
-    token,
-    "--ca-sha256",
-    readFileSync(ca, "utf8").trim(),
-  );
+  const known = ["--ca-sha256", caSha256() ?? "", "--token", token];
+  await operator.runOrThrow("login", url, "--name", CONTEXT, ...known);
 }

@@ -43,9 +43,10 @@ export class Demo {
   /** Tokens the hosts joined with; each has been used. */
   readonly tokens = new Map<string, string>();
 
-  constructor(meshctl: readonly string[], progress: Progress) {
+  /** `contextsFile`: see Operator. */
+  constructor(meshctl: readonly string[], progress: Progress, contextsFile?: string) {
     this.lab = new Lab(meshctl);
-    this.operator = new Operator(meshctl);
+    this.operator = new Operator(meshctl, contextsFile);
     this.#progress = progress;
   }
 

@@ -3,6 +3,9 @@ import type { MeshStatus } from "../../agent/api/operator-api.ts";
 import { type ExampleName, examplePath } from "./run-directory.ts";
 import { type Finished, run } from "./shell.ts";
 
+/** Name of the CLI context that the demo makes. */
+export const CONTEXT = "demo";
+
 /** A moment after which the mesh is expected to have changed. */
 export interface Applied {
   readonly startedMs: number;
@@ -12,9 +15,16 @@ export interface Applied {
 
 export class Operator {
   readonly #meshctl: readonly string[];
+  readonly #env: { readonly [name: string]: string };
 
-  constructor(meshctl: readonly string[]) {
+  /** `contextsFile`: undefined leaves the context where the operator's own commands look for it. */
+  constructor(meshctl: readonly string[], contextsFile: string | undefined) {
     this.#meshctl = meshctl;
+    this.#env = {
+      NO_COLOR: "1",
+      IRONMESH_CONTEXT: CONTEXT,
+      ...(contextsFile === undefined ? {} : { IRONMESH_CONFIG: contextsFile }),
+    };
   }
 
   /** The command as a person would paste it. */
@@ -23,7 +33,7 @@ export class Operator {
   }
 
   run(...args: readonly string[]): Promise<Finished> {
-    return run([...this.#meshctl, ...args], { env: { NO_COLOR: "1" } });
+    return run([...this.#meshctl, ...args], { env: this.#env });
   }
 
   async runOrThrow(...args: readonly string[]): Promise<string> {

@@ -1,0 +1,29 @@
+// The product as shipped: `meshctl demo --check` from the built executable. What it claims, step by step, is the test's output.
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { missingRequirements } from "../../cli/demo/requirements.ts";
+
+const EXECUTABLE = "dist/meshctl";
+const WITHIN_MS = 90_000;
+setDefaultTimeout(WITHIN_MS + 30_000);
+const missing = await missingRequirements();
+if (!existsSync(EXECUTABLE)) missing.push(`${EXECUTABLE} is not built: run \`npm run build\`.`);
+if (missing.length > 0) console.error(`SKIPPED: ${missing.join(" ")}`);
+
+test.skipIf(missing.length > 0)(
+  "meshctl demo --check holds in all five steps within 90 s, and leaves nothing behind",
+  () => {
+    const startedMs = performance.now();
+    const { status, stdout, stderr } = spawnSync(EXECUTABLE, ["demo", "--check"], {
+      encoding: "utf8",
+      timeout: WITHIN_MS + 20_000,
+    });
+    console.log(stdout, stderr);
+    expect(status).toBe(0);
+    expect(stdout.match(/^ok [1-5] /gm)).toHaveLength(5);
+    expect(performance.now() - startedMs).toBeLessThan(WITHIN_MS);
+    const left = spawnSync("ls", ["/run/netns", "/etc/netns", "/run"], { encoding: "utf8" }).stdout;
+    expect(left).not.toMatch(/im-demo|ironmesh-demo/);
+  },
+);
