@@ -18,8 +18,9 @@ export interface DataPlaneConfig {
   readonly appIdleTimeoutMs: number;
   /** Downstream connections of the agent, all threads together. Default 65,536. What comes beyond is reset and counted. */
   readonly connectionsMax: number;
-  /** Bytes one direction of one connection may hold while the other side is blocked. Default 65,536. */
-  readonly bufferBytesMax: number;
+  /** How long a connection that we close with bytes still coming in is listened to, so that its last answer is not lost to a
+   *  reset. Default 1,000, as Envoy's delayed_close_timeout. */
+  readonly lingerMs: number;
   /** How much of a request is kept so that it can be tried again. Default 65,536; a longer one is tried once. */
   readonly replayBytesMax: number;
   /** Requests on one downstream connection before it is closed in order; 0: no bound. Default 0, as Envoy. */
@@ -28,8 +29,10 @@ export interface DataPlaneConfig {
   readonly drainTimeoutMs: number;
   /** Slot of base/slots.ts that counts downstream connections of all threads. */
   readonly connectionsSlot: number;
-  /** Ports of the agent's own listeners, beside the workloads' outbound ports: a connection that was going there is a loop. */
+  /** The redirect's own ports, beside the workloads' outbound ports: a connection that was going there is a loop. */
   readonly listenerPorts: readonly number[];
+  /** Fill buffers that are given back, so that a stale reference shows. Default false; tests set it. */
+  readonly poisonsBuffers: boolean;
 }
 
 export const DATA_PLANE_DEFAULTS: DataPlaneConfig = {
@@ -41,10 +44,11 @@ export const DATA_PLANE_DEFAULTS: DataPlaneConfig = {
   appConnectTimeoutMs: 5_000,
   appIdleTimeoutMs: 60_000,
   connectionsMax: 65_536,
-  bufferBytesMax: 65_536,
+  lingerMs: 1_000,
   replayBytesMax: 65_536,
   requestsPerConnectionMax: 0,
   drainTimeoutMs: 45_000,
   connectionsSlot: 0,
-  listenerPorts: [15001, 15006, 15008, 15020, 15053],
+  listenerPorts: [15001, 15006],
+  poisonsBuffers: false,
 };

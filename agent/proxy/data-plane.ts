@@ -5,9 +5,16 @@ import type { Network, OriginalDestination, Stream } from "../base/net.ts";
 import type { Slots } from "../base/slots.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { AccessLog } from "../observe/access-log.ts";
-import type { SeriesTable } from "../observe/series.ts";
+import type { Counter, SeriesTable } from "../observe/series.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { DataPlaneConfig } from "./config.ts";
+import { HeadView } from "./head-view.ts";
+import { type Arrival, inboundFor, serveInbound } from "./inbound.ts";
+import { type ClientView, ClusterBook, clusterView, MeshView } from "./mesh-view.ts";
+import { serveOutbound } from "./outbound.ts";
+import { passThroughView } from "./pass-through.ts";
+import { ThreadContext } from "./thread-context.ts";
+import type { UpstreamCluster } from "./upstream-cluster.ts";
 
 export interface DataPlaneDeps {
   readonly network: Network;
@@ -22,46 +29,148 @@ export interface DataPlaneDeps {
   bug(error: unknown): void;
 }
 
+/** Why a connection was reset before it began; label of ironmesh_connections_refused_total. */
+export type RefusalReason =
+  | "no_snapshot"
+  | "too_many"
+  | "not_declared"
+  | "plaintext_to_strict"
+  | "no_route"
+  | "no_healthy_upstream"
+  | "overflow";
+
 export class DataPlane {
   readonly config: DataPlaneConfig;
   readonly deps: DataPlaneDeps;
-  #snapshot: Snapshot | undefined;
+  readonly context: ThreadContext;
+  readonly book: ClusterBook;
+  readonly headView: HeadView;
+  /** What stands now; undefined until the first snapshot. */
+  view: MeshView | undefined;
+  readonly #refused = new Map<RefusalReason, Counter>();
+  readonly #listenerDialled: Counter;
 
   constructor(config: DataPlaneConfig, deps: DataPlaneDeps) {
     this.config = config;
     this.deps = deps;
+    this.context = new ThreadContext(config, deps);
+    this.book = new ClusterBook(this.context);
+    this.headView = new HeadView(this.context.requestHead);
+    this.#listenerDialled = deps.metrics.counter("ironmesh_listener_dialled_total");
   }
 
   get openConnections(): number {
-    return 0;
+    return this.context.open.size;
   }
 
-  /** New connections and new requests use it; requests under way end by the one they began with. */
+  /** New connections and new requests use it; requests under way end by the one they began with. Opaque connections that it no
+   *  longer admits are cut. */
   swap(snapshot: Snapshot): void {
-    this.#snapshot = snapshot;
+    const view = new MeshView(snapshot, this.book);
+    this.view = view;
+    const clusters = new Map(snapshot.clusters.map((cluster) => [cluster.name, cluster]));
+    const ports = inboundNames(snapshot);
+    this.book.refresh((identity, name, current) => {
+      const cluster = clusters.get(name);
+      if (cluster !== undefined) return clusterView(snapshot, cluster, identity);
+      return ports.has(name) ? current : undefined;
+    });
+    for (const connection of [...this.context.open]) connection.reconsider();
   }
 
   /** From a workload's own listener (index into snapshot.workloads); undefined: a process of no workload (15001). */
   acceptOutbound(
     stream: Stream,
-    _original: OriginalDestination | undefined,
-    _workload: number | undefined,
+    original: OriginalDestination | undefined,
+    workload: number | undefined,
   ): void {
-    stream.reset();
+    if (original === undefined || this.#isListener(original.port)) {
+      this.#listenerDialled.add();
+      stream.reset();
+      return;
+    }
+    const view = this.#admit(stream);
+    if (view !== undefined) serveOutbound(this, view, stream, original, workload);
   }
 
   /** 15006: plaintext to a declared app port, from another host or from this one. */
-  acceptInbound(stream: Stream, _original: OriginalDestination | undefined): void {
-    stream.reset();
+  acceptInbound(stream: Stream, original: OriginalDestination | undefined): void {
+    if (original === undefined || this.#isListener(original.port)) {
+      this.#listenerDialled.add();
+      stream.reset();
+      return;
+    }
+    this.#acceptInbound(stream, { is: "plain", ...original });
   }
 
   /** 15008: stream.mesh is set, its peer's identity proven. */
   acceptMesh(stream: Stream): void {
-    stream.reset();
+    const { serverName = "", alpn = "" } = stream.mesh ?? {};
+    this.#acceptInbound(stream, { is: "mesh", serverName, alpn });
   }
 
-  /** Idle connections end now, others with their current request. */
-  drain(): void {
-    this.#snapshot = undefined;
+  #acceptInbound(stream: Stream, arrival: Arrival): void {
+    const view = this.#admit(stream);
+    if (view === undefined) return;
+    const inbound = inboundFor(view, arrival);
+    if (inbound === undefined) this.refuse(stream, "not_declared");
+    else if (arrival.is === "plain" && inbound.at.port.mtls === "strict") {
+      this.refuse(stream, "plaintext_to_strict");
+    } else serveInbound(this, inbound, arrival, stream);
   }
+
+  #admit(stream: Stream): MeshView | undefined {
+    if (this.view === undefined) this.refuse(stream, "no_snapshot");
+    else if (!this.context.hasRoom) this.refuse(stream, "too_many");
+    else return this.view;
+    return undefined;
+  }
+
+  #isListener(port: number): boolean {
+    return (
+      this.config.listenerPorts.includes(port) || this.view?.tables.isListenerPort(port) === true
+    );
+  }
+
+  /** Resets a connection that nothing was said on, and counts why. */
+  refuse(stream: Stream, reason: RefusalReason): void {
+    stream.reset();
+    let counter = this.#refused.get(reason);
+    if (counter === undefined) {
+      counter = this.deps.metrics.counter("ironmesh_connections_refused_total", { reason });
+      this.#refused.set(reason, counter);
+    }
+    counter.add();
+  }
+
+  /** Straight to where a connection was going, in the clear: nobody we know. */
+  passThrough(client: ClientView, original: OriginalDestination): UpstreamCluster {
+    const view = passThroughView(original);
+    return this.book.get(client.identity, view.name, () => view);
+  }
+
+  /** True in `percent` of the cases. */
+  isIn(percent: number): boolean {
+    return this.deps.random.unit() * 100 < percent;
+  }
+
+  /** Idle connections end now, others with what is under way; what is left after drainTimeoutMs is cut. */
+  drain(): void {
+    this.context.isDraining = true;
+    this.book.closeIdle();
+    for (const connection of [...this.context.open]) connection.drain();
+    this.deps.wheel.after(this.config.drainTimeoutMs, () => {
+      for (const connection of [...this.context.open]) connection.cut();
+    });
+  }
+}
+
+function inboundNames({ workloads }: Snapshot): Set<string> {
+  const names = new Set<string>();
+  for (const { name, namespace, ports } of workloads) {
+    for (const { appPort, appAddress } of ports) {
+      names.add(`inbound|${appPort}|${appAddress}|${name}.${namespace}`);
+    }
+  }
+  return names;
 }

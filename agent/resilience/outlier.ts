@@ -44,9 +44,7 @@ export class OutlierDetector {
     this.#onEject = deps.onEject;
   }
 
-  report(position: number, verdict: Verdict, nowMs: number): void {
-    const endpoint = this.#endpoints[position];
-    if (endpoint === undefined) return;
+  report(endpoint: Endpoint, verdict: Verdict, nowMs: number): void {
     const { consecutive5xx, consecutiveGatewayErrors } = endpoint.slots;
     if (verdict !== "gateway_error") this.#clear(consecutiveGatewayErrors);
     if (verdict === "success") {

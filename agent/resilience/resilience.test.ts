@@ -126,13 +126,13 @@ describe("balancer", () => {
 
 describe("outlier detection", () => {
   const fail = (f: ReturnType<typeof fixture>, i: number, times: number, nowMs: number) => {
-    for (let n = 0; n < times; n++) f.detector.report(i, verdictOf(500), nowMs);
+    for (let n = 0; n < times; n++) f.detector.report(endpoint(i), verdictOf(500), nowMs);
   };
 
   test("the fifth 5xx in a row ejects, a success before it starts over", () => {
     const f = fixture({ weights: [1, 1], outlier: {} });
     fail(f, 0, 4, 0);
-    f.detector.report(0, "success", 0);
+    f.detector.report(endpoint(0), "success", 0);
     fail(f, 0, 4, 0);
     expect(f.ejections).toEqual([]);
     fail(f, 0, 1, 0);
@@ -162,8 +162,8 @@ describe("outlier detection", () => {
     });
     fail(f, 0, 10, 0);
     expect(f.ejections).toEqual([]);
-    f.detector.report(0, verdictOf(503), 0);
-    f.detector.report(0, verdictOf(504), 0);
+    f.detector.report(endpoint(0), verdictOf(503), 0);
+    f.detector.report(endpoint(0), verdictOf(504), 0);
     expect(f.ejections).toHaveLength(1);
   });
 

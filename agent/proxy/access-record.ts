@@ -1,0 +1,63 @@
+// Access records in the words of Istio's JSON access log. What a record needs of a request head is taken when the head is
+// there, and only while the log is on.
+import type { AccessRecord } from "../observe/access-log.ts";
+import type { RequestHead } from "../protocol/http1/head.ts";
+import type { Exchange } from "./exchange.ts";
+
+export interface RequestEntry {
+  readonly method: string;
+  readonly path: string;
+  readonly authority: string;
+  readonly userAgent: string | undefined;
+  readonly forwardedFor: string | undefined;
+  readonly requestId: string | undefined;
+}
+
+export const requestEntry = (head: RequestHead): RequestEntry => ({
+  method: head.method,
+  path: head.target,
+  authority: head.authority,
+  userAgent: head.joined("user-agent"),
+  forwardedFor: head.joined("x-forwarded-for"),
+  requestId: head.joined("x-request-id"),
+});
+
+/** What the connection knows and the exchange does not. */
+export interface Peers {
+  readonly downstreamAddress: string;
+  readonly downstreamIdentity: string | undefined;
+  readonly localAddress: string;
+  readonly serverName: string | undefined;
+}
+
+export function requestRecord(
+  exchange: Exchange,
+  peers: Peers,
+  times: { nowMs: number; wallMs: number },
+): AccessRecord {
+  const { entry, plan } = exchange;
+  const durationMs = times.nowMs - exchange.startMs;
+  return {
+    start_time: new Date(times.wallMs - durationMs).toISOString(),
+    method: entry?.method,
+    path: entry?.path,
+    protocol: "HTTP/1.1",
+    response_code: exchange.status,
+    response_flags: exchange.flags,
+    response_code_details: exchange.details,
+    bytes_received: exchange.requestBytes,
+    bytes_sent: exchange.responseBytes,
+    duration: Math.round(durationMs),
+    user_agent: entry?.userAgent,
+    x_forwarded_for: entry?.forwardedFor,
+    request_id: entry?.requestId,
+    authority: entry?.authority,
+    upstream_host: exchange.target?.endpoint.id,
+    upstream_cluster: plan?.cluster?.view.name,
+    downstream_local_address: peers.localAddress,
+    downstream_remote_address: peers.downstreamAddress,
+    downstream_peer_identity: peers.downstreamIdentity,
+    requested_server_name: peers.serverName,
+    route_name: plan?.name,
+  };
+}

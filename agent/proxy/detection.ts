@@ -1,0 +1,100 @@
+// Looks at a connection's first bytes where the port's protocol is not declared, with a deadline: a client that stays silent is
+// waiting for the server to speak, and is carried as opaque TCP.
+import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
+import { Deadline } from "../base/timer-wheel.ts";
+import { detect } from "../protocol/detect.ts";
+import { Guarded } from "./guarded.ts";
+import type { OpenConnection, ThreadContext } from "./thread-context.ts";
+
+/** Takes the stream over: sets its handler. Bytes that came so far follow as the handler's first event. */
+export type TakeOver = (protocol: "http" | "opaque") => void;
+
+export class Detection extends Guarded implements OpenConnection {
+  readonly #stream: Stream;
+  readonly #context: ThreadContext;
+  readonly #takeOver: TakeOver;
+  readonly #deadline: Deadline;
+  #held = new Uint8Array(0);
+  #hasEnded = false;
+  #isOver = false;
+
+  constructor(stream: Stream, context: ThreadContext, takeOver: TakeOver) {
+    super(context.deps.bug);
+    this.#stream = stream;
+    this.#context = context;
+    this.#takeOver = takeOver;
+    this.#deadline = new Deadline(context.deps.wheel, () => this.#decide("opaque"));
+    this.#deadline.set(context.nowMs() + context.config.detectTimeoutMs);
+    context.admit(this);
+    stream.handler = this;
+  }
+
+  protected override opened(): void {}
+
+  protected override received(stream: Stream, bytes: Uint8Array, start: number, end: number): void {
+    const isFirst = this.#held.length === 0;
+    if (isFirst) {
+      const found = detect(bytes, start, end);
+      if (found !== "need_more") {
+        this.#over();
+        this.#takeOver(found === "http1" ? "http" : "opaque");
+        stream.handler.onData(stream, bytes, start, end);
+        return;
+      }
+    }
+    const joined = new Uint8Array(this.#held.length + end - start);
+    joined.set(this.#held);
+    joined.set(bytes.subarray(start, end), this.#held.length);
+    this.#held = joined;
+    const found = detect(joined, 0, joined.length);
+    if (found !== "need_more") this.#decide(found === "http1" ? "http" : "opaque");
+  }
+
+  #decide(protocol: "http" | "opaque"): void {
+    if (this.#isOver) return;
+    this.#over();
+    const stream = this.#stream;
+    this.#takeOver(protocol);
+    const held = this.#held;
+    if (held.length > 0) {
+      const shown = new Uint8Array(held.length + EDIT_ROOM);
+      shown.set(held);
+      stream.handler.onData(stream, shown, 0, held.length);
+    }
+    if (this.#hasEnded) stream.handler.onEnd(stream);
+  }
+
+  protected override writable(): void {}
+
+  protected override ended(stream: Stream): void {
+    this.#hasEnded = true;
+    if (this.#held.length > 0) this.#decide("opaque");
+    else {
+      stream.close(); // neither asked nor answered anything
+      this.#over();
+    }
+  }
+
+  protected override closed(_stream: Stream, _reason: CloseReason): void {
+    this.#over();
+  }
+
+  protected override abandon(): void {
+    this.cut();
+  }
+
+  drain(): void {}
+  reconsider(): void {}
+
+  cut(): void {
+    this.#stream.reset();
+    this.#over();
+  }
+
+  #over(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#deadline.cancel();
+    this.#context.dismiss(this);
+  }
+}

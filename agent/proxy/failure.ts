@@ -1,0 +1,163 @@
+// What failed on the way, and everything that is said about it: the status a client gets, Envoy's response flag and details for
+// log and metrics, and whose fault it was. This table alone decides; the data path only names the failure.
+
+export interface Failure {
+  /** 0: nobody is left to answer. */
+  readonly status: number;
+  /** Envoy's response flag (RESPONSE_FLAGS of its access log); "-": none. */
+  readonly flag: string;
+  /** Envoy's response code details. */
+  readonly details: string;
+  /** The side that is blamed; a retry is only ever fair for `upstream`. */
+  readonly side: "downstream" | "upstream" | "policy" | "agent";
+  /** What the client reads. */
+  readonly body: string;
+}
+
+const BEFORE = "upstream connect error or disconnect/reset before headers. reset reason: ";
+
+export const FAILURES = {
+  no_route: {
+    status: 404,
+    flag: "NR",
+    details: "route_not_found",
+    side: "policy",
+    body: "no route matches this request",
+  },
+  no_cluster: {
+    status: 503,
+    flag: "NC",
+    details: "cluster_not_found",
+    side: "policy",
+    body: "the route names a service or subset that does not exist",
+  },
+  no_healthy_upstream: {
+    status: 503,
+    flag: "UH",
+    details: "no_healthy_upstream",
+    side: "upstream",
+    body: "no healthy upstream",
+  },
+  connect_failure: {
+    status: 503,
+    flag: "UF",
+    details: "upstream_reset_before_response_started{remote_connection_failure}",
+    side: "upstream",
+    body: `${BEFORE}remote connection failure`,
+  },
+  connect_timeout: {
+    status: 503,
+    flag: "UF",
+    details: "upstream_reset_before_response_started{connection_timeout}",
+    side: "upstream",
+    body: `${BEFORE}connection timeout`,
+  },
+  overflow: {
+    status: 503,
+    flag: "UO",
+    details: "upstream_reset_before_response_started{overflow}",
+    side: "policy",
+    body: `${BEFORE}overflow`,
+  },
+  upstream_reset: {
+    status: 503,
+    flag: "UC",
+    details: "upstream_reset_before_response_started{connection_termination}",
+    side: "upstream",
+    body: `${BEFORE}connection termination`,
+  },
+  upstream_cut: {
+    status: 0,
+    flag: "UC",
+    details: "upstream_reset_after_response_started{connection_termination}",
+    side: "upstream",
+    body: "",
+  },
+  upstream_nonsense: {
+    status: 502,
+    flag: "UPE",
+    details: "upstream_reset_before_response_started{protocol_error}",
+    side: "upstream",
+    body: `${BEFORE}protocol error`,
+  },
+  request_timeout: {
+    status: 504,
+    flag: "UT",
+    details: "response_timeout",
+    side: "upstream",
+    body: "upstream request timeout",
+  },
+  per_try_timeout: {
+    status: 504,
+    flag: "UT",
+    details: "upstream_per_try_timeout",
+    side: "upstream",
+    body: "upstream request timeout",
+  },
+  stream_idle: {
+    status: 408,
+    flag: "SI",
+    details: "stream_idle_timeout",
+    side: "upstream",
+    body: "stream timeout",
+  },
+  header_timeout: {
+    status: 408,
+    flag: "DPE",
+    details: "request_header_timeout",
+    side: "downstream",
+    body: "request header timeout",
+  },
+  downstream_gone: {
+    status: 0,
+    flag: "DC",
+    details: "downstream_remote_disconnect",
+    side: "downstream",
+    body: "",
+  },
+  downstream_nonsense: {
+    status: 400,
+    flag: "DPE",
+    details: "http1.codec_error",
+    side: "downstream",
+    body: "",
+  },
+  head_too_long: {
+    status: 431,
+    flag: "DPE",
+    details: "request_headers_too_large",
+    side: "downstream",
+    body: "request head is too long",
+  },
+  version_too_old: {
+    status: 426,
+    flag: "DPE",
+    details: "low_version",
+    side: "downstream",
+    body: "HTTP/1.1 is needed",
+  },
+  fault_abort: {
+    status: 0,
+    flag: "FI",
+    details: "fault_filter_abort",
+    side: "policy",
+    body: "fault filter abort",
+  },
+  denied: {
+    status: 403,
+    flag: "-",
+    details: "rbac_access_denied",
+    side: "policy",
+    body: "RBAC: access denied",
+  },
+  not_mesh: {
+    status: 502,
+    flag: "NR",
+    details: "direct_response",
+    side: "policy",
+    body: "",
+  },
+} as const satisfies Record<string, Failure>;
+
+/** Flag of a failure that retries could not mend, as Envoy writes both. */
+export const withRetriesSpent = (flag: string): string => `${flag},URX`;

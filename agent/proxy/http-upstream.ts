@@ -1,0 +1,222 @@
+// One HTTP/1.1 connection towards an endpoint. It serves one exchange at a time and lies idle in its target's pool between:
+//
+//   connecting -> head <-> body -> (released) idle -> head ...        any -> closed
+//                  head -> switched (101: a tunnel takes the stream)
+import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
+import { BodyReader } from "../protocol/http1/body.ts";
+import { HEAD_LIMITS } from "../protocol/http1/head.ts";
+import { readResponseHead } from "../protocol/http1/read-response.ts";
+import { NEED_MORE } from "../protocol/http1/refusal.ts";
+import type { Exchange } from "./exchange.ts";
+import { Guarded } from "./guarded.ts";
+import type { ThreadContext } from "./thread-context.ts";
+import type { Target, UpstreamCluster } from "./upstream-cluster.ts";
+
+export class HttpUpstream extends Guarded {
+  readonly cluster: UpstreamCluster;
+  readonly stream: Stream;
+  target: Target;
+  exchange: Exchange | undefined;
+  isConnected = false;
+  /** Exchanges it has been given. */
+  requests = 0;
+  idleSinceMs = 0;
+  readonly #context: ThreadContext;
+  readonly #body = new BodyReader();
+  #isInBody = false;
+  /** An unfinished head. */
+  #held: Uint8Array | undefined;
+  #isCounted = true;
+  #isPaused = false;
+  #keepAlive = true;
+
+  /** Dials. The caller has claimed the connection from the cluster. */
+  constructor(cluster: UpstreamCluster, target: Target, context: ThreadContext) {
+    super(context.deps.bug);
+    this.cluster = cluster;
+    this.target = target;
+    this.#context = context;
+    this.stream = context.deps.network.dial(target.dialHttp, this);
+  }
+
+  /** The exchange's request begins here. */
+  begin(exchange: Exchange): void {
+    this.exchange = exchange;
+    this.requests++;
+    this.#isInBody = false;
+  }
+
+  /** A byte of the response has arrived. */
+  get hasAnswered(): boolean {
+    return this.#isInBody || this.#held !== undefined;
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.stream.pause();
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    this.stream.resume();
+  }
+
+  close(): void {
+    this.exchange = undefined;
+    this.#held = undefined;
+    this.stream.close();
+    this.#uncount();
+  }
+
+  /** A tunnel takes the stream over; what it counted stays counted until it says so. */
+  detach(): Stream {
+    this.exchange = undefined;
+    return this.stream;
+  }
+
+  /** For who detached it: the stream is closed. */
+  detachedClosed(): void {
+    this.#uncount();
+  }
+
+  protected override opened(): void {
+    this.isConnected = true;
+    this.exchange?.upstreamConnected();
+  }
+
+  protected override received(
+    _stream: Stream,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+  ): void {
+    if (this.exchange === undefined) {
+      // Nobody asked: a late 408, or nonsense. Such a connection cannot be trusted with a request.
+      this.cluster.forget(this);
+      this.close();
+      return;
+    }
+    if (this.#isInBody) {
+      this.#receiveBody(this.exchange, bytes, start, end);
+      return;
+    }
+    const held = this.#held;
+    if (held === undefined) {
+      this.#receiveHead(this.exchange, bytes, start, end, end + EDIT_ROOM);
+      return;
+    }
+    this.#held = undefined;
+    const joined = new Uint8Array(held.length + end - start + EDIT_ROOM);
+    joined.set(held);
+    joined.set(bytes.subarray(start, end), held.length);
+    this.#receiveHead(this.exchange, joined, 0, joined.length - EDIT_ROOM, joined.length);
+  }
+
+  #receiveHead(
+    exchange: Exchange,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    limit: number,
+  ): void {
+    const head = this.#context.responseHead;
+    let at = start;
+    for (;;) {
+      const headEnd = readResponseHead(head, bytes, at, end, HEAD_LIMITS, exchange.isHead, false);
+      if (headEnd === NEED_MORE) {
+        this.#held = bytes.slice(at, end);
+        return;
+      }
+      if (headEnd < 0) {
+        exchange.upstreamNonsense(headEnd);
+        return;
+      }
+      if (!head.isInterim) {
+        this.#receiveFinalHead(exchange, bytes, headEnd, end, limit);
+        return;
+      }
+      exchange.forwardInterim(bytes, head.start, headEnd);
+      if (this.exchange !== exchange || headEnd === end) return;
+      at = headEnd;
+    }
+  }
+
+  #receiveFinalHead(
+    exchange: Exchange,
+    bytes: Uint8Array,
+    headEnd: number,
+    end: number,
+    limit: number,
+  ): void {
+    const head = this.#context.responseHead;
+    if (head.status === 101) {
+      exchange.switchProtocols(this, bytes, headEnd, end);
+      return;
+    }
+    this.#body.begin(head);
+    this.#isInBody = true;
+    let stop = headEnd;
+    if (!this.#body.isDone && headEnd < end) {
+      const scanned = this.#body.scan(bytes, headEnd, end);
+      if (scanned < NEED_MORE) {
+        exchange.upstreamNonsense(scanned);
+        return;
+      }
+      stop = scanned === NEED_MORE ? end : scanned;
+    }
+    const isDone = this.#body.isDone;
+    const isReusable = head.keepAlive && stop === end;
+    if (!exchange.forwardResponse(bytes, headEnd, stop, limit, isDone)) return;
+    if (isDone) exchange.responseDone(isReusable);
+    else this.#keepAlive = head.keepAlive;
+  }
+
+  #receiveBody(exchange: Exchange, bytes: Uint8Array, start: number, end: number): void {
+    const scanned = this.#body.scan(bytes, start, end);
+    if (scanned < NEED_MORE) {
+      exchange.upstreamNonsense(scanned);
+      return;
+    }
+    const stop = scanned === NEED_MORE ? end : scanned;
+    exchange.forwardBody(bytes, start, stop);
+    if (this.exchange === exchange && this.#body.isDone) {
+      exchange.responseDone(this.#keepAlive && stop === end);
+    }
+  }
+
+  protected override writable(): void {
+    this.exchange?.upstreamWritable();
+  }
+
+  protected override ended(): void {
+    const { exchange } = this;
+    if (exchange === undefined) {
+      this.cluster.forget(this);
+      this.close();
+    } else if (this.#isInBody && this.#body.end()) exchange.responseDone(false);
+    else exchange.upstreamLost();
+  }
+
+  protected override closed(_stream: Stream, reason: CloseReason): void {
+    const { exchange } = this;
+    this.#uncount();
+    if (exchange === undefined) this.cluster.forget(this);
+    else if (reason.is === "connect_failed") exchange.connectFailed(reason.code);
+    else if (reason.is === "ended" && this.#isInBody && this.#body.end()) {
+      exchange.responseDone(false);
+    } else exchange.upstreamLost();
+  }
+
+  protected override abandon(): void {
+    const { exchange } = this;
+    if (exchange !== undefined) exchange.upstreamLost();
+    this.close();
+  }
+
+  #uncount(): void {
+    if (!this.#isCounted) return;
+    this.#isCounted = false;
+    this.cluster.releaseConnection();
+  }
+}

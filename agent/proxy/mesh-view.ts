@@ -1,0 +1,196 @@
+// A snapshot as the data path uses it: its tables, and per source identity the clusters it may dial. Made at each swap; the
+// clusters themselves live on in the ClusterBook, with their connections.
+import type { DialTarget } from "../base/net.ts";
+import type { Party } from "../observe/request-metrics.ts";
+import { UNKNOWN_PARTY } from "../observe/request-metrics.ts";
+import type {
+  Cluster,
+  Destination,
+  Endpoint,
+  HttpRoute,
+  Labels,
+  Snapshot,
+} from "../policy/snapshot.ts";
+import { Tables } from "../policy/tables.ts";
+import { ALPN_HTTP, ALPN_OPAQUE } from "./mesh-alpn.ts";
+import type { ThreadContext } from "./thread-context.ts";
+import { type ForwardPlan, forwardPlan } from "./traffic-plan.ts";
+import { type ClusterView, Target, UpstreamCluster } from "./upstream-cluster.ts";
+
+interface BookEntry {
+  readonly identity: string;
+  readonly cluster: UpstreamCluster;
+}
+
+/** Dialled clusters that are remembered; destinations outside the mesh could be any number. */
+const CLUSTERS_MAX = 16_384;
+
+/** Every cluster that was dialled, by source identity and name. */
+export class ClusterBook {
+  readonly #context: ThreadContext;
+  readonly #entries = new Map<string, BookEntry>();
+
+  constructor(context: ThreadContext) {
+    this.#context = context;
+  }
+
+  get(identity: string, name: string, view: () => ClusterView): UpstreamCluster {
+    const key = `${identity} ${name}`;
+    const known = this.#entries.get(key);
+    if (known !== undefined) return known.cluster;
+    if (this.#entries.size >= CLUSTERS_MAX) this.#retireOldest();
+    const cluster = new UpstreamCluster(view(), this.#context);
+    this.#entries.set(key, { identity, cluster });
+    return cluster;
+  }
+
+  /** Hands the new views to the clusters there are; those that nobody names any more retire. */
+  refresh(
+    viewOf: (identity: string, name: string, current: ClusterView) => ClusterView | undefined,
+  ): void {
+    for (const [key, { identity, cluster }] of this.#entries) {
+      const view = viewOf(identity, cluster.view.name, cluster.view);
+      if (view === cluster.view) continue;
+      if (view !== undefined) cluster.update(view);
+      else {
+        cluster.retire();
+        this.#entries.delete(key);
+      }
+    }
+  }
+
+  #retireOldest(): void {
+    for (const [key, { cluster }] of this.#entries) {
+      cluster.retire();
+      this.#entries.delete(key);
+      return;
+    }
+  }
+
+  closeIdle(): void {
+    for (const { cluster } of this.#entries.values()) cluster.closeIdleNow();
+  }
+}
+
+export class MeshView {
+  readonly snapshot: Snapshot;
+  readonly tables: Tables;
+  readonly #book: ClusterBook;
+  readonly #clients: (ClientView | undefined)[] = [];
+
+  constructor(snapshot: Snapshot, book: ClusterBook) {
+    this.snapshot = snapshot;
+    this.tables = new Tables(snapshot);
+    this.#book = book;
+  }
+
+  /** `workload`: index into snapshot.workloads; undefined: a process of none. */
+  client(workload: number | undefined): ClientView {
+    const at = workload === undefined ? 0 : workload + 1;
+    const known = this.#clients[at];
+    if (known !== undefined) return known;
+    const made = new ClientView(this, workload, this.#book);
+    this.#clients[at] = made;
+    return made;
+  }
+
+  /** The workload whose outbound listener that is, whatever its index is by now. */
+  clientOfListener(outboundPort: number | undefined): ClientView {
+    if (outboundPort === undefined) return this.client(undefined);
+    const at = this.snapshot.workloads.findIndex((w) => w.outboundPort === outboundPort);
+    return this.client(at < 0 ? undefined : at);
+  }
+}
+
+/** The mesh as one local identity sees it. */
+export class ClientView {
+  readonly mesh: MeshView;
+  readonly workload: number | undefined;
+  readonly identity: string;
+  readonly party: Party;
+  readonly outboundPort: number | undefined;
+  readonly #book: ClusterBook;
+  readonly #clusters: (UpstreamCluster | undefined)[] = [];
+  readonly #plans = new Map<Destination, ForwardPlan>();
+
+  constructor(mesh: MeshView, workload: number | undefined, book: ClusterBook) {
+    const local = workload === undefined ? undefined : mesh.snapshot.workloads[workload];
+    this.mesh = mesh;
+    this.workload = workload;
+    this.identity = local?.identity ?? mesh.snapshot.host.identity;
+    this.outboundPort = local?.outboundPort;
+    this.party =
+      local === undefined
+        ? { ...UNKNOWN_PARTY, principal: this.identity }
+        : partyOf(local.name, local.namespace, local.identity, local.labels);
+    this.#book = book;
+  }
+
+  cluster(index: number): UpstreamCluster | undefined {
+    const known = this.#clusters[index];
+    if (known !== undefined) return known;
+    const { snapshot } = this.mesh;
+    const cluster = snapshot.clusters[index];
+    if (cluster === undefined) return undefined;
+    const view = () => clusterView(snapshot, cluster, this.identity);
+    const made = this.#book.get(this.identity, cluster.name, view);
+    this.#clusters[index] = made;
+    return made;
+  }
+
+  plan(route: HttpRoute, destination: Destination): ForwardPlan | undefined {
+    const known = this.#plans.get(destination);
+    if (known !== undefined) return known;
+    if (route.action.is !== "forward") return undefined;
+    const cluster =
+      destination.cluster === undefined ? undefined : this.cluster(destination.cluster);
+    const made = forwardPlan(route, route.action, destination, cluster);
+    this.#plans.set(destination, made);
+    return made;
+  }
+}
+
+export const partyOf = (
+  workload: string,
+  namespace: string,
+  identity: string | undefined,
+  labels: Labels,
+): Party => ({
+  workload,
+  namespace,
+  principal: identity ?? "unknown",
+  app: labels["app"] ?? labels["service.istio.io/canonical-name"] ?? workload,
+  version: labels["version"] ?? labels["service.istio.io/canonical-revision"] ?? "unknown",
+});
+
+export function clusterView(snapshot: Snapshot, cluster: Cluster, identity: string): ClusterView {
+  const targets: Target[] = [];
+  for (const index of cluster.endpoints) {
+    const endpoint = snapshot.endpoints[index];
+    if (endpoint !== undefined) targets.push(targetOf(endpoint, identity));
+  }
+  const { name, balancer, outlier, limits, slots } = cluster;
+  return { name, balancer, outlier, limits, slots, targets };
+}
+
+const targetOf = (endpoint: Endpoint, identity: string): Target =>
+  new Target(
+    endpoint,
+    dialOf(endpoint, identity, ALPN_HTTP),
+    dialOf(endpoint, identity, ALPN_OPAQUE),
+  );
+
+function dialOf(endpoint: Endpoint, identity: string, alpn: string): DialTarget {
+  const { address, port, mesh } = endpoint;
+  if (mesh === undefined) return { is: "plain", address, port };
+  const { serverName } = mesh;
+  return {
+    is: "mesh",
+    address,
+    port: mesh.port,
+    as: identity,
+    serverName,
+    alpn,
+    peers: [mesh.identity],
+  };
+}

@@ -1,0 +1,175 @@
+// Opaque connections of local processes: a TCP route, an endpoint, and bytes both ways.
+import type { DialTarget, OriginalDestination, Stream } from "../base/net.ts";
+import { ConnectionFamily, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
+import { pickDestination, routeTcp } from "../policy/match-route.ts";
+import { connectionRecord } from "./connection-record.ts";
+import type { DataPlane } from "./data-plane.ts";
+import type { ClientView } from "./mesh-view.ts";
+import { type Destined, endpointParty, endpointPlan, serviceOf } from "./outbound.ts";
+import { Relay } from "./relay.ts";
+import type { Target, UpstreamCluster } from "./upstream-cluster.ts";
+
+/** Endpoints that are tried before a connection is given up; nothing was sent yet, so it is always fair. */
+const ATTEMPTS_MAX = 3;
+
+interface Way {
+  readonly cluster: UpstreamCluster;
+  readonly pinned: number;
+  readonly route: string;
+}
+
+export function carryOutboundTcp(
+  plane: DataPlane,
+  client: ClientView,
+  destined: Destined,
+  stream: Stream,
+  original: OriginalDestination,
+): void {
+  const way = wayOf(plane, client, destined, original);
+  if (way === undefined) {
+    plane.refuse(stream, "no_route");
+    return;
+  }
+  if (!way.cluster.claimConnection()) {
+    plane.refuse(stream, "overflow");
+    return;
+  }
+  new OutboundTcp(plane, client, destined, way, stream, original).begin();
+}
+
+function wayOf(
+  plane: DataPlane,
+  client: ClientView,
+  destined: Destined,
+  original: OriginalDestination,
+): Way | undefined {
+  if (destined.is === "endpoint") {
+    const plan = endpointPlan(client, destined.endpoint);
+    return plan?.cluster && { cluster: plan.cluster, pinned: plan.pinned, route: plan.name };
+  }
+  if (destined.is === "stranger") {
+    if (client.mesh.snapshot.outboundPolicy === "registry_only") return undefined;
+    const cluster = plane.passThrough(client, original);
+    return { cluster, pinned: 0, route: "passthrough" };
+  }
+  const { mesh, workload } = client;
+  const route = routeTcp(mesh.tables, workload, destined.port, original.address);
+  if (route === undefined) return toWholeService(client, destined.port);
+  const destination = pickDestination(route.destinations, plane.deps.random.unit());
+  const index = destination?.cluster;
+  const cluster = index === undefined ? undefined : client.cluster(index);
+  return cluster && { cluster, pinned: -1, route: route.name };
+}
+
+/** An HTTP port has no TCP routes: what is not HTTP on it goes to the service as a whole, as in Istio. */
+function toWholeService(
+  client: ClientView,
+  port: Parameters<ClientView["mesh"]["tables"]["clusterFor"]>[1],
+): Way | undefined {
+  const cluster = client.cluster(client.mesh.tables.clusterFor(client.workload, port));
+  return cluster && { cluster, pinned: -1, route: "default" };
+}
+
+class OutboundTcp {
+  readonly #plane: DataPlane;
+  readonly #client: ClientView;
+  readonly #destined: Destined;
+  readonly #way: Way;
+  readonly #stream: Stream;
+  readonly #original: OriginalDestination;
+  readonly #startMs: number;
+  readonly #tried: number[] = [];
+  #target: Target | undefined;
+  #family: ConnectionFamily | undefined;
+
+  constructor(
+    plane: DataPlane,
+    client: ClientView,
+    destined: Destined,
+    way: Way,
+    stream: Stream,
+    original: OriginalDestination,
+  ) {
+    this.#plane = plane;
+    this.#client = client;
+    this.#destined = destined;
+    this.#way = way;
+    this.#stream = stream;
+    this.#original = original;
+    this.#startMs = plane.context.nowMs();
+  }
+
+  begin(): void {
+    const first = this.#nextTarget();
+    if (first === undefined) {
+      this.#way.cluster.releaseConnection();
+      this.#plane.refuse(this.#stream, "no_healthy_upstream");
+      return;
+    }
+    const relay = new Relay(this.#stream, this.#plane.context, {
+      connected: () => this.#report("success"),
+      connectFailed: () => {
+        this.#report("gateway_error");
+        return this.#tried.length < ATTEMPTS_MAX ? this.#nextTarget() : undefined;
+      },
+      ended: () => this.#end(relay),
+    });
+    relay.dial(first, this.#way.cluster.view.limits.connectTimeoutMs);
+  }
+
+  #nextTarget(): DialTarget | undefined {
+    const { cluster, pinned } = this.#way;
+    if (pinned >= 0 && this.#tried.length > 0) return undefined;
+    const position = pinned >= 0 ? pinned : cluster.pick(this.#tried);
+    if (position < 0 || this.#tried.includes(position)) return undefined;
+    this.#tried.push(position);
+    this.#target = cluster.target(position);
+    return this.#target.dialOpaque;
+  }
+
+  #report(verdict: "success" | "gateway_error"): void {
+    if (this.#target === undefined) return;
+    this.#way.cluster.report(this.#target, verdict);
+    if (verdict !== "success") return;
+    this.#family = this.#newFamily(this.#target);
+    this.#family.opened();
+  }
+
+  #newFamily(target: Target | undefined): ConnectionFamily {
+    return new ConnectionFamily(this.#plane.deps.metrics, {
+      reporter: "source",
+      source: this.#client.party,
+      destination: target === undefined ? UNKNOWN_PARTY : endpointParty(target),
+      service: serviceOf(this.#client.mesh, this.#destined) ?? {
+        host: "unknown",
+        name: "PassthroughCluster",
+        namespace: "unknown",
+      },
+      security: target?.endpoint.mesh === undefined ? "none" : "mutual_tls",
+    });
+  }
+
+  #end(relay: Relay): void {
+    this.#way.cluster.releaseConnection();
+    this.#family ??= this.#newFamily(this.#target);
+    this.#family.moved(relay.receivedBytes, relay.sentBytes);
+    this.#family.closed(relay.flags);
+    const { accessLog, clock } = this.#plane.deps;
+    if (!accessLog.wants(relay.flags !== "-")) return;
+    const { address, port } = this.#original;
+    accessLog.add(
+      connectionRecord(relay, {
+        startedAt: clock.wallMs() - (clock.nowMs() - this.#startMs),
+        durationMs: clock.nowMs() - this.#startMs,
+        upstreamHost: this.#target?.endpoint.id,
+        upstreamCluster: this.#way.cluster.view.name,
+        route: this.#way.route,
+        details: undefined,
+        downstreamAddress: `${this.#stream.peerAddress}:${this.#stream.peerPort}`,
+        downstreamIdentity: this.#client.identity,
+        localAddress: `${address}:${port}`,
+        serverName: undefined,
+      }),
+    );
+  }
+}

@@ -1,0 +1,44 @@
+// VirtualService `rewrite`, as Istio defines it: a uri replaces the matched prefix, or the whole path of another match.
+import { bytesOf } from "../base/bytes.ts";
+import type { HttpMatch, Rewrite } from "../policy/snapshot.ts";
+import type { RequestRewrite } from "../protocol/http1/edit.ts";
+import type { RequestHead } from "../protocol/http1/head.ts";
+
+/** `plan.matches` are the route's: which of them took the request decides what is replaced. */
+export function rewriteOf(
+  rewrite: Rewrite,
+  plan: { readonly matches: readonly HttpMatch[] },
+  head: RequestHead,
+): RequestRewrite {
+  const target = targetOf(rewrite, plan.matches, head);
+  return {
+    target: target === undefined ? undefined : bytesOf(target),
+    authority: rewrite.authority === undefined ? undefined : bytesOf(rewrite.authority),
+  };
+}
+
+function targetOf(
+  rewrite: Rewrite,
+  matches: readonly HttpMatch[],
+  head: RequestHead,
+): string | undefined {
+  if (rewrite.uri === undefined) return undefined;
+  const path = head.path;
+  const query = head.queryEnd > head.queryStart ? `?${head.query}` : "";
+  return `${replacePath(rewrite.uri, matches, path)}${query}`;
+}
+
+function replacePath(uri: string, matches: readonly HttpMatch[], path: string): string {
+  for (const match of matches) {
+    if (match.uri?.is !== "prefix") continue;
+    const begins = match.ignoreUriCase
+      ? path.toLowerCase().startsWith(match.uri.value.toLowerCase())
+      : path.startsWith(match.uri.value);
+    if (begins) return rooted(uri + path.slice(match.uri.value.length));
+  }
+  // A route without uri matches takes every path: Istio replaces the prefix "/".
+  if (matches.every((match) => match.uri === undefined)) return rooted(uri + path.slice(1));
+  return rooted(uri);
+}
+
+const rooted = (path: string): string => (path.startsWith("/") ? path : `/${path}`);

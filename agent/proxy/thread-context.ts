@@ -1,0 +1,59 @@
+// What all connections of a thread share. One event is handled at a time, so the records that readers fill are shared too:
+// they are valid only until the event that filled them ends.
+
+import { TRACE_DEFAULTS, TraceFields } from "../observe/trace.ts";
+import { HEAD_LIMITS, RequestHead, ResponseHead } from "../protocol/http1/head.ts";
+import { BufferPool } from "./buffer-pool.ts";
+import type { DataPlaneConfig } from "./config.ts";
+import type { DataPlaneDeps } from "./data-plane.ts";
+import { HeadSender } from "./head-sender.ts";
+
+/** Fields that say who somebody is: whoever sends them, they are ours to set. */
+const FORGEABLE = ["x-forwarded-client-cert"];
+
+/** An open downstream connection, as far as the data plane cares. */
+export interface OpenConnection {
+  /** Ends now when idle, otherwise with what is under way. */
+  drain(): void;
+  /** Ends now. */
+  cut(): void;
+  /** A snapshot replaced the one it began with: may it stay? */
+  reconsider(): void;
+}
+
+export class ThreadContext {
+  readonly config: DataPlaneConfig;
+  readonly deps: DataPlaneDeps;
+  readonly buffers: BufferPool;
+  readonly requestHead = new RequestHead(HEAD_LIMITS.headersMax, FORGEABLE);
+  readonly responseHead = new ResponseHead(HEAD_LIMITS.headersMax);
+  readonly sender: HeadSender;
+  readonly open = new Set<OpenConnection>();
+  isDraining = false;
+
+  constructor(config: DataPlaneConfig, deps: DataPlaneDeps) {
+    this.config = config;
+    this.deps = deps;
+    this.buffers = new BufferPool({ poisons: config.poisonsBuffers });
+    const trace = new TraceFields(TRACE_DEFAULTS, deps);
+    this.sender = new HeadSender({ network: deps.network, trace });
+  }
+
+  nowMs(): number {
+    return this.deps.clock.nowMs();
+  }
+
+  /** Whether the agent may have one connection more. */
+  get hasRoom(): boolean {
+    return this.deps.slots.read(this.config.connectionsSlot) < this.config.connectionsMax;
+  }
+
+  admit(connection: OpenConnection): void {
+    this.open.add(connection);
+    this.deps.slots.add(this.config.connectionsSlot, 1);
+  }
+
+  dismiss(connection: OpenConnection): void {
+    if (this.open.delete(connection)) this.deps.slots.add(this.config.connectionsSlot, -1);
+  }
+}

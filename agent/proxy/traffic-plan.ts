@@ -1,0 +1,114 @@
+// What a route means for the bytes of a request, worked out once per route and source identity: fields to leave out and to append,
+// in their final form; clusters instead of numbers.
+import { bytesOf } from "../base/bytes.ts";
+import type {
+  Destination,
+  Fault,
+  ForwardAction,
+  HeaderEdit,
+  HeaderField,
+  HeaderOps,
+  HttpMatch,
+  HttpRoute,
+  RetryPolicy,
+  Rewrite,
+} from "../policy/snapshot.ts";
+import type { Failure } from "./failure.ts";
+import type { UpstreamCluster } from "./upstream-cluster.ts";
+
+/** Fields of one direction: names that go, and whole lines that come. */
+export interface FieldPlan {
+  readonly drops: readonly string[];
+  readonly tail: Uint8Array;
+}
+
+/** Answered here, without an upstream. */
+export interface LocalAnswer {
+  readonly is: "answer";
+  readonly status: number;
+  readonly flag: string;
+  readonly details: string;
+  readonly body: string;
+  readonly fields: readonly HeaderField[];
+}
+
+export interface ForwardPlan {
+  readonly is: "forward";
+  /** Route name, for the access log. */
+  readonly name: string;
+  /** Undefined: it does not exist (503, NC). */
+  readonly cluster: UpstreamCluster | undefined;
+  /** Always this position of the cluster's targets; -1: as the balancer says. */
+  readonly pinned: number;
+  readonly request: FieldPlan;
+  readonly response: FieldPlan;
+  readonly timeoutMs: number | undefined;
+  readonly retry: RetryPolicy | undefined;
+  readonly rewrite: Rewrite | undefined;
+  /** The route's. */
+  readonly matches: readonly HttpMatch[];
+  readonly fault: Fault | undefined;
+}
+
+const NO_FIELDS: FieldPlan = { drops: [], tail: new Uint8Array(0) };
+
+/** Everything as it comes, to one cluster. */
+export const plainPlan = (
+  name: string,
+  cluster: UpstreamCluster | undefined,
+  options: { pinned?: number; retry?: RetryPolicy } = {},
+): ForwardPlan => ({
+  is: "forward",
+  name,
+  cluster,
+  pinned: options.pinned ?? -1,
+  request: NO_FIELDS,
+  response: NO_FIELDS,
+  timeoutMs: undefined,
+  retry: options.retry,
+  rewrite: undefined,
+  matches: [],
+  fault: undefined,
+});
+
+export function forwardPlan(
+  route: HttpRoute,
+  action: ForwardAction,
+  destination: Destination,
+  cluster: UpstreamCluster | undefined,
+): ForwardPlan {
+  return {
+    is: "forward",
+    name: route.name,
+    cluster,
+    pinned: -1,
+    request: fieldPlan(destination.headers, route.headers, "request"),
+    response: fieldPlan(destination.headers, route.headers, "response"),
+    timeoutMs: action.timeoutMs,
+    retry: action.retry,
+    rewrite: action.rewrite,
+    matches: route.matches,
+    fault: action.fault,
+  };
+}
+
+export const answerOf = (failure: Failure, fields: readonly HeaderField[] = []): LocalAnswer => ({
+  is: "answer",
+  status: failure.status,
+  flag: failure.flag,
+  details: failure.details,
+  body: failure.body,
+  fields,
+});
+
+function fieldPlan(first: HeaderOps, second: HeaderOps, side: "request" | "response"): FieldPlan {
+  const edits = [first[side], second[side]];
+  if (edits.every(isEmpty)) return NO_FIELDS;
+  const drops = edits.flatMap((edit) => [...edit.remove, ...edit.set.map(([name]) => name)]);
+  const lines = edits.flatMap((edit) => [...edit.set, ...edit.add]);
+  const text = lines.map(([name, value]) => `${name.toLowerCase()}: ${value}\r\n`).join("");
+  return { drops: drops.map((name) => name.toLowerCase()), tail: bytesOf(text) };
+}
+
+const isEmpty = (edit: HeaderEdit): boolean =>
+  edit.set.length === 0 && edit.add.length === 0 && edit.remove.length === 0;

@@ -1,0 +1,294 @@
+// One cluster as one source identity sees it: balancer, outlier counts, limits, and a pool of idle connections an endpoint.
+// It outlives snapshots: a swap hands it the new view and it keeps its connections.
+import type { DialTarget } from "../base/net.ts";
+import type { Deadline, TimerWheel } from "../base/timer-wheel.ts";
+import type { RequestFamily } from "../observe/request-metrics.ts";
+import type { Cluster, ClusterLimits, ClusterSlots, Endpoint } from "../policy/snapshot.ts";
+import { Balancer } from "../resilience/balancer.ts";
+import { OutlierDetector, type Verdict } from "../resilience/outlier.ts";
+import { HttpUpstream } from "./http-upstream.ts";
+import type { ThreadContext } from "./thread-context.ts";
+
+/** One endpoint: how it is dialled, and what of it is idle, newest last. */
+export class Target {
+  readonly endpoint: Endpoint;
+  readonly dialHttp: DialTarget;
+  readonly dialOpaque: DialTarget;
+  /** Same key, same place with the same identity: its idle connections survive a swap. */
+  readonly key: string;
+  readonly idle: HttpUpstream[] = [];
+  /** Made when first asked for. */
+  family: RequestFamily | undefined;
+  /** After a swap: the same endpoint in the new view, or nobody. */
+  successor: Target | undefined;
+  isGone = false;
+
+  constructor(endpoint: Endpoint, dialHttp: DialTarget, dialOpaque: DialTarget) {
+    this.endpoint = endpoint;
+    this.dialHttp = dialHttp;
+    this.dialOpaque = dialOpaque;
+    const { mesh } = endpoint;
+    this.key = `${endpoint.id} ${mesh?.port} ${mesh?.serverName} ${mesh?.identity}`;
+  }
+}
+
+export interface ClusterView {
+  /** As logs and metrics call it. */
+  readonly name: string;
+  readonly balancer: Cluster["balancer"];
+  readonly outlier: Cluster["outlier"];
+  readonly limits: ClusterLimits;
+  /** Undefined for a local app: nothing is counted. */
+  readonly slots: ClusterSlots | undefined;
+  readonly targets: readonly Target[];
+}
+
+/** Who waits for a connection to become free. */
+export interface Waiter {
+  /** A connection may be had now. */
+  onTurn(): void;
+}
+
+export const UNLIMITED = 2 ** 31 - 1;
+/** Another thread's connection may have closed: who waits looks again this often. */
+const RECHECK_MS = 16;
+
+export class UpstreamCluster {
+  view: ClusterView;
+  isStale = false;
+  readonly #context: ThreadContext;
+  readonly #waiters: Waiter[] = [];
+  readonly #sweep: Deadline;
+  readonly #recheck: Deadline;
+  #balancer: Balancer;
+  #detector: OutlierDetector | undefined;
+
+  constructor(view: ClusterView, context: ThreadContext) {
+    this.view = view;
+    this.#context = context;
+    this.#balancer = this.#newBalancer(view);
+    this.#detector = this.#newDetector(view);
+    const wheel: TimerWheel = context.deps.wheel;
+    this.#sweep = wheel.after(UNLIMITED, () => this.#closeIdle());
+    this.#sweep.cancel();
+    this.#recheck = wheel.after(UNLIMITED, () => this.#wakeWaiters());
+    this.#recheck.cancel();
+  }
+
+  /** Takes the view of a new snapshot. `view.targets` begin without idle connections. */
+  update(view: ClusterView): void {
+    const after = new Map(view.targets.map((target) => [target.key, target]));
+    for (const old of this.view.targets) {
+      const successor = after.get(old.key);
+      old.successor = successor;
+      old.isGone = successor === undefined;
+      if (successor === undefined) {
+        closeAll(old.idle);
+        continue;
+      }
+      for (const upstream of old.idle) upstream.target = successor;
+      successor.idle.push(...old.idle.splice(0));
+    }
+    this.view = view;
+    this.#balancer = this.#newBalancer(view);
+    this.#detector = this.#newDetector(view);
+  }
+
+  /** No snapshot names it any more: connections in use end with their request. */
+  retire(): void {
+    this.isStale = true;
+    for (const target of this.view.targets) closeAll(target.idle);
+    this.#sweep.cancel();
+  }
+
+  /** Position of a target, or -1 when all are ejected or there is none. */
+  pick(tried: readonly number[]): number {
+    return this.#balancer.pick(this.#context.nowMs(), tried);
+  }
+
+  target(position: number): Target {
+    return this.view.targets[position] as Target;
+  }
+
+  report(target: Target, verdict: Verdict): void {
+    this.#detector?.report(target.endpoint, verdict, this.#context.nowMs());
+  }
+
+  /** An idle connection, the one that was used last. */
+  takeIdle(target: Target): HttpUpstream | undefined {
+    return target.idle.pop();
+  }
+
+  /** Counts a connection, if one more is allowed. */
+  claimConnection(): boolean {
+    const slots = this.view.slots;
+    if (slots === undefined) return true;
+    if (this.#context.deps.slots.add(slots.connections, 1) <= this.view.limits.maxConnections) {
+      return true;
+    }
+    this.#context.deps.slots.add(slots.connections, -1);
+    return this.#evictIdle() && this.claimConnection();
+  }
+
+  releaseConnection(): void {
+    const slots = this.view.slots;
+    if (slots !== undefined) this.#context.deps.slots.add(slots.connections, -1);
+    this.#wakeWaiters();
+  }
+
+  dial(target: Target): HttpUpstream {
+    return new HttpUpstream(this, target, this.#context);
+  }
+
+  /** Takes a connection back that finished its exchange in order. */
+  release(upstream: HttpUpstream): void {
+    const { maxRequestsPerConnection } = this.view.limits;
+    const isSpent = maxRequestsPerConnection > 0 && upstream.requests >= maxRequestsPerConnection;
+    while (upstream.target.successor !== undefined) upstream.target = upstream.target.successor;
+    if (this.isStale || isSpent || upstream.target.isGone || this.#context.isDraining) {
+      upstream.close();
+      return;
+    }
+    upstream.resume();
+    upstream.idleSinceMs = this.#context.nowMs();
+    upstream.target.idle.push(upstream);
+    if (this.#sweep.slot < 0) {
+      this.#sweep.set(upstream.idleSinceMs + this.view.limits.idleTimeoutMs);
+    }
+    if (this.#waiters.length > 0) this.#wakeWaiters();
+  }
+
+  /** An idle connection ended by itself. */
+  forget(upstream: HttpUpstream): void {
+    const at = upstream.target.idle.indexOf(upstream);
+    if (at >= 0) upstream.target.idle.splice(at, 1);
+  }
+
+  /** Queues for a connection. False: the queue is full. */
+  wait(waiter: Waiter): boolean {
+    const { slots, limits } = this.view;
+    if (slots !== undefined) {
+      if (this.#context.deps.slots.add(slots.pending, 1) > limits.maxPendingRequests) {
+        this.#context.deps.slots.add(slots.pending, -1);
+        return false;
+      }
+    }
+    this.#waiters.push(waiter);
+    if (this.#recheck.slot < 0) this.#recheck.set(this.#context.nowMs() + RECHECK_MS);
+    return true;
+  }
+
+  leave(waiter: Waiter): void {
+    const at = this.#waiters.indexOf(waiter);
+    if (at < 0) return;
+    this.#waiters.splice(at, 1);
+    this.#countWaiter(-1);
+  }
+
+  /** Requests under way, all threads; false: over the limit. */
+  claimRequest(): boolean {
+    const { slots, limits } = this.view;
+    if (slots === undefined) return true;
+    if (this.#context.deps.slots.add(slots.requests, 1) <= limits.maxRequests) return true;
+    this.#context.deps.slots.add(slots.requests, -1);
+    return false;
+  }
+
+  releaseRequest(): void {
+    const slots = this.view.slots;
+    if (slots !== undefined) this.#context.deps.slots.add(slots.requests, -1);
+  }
+
+  claimRetry(): boolean {
+    const { slots, limits } = this.view;
+    if (slots === undefined) return true;
+    if (this.#context.deps.slots.add(slots.retries, 1) <= limits.maxRetries) return true;
+    this.#context.deps.slots.add(slots.retries, -1);
+    return false;
+  }
+
+  releaseRetry(): void {
+    const slots = this.view.slots;
+    if (slots !== undefined) this.#context.deps.slots.add(slots.retries, -1);
+  }
+
+  /** Requests under way at an endpoint, for least request. */
+  countActive(target: Target, delta: number): void {
+    if (this.view.slots !== undefined) {
+      this.#context.deps.slots.add(target.endpoint.slots.active, delta);
+    }
+  }
+
+  closeIdleNow(): void {
+    for (const target of this.view.targets) closeAll(target.idle);
+  }
+
+  #wakeWaiters(): void {
+    this.#recheck.cancel();
+    // Each looks once; who finds nothing queues again, so this ends.
+    for (let turns = this.#waiters.length; turns > 0; turns--) {
+      const waiter = this.#waiters.shift();
+      if (waiter === undefined) break;
+      this.#countWaiter(-1);
+      waiter.onTurn();
+    }
+    if (this.#waiters.length > 0) this.#recheck.set(this.#context.nowMs() + RECHECK_MS);
+  }
+
+  #countWaiter(delta: number): void {
+    const slots = this.view.slots;
+    if (slots !== undefined) this.#context.deps.slots.add(slots.pending, delta);
+  }
+
+  /** Makes room under maxConnections: an idle connection to one endpoint must not starve another. */
+  #evictIdle(): boolean {
+    for (const target of this.view.targets) {
+      const oldest = target.idle.shift();
+      if (oldest === undefined) continue;
+      oldest.close();
+      return true;
+    }
+    return false;
+  }
+
+  #closeIdle(): void {
+    const { idleTimeoutMs } = this.view.limits;
+    const nowMs = this.#context.nowMs();
+    let oldestMs = Number.POSITIVE_INFINITY;
+    for (const target of this.view.targets) {
+      while ((target.idle[0]?.idleSinceMs ?? nowMs) + idleTimeoutMs <= nowMs) {
+        target.idle.shift()?.close();
+      }
+      oldestMs = Math.min(oldestMs, target.idle[0]?.idleSinceMs ?? oldestMs);
+    }
+    if (oldestMs < Number.POSITIVE_INFINITY) this.#sweep.set(oldestMs + idleTimeoutMs);
+  }
+
+  #newBalancer(view: ClusterView): Balancer {
+    const endpoints = view.targets.map((target) => target.endpoint);
+    return new Balancer(
+      { balancer: view.balancer, endpoints, outlier: view.outlier },
+      this.#context.deps,
+    );
+  }
+
+  #newDetector(view: ClusterView): OutlierDetector | undefined {
+    if (view.outlier === undefined) return undefined;
+    const endpoints = view.targets.map((target) => target.endpoint);
+    const { slots, log, metrics } = this.#context.deps;
+    return new OutlierDetector(
+      { policy: view.outlier, endpoints },
+      {
+        slots,
+        onEject: ({ endpoint, forMs }) => {
+          metrics.counter("ironmesh_endpoint_ejections_total", { cluster: view.name }).add();
+          log.warn("endpoint ejected", { cluster: view.name, endpoint: endpoint.id, forMs });
+        },
+      },
+    );
+  }
+}
+
+function closeAll(idle: HttpUpstream[]): void {
+  for (const upstream of idle.splice(0)) upstream.close();
+}
