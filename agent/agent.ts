@@ -4,12 +4,13 @@
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { AgentStatus } from "./api/admin.ts";
-import { SUPPORTED_KINDS } from "./api/resource.ts";
 import { MESH_PORT } from "./api/mesh-wire.ts";
+import { SUPPORTED_KINDS } from "./api/resource.ts";
 import { hostIdentity } from "./api/spiffe.ts";
 import { SeededRandom } from "./base/clock.ts";
 import { LineLog, type Log, type LogLevel } from "./base/log.ts";
 import { SharedSlots } from "./base/slots.ts";
+import { PkiCertificateMaker } from "./control/certificate-maker.ts";
 import { ConfigPlane, loadCompiler } from "./control/config-plane.ts";
 import {
   DataThreads,
@@ -17,10 +18,9 @@ import {
   type ThreadConfig,
   type ToThread,
 } from "./control/data-threads.ts";
-import { readHostState, readTrust } from "./control/host-state.ts";
+import { openTrust, readHostState, writeTrust } from "./control/host-state.ts";
 import { IdentityKeeper } from "./control/identity.ts";
 import { DiskIdentityFiles, type HeldIdentity } from "./control/identity-files.ts";
-import { verifyManifest } from "./control/manifest.ts";
 import { RedirectKeeper } from "./control/redirect-keeper.ts";
 import { HttpsServerClient } from "./control/server-client.ts";
 import { ServerSession } from "./control/server-session.ts";
@@ -84,12 +84,12 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     wallMs: () => clock.wallMs(),
   });
   const state = await readHostState(options.stateDir);
-  const trust = await readTrust(options.stateDir);
-  if (state === undefined || trust === undefined) {
+  if (state === undefined) {
     throw new Error(
       `this host has not joined a mesh (no host.json in ${options.stateDir}): run \`meshctl join TOKEN --state-dir ${options.stateDir}\` first`,
     );
   }
+  const trust = await openTrust(options.stateDir);
   const addresses = hostAddresses();
   const isIpv6 = hasIpv6(addresses);
   const resolvers = options.dns && options.redirect !== "none" ? readResolvers() : [];
@@ -136,10 +136,16 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
       held.find((one) => one.identity === self),
     );
   const identities = new IdentityKeeper(
-    { host: state.host, trustDomain: state.trustDomain, stateDir: options.stateDir },
+    { host: state.host },
     {
       files: new DiskIdentityFiles({ stateDir: options.stateDir }, { log }),
       client: new HttpsServerClient({ servers: state.servers }, { tls: ownTls }),
+      maker: new PkiCertificateMaker({ trustDomain: state.trustDomain }, clock),
+      trust,
+      onTrust: async () => {
+        threads.setKeys({ identities: keysOf(held, self), trustBundle: trust.roots });
+        await writeTrust(options.stateDir, trust);
+      },
       clock,
       timers,
       random,
@@ -232,7 +238,10 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
     {
       transport: new WebSocketTransport({ tls: ownTls }),
       plane,
-      verify: (signed) => verifyManifest(signed, state.host, trust, clock.wallMs()),
+      verify: async (signed) => {
+        const { verifyManifest } = await import("./control/manifest.ts"); // ASN.1, not at the start
+        return verifyManifest(signed, state.host, trust, clock.wallMs());
+      },
       clock,
       timers,
       random,
@@ -283,12 +292,16 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
   const metrics = await serveTcp(options.metricsAddress, options.metricsPort, (method, target) =>
     answerMetrics(source, method, target),
   );
-  session.start();
+  let isStopped = false;
+  // The sources first: what the hello names as known is not sent again.
   plane
     .bootSources()
     .catch((cause: Error) =>
       log.error("the stored version cannot be read", { reason: cause.message }),
-    );
+    )
+    .finally(() => {
+      if (!isStopped) session.start();
+    });
   const tidy = setTimeout(tidyMemory, MEMORY_TIDY_AFTER_MS, log);
   log.info("agent started", {
     host: state.host,
@@ -299,6 +312,7 @@ export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
 
   return {
     async stop() {
+      isStopped = true;
       clearTimeout(tidy);
       lease?.stop();
       session.stop();

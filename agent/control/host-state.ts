@@ -1,7 +1,7 @@
 // What a host knows of itself once it joined: `host.json` (who, where the servers are) and `trust.json` (whom it believes), in
 // the agent's state directory. Keys lie beside them, in identities/; see identity-files.ts.
 import { join } from "node:path";
-import type { TrustRoots } from "../pki/trust-bundle.ts";
+import { TrustBundle, type TrustRoots } from "../pki/trust-bundle.ts";
 import { readIfThere, writeDurably } from "./durable-file.ts";
 
 export interface HostState {
@@ -32,6 +32,17 @@ export async function writeTrust(
   await writeDurably(
     join(stateDir, "trust.json"),
     `${JSON.stringify({ trustDomain, roots }, undefined, 2)}\n`,
+  );
+}
+
+/** The bundle as the last join or renewal left it. Throws when there is none: a member without roots trusts nobody. */
+export async function openTrust(stateDir: string): Promise<TrustBundle> {
+  const stored = await readTrust(stateDir);
+  const trust = new TrustBundle(stored?.trustDomain ?? "");
+  const taken = trust.replace(stored?.roots ?? []);
+  if (taken.ok) return trust;
+  throw new Error(
+    `${join(stateDir, "trust.json")} is missing or damaged (${taken.error}): join again with a new token`,
   );
 }
 

@@ -38,7 +38,7 @@ export interface IdentityDeps {
   readonly timers: Timers;
   readonly random: Random;
   readonly log: Log;
-  /** All that may be used now, the host's own first; after load() and whenever one came, went or changed. */
+  /** All that may be used now, the host's own first; after boot() and whenever one came, went or changed. */
   onIdentities(identities: readonly HeldIdentity[]): void;
   /** The server told of other roots; they are in `trust` already. */
   onTrust(trust: TrustBundle): Promise<void> | void;
@@ -68,9 +68,11 @@ export class IdentityKeeper {
   readonly #own: string;
   readonly #wanted = new Map<string, Wanted>();
   #timer: Timer | undefined;
-  #work: Promise<void> = Promise.resolve();
+  #work: Promise<unknown> = Promise.resolve();
   #isAsking = false;
-  #isStopped = false;
+  #isStarted = false;
+  /** Of the newest follow(). */
+  #waiting: (() => void) | undefined;
 
   constructor(config: IdentityConfig, deps: IdentityDeps) {
     this.#config = config;
@@ -95,33 +97,58 @@ export class IdentityKeeper {
     return this.#wanted.get(this.#own)?.held;
   }
 
-  /** Whatever lies on disk serves at once; whose it is no longer is told by setLocal. */
-  async load(): Promise<void> {
+  /** Whatever lies on disk serves at once; whose it is no longer is told by follow(). Asks for nothing yet. */
+  async boot(): Promise<void> {
     for (const held of await this.#deps.files.load()) this.#hold(held);
     if (!this.#wanted.has(this.#own)) this.#want(this.#own);
     this.#deps.onIdentities(this.identities);
+  }
+
+  start(): void {
+    this.#isStarted = true;
     this.#look();
   }
 
-  /** SPIFFE IDs of the workloads that run here now. Others are forgotten, on disk too. */
-  setLocal(identities: readonly string[]): Promise<void> {
+  stop(): void {
+    this.#isStarted = false;
+    this.#timer?.cancel();
+    this.#settle();
+  }
+
+  /** SPIFFE IDs of the workloads that run here now. Others are forgotten, on disk too. Resolves when all have a certificate,
+   *  which a refusal may put off for ever: whoever waits has a deadline. Before start() nothing can come, so it resolves. */
+  follow(identities: readonly string[]): Promise<void> {
     const local = new Set([...identities, this.#own]);
     for (const identity of local) if (!this.#wanted.has(identity)) this.#want(identity);
     const gone = [...this.#wanted.keys()].filter((identity) => !local.has(identity));
     const lost = gone.filter((identity) => this.#wanted.get(identity)?.held !== undefined);
     for (const identity of gone) this.#wanted.delete(identity);
-    if (lost.length > 0) this.#deps.onIdentities(this.identities);
+    if (lost.length > 0) {
+      this.#deps.onIdentities(this.identities);
+      this.#inTurn(() => this.#forget(lost)).catch((cause: unknown) =>
+        this.#deps.log.error("identities that left are still on disk", { cause: String(cause) }),
+      );
+    }
     this.#look();
-    return this.#inTurn(async () => {
-      // It may be wanted again by the time this runs.
-      for (const identity of lost)
-        if (!this.#wanted.has(identity)) await this.#deps.files.remove(identity);
+    this.#waiting?.(); // Another set is waited for now.
+    return new Promise((resolve) => {
+      this.#waiting = resolve;
+      this.#settle();
     });
   }
 
-  stop(): void {
-    this.#isStopped = true;
-    this.#timer?.cancel();
+  #settle(): void {
+    const isComplete = [...this.#wanted.values()].every(({ held }) => held !== undefined);
+    if (!isComplete && this.#isStarted) return;
+    this.#waiting?.();
+    this.#waiting = undefined;
+  }
+
+  async #forget(identities: readonly string[]): Promise<void> {
+    for (const identity of identities) {
+      // It may be wanted again by the time this runs.
+      if (!this.#wanted.has(identity)) await this.#deps.files.remove(identity);
+    }
   }
 
   #want(identity: string): void {
@@ -141,7 +168,7 @@ export class IdentityKeeper {
 
   /** Asks for what is due; sets the timer for what comes next. */
   #look(): void {
-    if (this.#isStopped || this.#isAsking) return;
+    if (!this.#isStarted || this.#isAsking) return;
     this.#timer?.cancel();
     const nowMs = this.#deps.clock.wallMs();
     const due = [...this.#wanted]
@@ -174,6 +201,7 @@ export class IdentityKeeper {
     const answer = await this.#ask(identities);
     if (answer.ok) {
       if (answer.value > 0) this.#deps.onIdentities(this.identities);
+      this.#settle();
       return;
     }
     if (answer.error.is === "refused" && identities.length > 1) {
