@@ -163,7 +163,7 @@ metadata: {name: default}
 spec: {}
 `;
   expect(readResources(`${one}---\n${one}`, "a.yaml").problems).toMatchObject([
-    { reason: "PeerAuthentication default/default is in the file twice" },
+    { reason: "PeerAuthentication default/default stands twice" },
   ]);
 });
 

@@ -59,7 +59,7 @@ export function readResources(text: string, file: string): ReadResources {
     problems.push(...checked.problems.map((p) => named(p, i)).sort(byLine));
     if (checked.resource !== undefined) resources.push(checked.resource);
   });
-  problems.push(...twice(resources, file));
+  problems.push(...findTwice(resources, file));
   return { resources, problems };
 }
 
@@ -99,8 +99,8 @@ function childOf(
   return isNode(item) ? { node: item, offset: item.range?.[0] } : undefined;
 }
 
-/** The second would silently win. */
-function twice(resources: readonly ResourceDocument[], file: string): Problem[] {
+/** Resources that stand twice: the second would silently win. */
+export function findTwice(resources: readonly ResourceDocument[], file: string): Problem[] {
   const seen = new Set<string>();
   return resources.flatMap((resource): Problem[] => {
     const ref = refOf(resource);
@@ -108,7 +108,7 @@ function twice(resources: readonly ResourceDocument[], file: string): Problem[] 
       seen.add(ref);
       return [];
     }
-    const reason = `${resource.kind} ${resource.metadata.namespace}/${resource.metadata.name} is in the file twice`;
+    const reason = `${resource.kind} ${resource.metadata.namespace}/${resource.metadata.name} stands twice`;
     return [{ place: file, path: "metadata.name", reason, severity: "error" }];
   });
 }

@@ -1,0 +1,135 @@
+// The config server's operator API as functions; see agent/api/operator-api.ts. Every failure names what to do next.
+
+import type {
+  ApplyRequest,
+  ApplyResponse,
+  DeleteResponse,
+  ListResponse,
+  LoginResponse,
+  MeshStatus,
+  TokenRequest,
+  TokenResponse,
+  ValidateResponse,
+} from "../agent/api/operator-api.ts";
+import { problemText } from "../agent/api/problem-text.ts";
+import type { ApiError, ResourceDocument } from "../agent/api/session.ts";
+import type { Problem } from "../agent/base/result.ts";
+import type { Context } from "./contexts.ts";
+import { type Answer, exchange } from "./exchange.ts";
+import { CommandFailure } from "./failure.ts";
+import { dialServer, parseServerUrl } from "./server-connection.ts";
+
+const ANSWER_TIMEOUT_MS = 60_000;
+
+/** The server understood and refused. */
+export class Refusal extends CommandFailure {
+  readonly code: string;
+  readonly problems: readonly Problem[];
+
+  constructor({ code, message, next, problems = [] }: ApiError["error"]) {
+    super(
+      [message, ...problems.map((p) => `  ${problemText(p)}`)].join("\n"),
+      next ?? nextFor(code),
+    );
+    this.code = code;
+    this.problems = problems;
+  }
+}
+
+const nextFor = (code: string): string | undefined =>
+  code === "unauthorized" ? "run `meshctl login` again with a valid operator token" : undefined;
+
+export interface ResourceFilter {
+  readonly kind?: string;
+  readonly namespace?: string;
+  readonly name?: string;
+}
+
+export class ServerClient {
+  readonly #url: URL;
+  readonly #context: Context;
+
+  constructor(context: Context) {
+    this.#url = parseServerUrl(context.server);
+    this.#context = context;
+  }
+
+  get server(): string {
+    return this.#url.host;
+  }
+
+  login(): Promise<LoginResponse> {
+    return this.#call("POST", "/v1/login", {});
+  }
+
+  apply(documents: readonly ResourceDocument[], isDryRun: boolean): Promise<ApplyResponse> {
+    const body: ApplyRequest = { documents };
+    return this.#call("POST", `/v1/apply${isDryRun ? "?dryRun=1" : ""}`, body);
+  }
+
+  validate(documents: readonly ResourceDocument[]): Promise<ValidateResponse> {
+    const body: ApplyRequest = { documents };
+    return this.#call("POST", "/v1/validate", body);
+  }
+
+  list(filter: ResourceFilter): Promise<ListResponse> {
+    const query = new URLSearchParams({ ...filter }).toString();
+    return this.#call("GET", `/v1/resources${query && `?${query}`}`);
+  }
+
+  delete({ apiVersion, kind, metadata }: Omit<ResourceDocument, "spec">): Promise<DeleteResponse> {
+    const parts = [apiVersion, kind, metadata.namespace, metadata.name].map(encodeURIComponent);
+    return this.#call("DELETE", `/v1/resources/${parts.join("/")}`);
+  }
+
+  createToken(request: TokenRequest): Promise<TokenResponse> {
+    return this.#call("POST", "/v1/tokens", request);
+  }
+
+  status(): Promise<MeshStatus> {
+    return this.#call("GET", "/v1/status");
+  }
+
+  async #call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    const socket = await dialServer(this.#url, this.#context.caPem);
+    const request = {
+      method,
+      path,
+      host: this.#url.host,
+      headers: { authorization: `Bearer ${this.#context.token}` },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    };
+    const answer = await exchange(socket, request, ANSWER_TIMEOUT_MS).catch((error: unknown) => {
+      const why = error instanceof Error ? error.message : String(error);
+      throw new CommandFailure(
+        `${method} ${path} at ${this.#url.host}: ${why}`,
+        "ask again; if it was a write, `meshctl get` or `meshctl diff` tells whether it took place",
+      );
+    });
+    return readAnswer<T>(answer, `${method} ${path}`);
+  }
+}
+
+function readAnswer<T>({ status, body }: Answer, what: string): T {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    throw new CommandFailure(
+      `${what}: the server answered ${status} without JSON`,
+      "is there a config server of this version at that address? compare `meshctl version`",
+    );
+  }
+  if (status >= 200 && status < 300) return value as T; // Both ends are one executable; agent/api says the shape.
+  if (isApiError(value)) throw new Refusal(value.error);
+  throw new CommandFailure(`${what}: the server answered ${status}`);
+}
+
+const isApiError = (value: unknown): value is ApiError =>
+  typeof value === "object" &&
+  value !== null &&
+  "error" in value &&
+  typeof value.error === "object" &&
+  value.error !== null &&
+  "code" in value.error &&
+  "message" in value.error;
