@@ -117,7 +117,7 @@ export class MemoryNetwork implements Network {
     near.peerPort = fabric.nextPort++;
     near.mesh = from.mesh;
     near.join(far);
-    far.connected();
+    near.connected();
     return [near, far];
   }
 
