@@ -104,7 +104,8 @@ export class NameServer {
       if (query.ok) reply(writeAnswer(query.value, { is: "server_failure" }, transport));
     };
     if (this.#forwards >= FORWARDS_MAX) fail();
-    else this.#forward(bytes.slice(), questionEnd, transport, this.#order(asked), reply, fail);
+    else
+      this.#forward(new Uint8Array(bytes), questionEnd, transport, this.#order(asked), reply, fail);
   }
 
   /** Addresses of the query's type, none for other types of a name of ours; undefined: not our name. */
@@ -182,7 +183,7 @@ class Exchange implements ForwardEvents {
       this.onFailed();
       return;
     }
-    const message = this.#query.slice();
+    const message = new Uint8Array(this.#query);
     message[0] = this.#id >> 8;
     message[1] = this.#id & 255;
     this.#forward.send(message);
@@ -190,7 +191,7 @@ class Exchange implements ForwardEvents {
 
   onMessage(message: Uint8Array): void {
     if (this.#isOver || !this.#answers(message)) return; // a forgery, or late: keep waiting
-    const answer = message.slice();
+    const answer = new Uint8Array(message); // slice() of a Buffer would share its memory
     answer[0] = this.#query[0] as number;
     answer[1] = this.#query[1] as number;
     this.#end();

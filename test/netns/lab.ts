@@ -60,6 +60,7 @@ export class Lab {
         "-qw",
         "net.ipv6.conf.all.accept_dad=0",
         "net.ipv6.conf.default.accept_dad=0",
+        "net.ipv4.conf.all.rp_filter=1", // as strict as a careful distribution sets it
       ]);
     }
     await batch([`link add eth0 netns ${lab.host} type veth peer name eth0 netns ${lab.peer}`]);
@@ -69,6 +70,27 @@ export class Lab {
     ] as const) {
       const addresses = [`addr add ${own.ip}/24 dev eth0`, `addr add ${own.ip6}/64 dev eth0 nodad`];
       await batch(["link set lo up", ...addresses, "link set eth0 up"], ns);
+    }
+    // The cable's carrier reaches IPv6 up to a second late, and a first packet sent before that is lost.
+    const isReady = async (ns: string): Promise<boolean> => {
+      const shown = await hostRunner().run([
+        "ip",
+        "-n",
+        ns,
+        "-6",
+        "addr",
+        "show",
+        "dev",
+        "eth0",
+        "scope",
+        "link",
+      ]);
+      return shown.stdout.includes("inet6");
+    };
+    if (
+      !(await eventually(async () => (await isReady(lab.host)) && (await isReady(lab.peer)), 5_000))
+    ) {
+      throw new Error("the namespaces' cable did not come up within 5 s");
     }
     return lab;
   }
