@@ -21,7 +21,7 @@ import { type Candidate, problemKey, problemsOf } from "./check-compiles.ts";
 import type { Hub } from "./hub.ts";
 import { UnitBook } from "./units.ts";
 
-export const DOCUMENTS_PER_APPLY_MAX = 2_000;
+export const DOCUMENTS_PER_APPLY_MAX = 20_000;
 /** Units of one version; agents bound what they keep by it too. */
 export const UNITS_MAX = 25_000;
 const CONFLICT_RETRIES_MAX = 8;
