@@ -1,34 +1,24 @@
 // Wires an agent: data threads for traffic, this thread for control, redirect and admin. It decides nothing.
 // Order of a start: keys and the last good snapshot from disk -> threads serve -> redirect -> only then the server. With every
 // server gone the first three still happen.
+import type { Server } from "node:http";
 import { availableParallelism } from "node:os";
-import { join } from "node:path";
 import type { AgentStatus } from "./api/admin.ts";
 import { MESH_PORT } from "./api/mesh-wire.ts";
-import { SUPPORTED_KINDS } from "./api/resource.ts";
-import { hostIdentity } from "./api/spiffe.ts";
 import { SeededRandom } from "./base/clock.ts";
-import { LineLog, type Log, type LogLevel } from "./base/log.ts";
+import { LineLog, type LogLevel } from "./base/log.ts";
 import { SharedSlots } from "./base/slots.ts";
-import { PkiCertificateMaker } from "./control/certificate-maker.ts";
-import { ConfigPlane, loadCompiler } from "./control/config-plane.ts";
+import { type Control, startControl } from "./control/control.ts";
 import {
   DataThreads,
   type FromThread,
   type ThreadConfig,
+  type ThreadKeys,
   type ToThread,
 } from "./control/data-threads.ts";
-import { openTrust, readHostState, writeTrust } from "./control/host-state.ts";
-import { IdentityKeeper } from "./control/identity.ts";
-import { DiskIdentityFiles, type HeldIdentity } from "./control/identity-files.ts";
 import { RedirectKeeper } from "./control/redirect-keeper.ts";
-import { HttpsServerClient } from "./control/server-client.ts";
-import { ServerSession } from "./control/server-session.ts";
-import { serverTls } from "./control/server-tls.ts";
-import { DiskSnapshotStore } from "./control/snapshot-store.ts";
-import { WebSocketTransport } from "./control/websocket-transport.ts";
 import type { AccessLogMode } from "./observe/access-log.ts";
-import { answerAdmin, answerMetrics } from "./observe/admin.ts";
+import { type AdminSource, answerAdmin, answerMetrics } from "./observe/admin.ts";
 import { renderPrometheus } from "./observe/prometheus.ts";
 import { systemClock, systemTimers } from "./os/clock.ts";
 import { gidOf, hasIpv6, hostAddresses, readResolvers, uidOf } from "./os/host-facts.ts";
@@ -46,10 +36,11 @@ export interface AgentOptions {
   readonly adminGroup: string | undefined;
   readonly metricsAddress: string;
   readonly metricsPort: number;
-  /** 0: one for each core. */
+  /** Data threads; 0: one for each core. */
   readonly workers: number;
   readonly redirect: "auto" | "iptables" | "nft" | "none";
   readonly mode: "declared" | "all";
+  /** Whether port 53 towards the host's resolvers is taken. */
   readonly dns: boolean;
   readonly accessLog: AccessLogMode;
   readonly logLevel: LogLevel;
@@ -61,9 +52,9 @@ export interface AgentOptions {
 }
 
 export const AGENT_VERSION = process.env["IRONMESH_VERSION"] ?? "0.0.0-dev";
-const HOST_LISTENER_PORT = 15001;
-const INBOUND_PORT = 15006;
-const DNS_PORT = 15053;
+export const HOST_LISTENER_PORT = 15001;
+export const INBOUND_PORT = 15006;
+export const DNS_PORT = 15053;
 /** Shared cells: the first are the agent's own, the rest the compiler hands out. 4 MiB, touched only as used. */
 const SLOTS = 1 << 20;
 const SLOT_FIRST = 64;
@@ -72,282 +63,244 @@ const KEYS_WAIT_MS = 3_000;
 const THREADS_WAIT_MS = 5_000;
 const MEMORY_TIDY_AFTER_MS = 5_000;
 
-export interface RunningAgent {
-  stop(): Promise<void>;
+export async function startAgent(options: AgentOptions): Promise<Agent> {
+  const agent = new Agent(options);
+  await agent.start();
+  return agent;
 }
 
-export async function startAgent(options: AgentOptions): Promise<RunningAgent> {
-  const clock = systemClock();
-  const timers = systemTimers();
-  const log = new LineLog(options.logLevel, {
-    write: (line) => process.stderr.write(line),
-    wallMs: () => clock.wallMs(),
-  });
-  const state = await readHostState(options.stateDir);
-  if (state === undefined) {
-    throw new Error(
-      `this host has not joined a mesh (no host.json in ${options.stateDir}): run \`meshctl join TOKEN --state-dir ${options.stateDir}\` first`,
-    );
-  }
-  const trust = await openTrust(options.stateDir);
-  const addresses = hostAddresses();
-  const isIpv6 = hasIpv6(addresses);
-  const resolvers = options.dns && options.redirect !== "none" ? readResolvers() : [];
-  const slotMemory = new SharedArrayBuffer(SLOTS * 4);
-  const slots = new SharedSlots(slotMemory);
-  const random = new SeededRandom(crypto.getRandomValues(new Int32Array(1))[0] as number);
-  const startedMs = clock.nowMs();
+export class Agent {
+  readonly #options: AgentOptions;
+  readonly #clock = systemClock();
+  readonly #timers = systemTimers();
+  readonly #random = new SeededRandom(crypto.getRandomValues(new Int32Array(1))[0] as number);
+  readonly #log: LineLog;
+  readonly #startedMs = this.#clock.nowMs();
+  readonly #slotMemory = new SharedArrayBuffer(SLOTS * 4);
+  readonly #slots = new SharedSlots(this.#slotMemory);
+  readonly #threads: DataThreads;
+  readonly #isIpv6 = hasIpv6(hostAddresses());
+  readonly #resolvers: readonly string[];
+  readonly #redirect: RedirectKeeper;
+  readonly #servers: Server[] = [];
+  #control: Control | undefined;
+  #lease: DnsLease | undefined;
+  #tidy: ReturnType<typeof setTimeout> | undefined;
+  #held = new Set<string>();
+  #serving: { readonly epoch: number; readonly version: number } | undefined;
+  #hasHeardServer = false;
+  /** Told when keys or served versions change; see #until. */
+  readonly #waiters = new Set<() => void>();
 
-  let serving: { epoch: number; version: number } | undefined;
-  let onServing: (() => void) | undefined;
-  const threads = new DataThreads({
-    log,
-    spawn: (events) => startThread<FromThread, ToThread>(events),
-    writeAccess: (lines) => process.stdout.write(lines),
-    onServing: (epoch, version) => {
-      serving = { epoch, version };
-      onServing?.();
-    },
-  });
-  const workers = options.workers > 0 ? options.workers : availableParallelism();
-  threads.start(
-    Array.from(
-      { length: workers },
-      (_, index): ThreadConfig => ({
-        index,
-        seed: random.int32(),
-        slots: slotMemory,
-        connectionsMax: options.connectionsMax,
-        accessLog: options.accessLog,
+  constructor(options: AgentOptions) {
+    this.#options = options;
+    this.#log = new LineLog(options.logLevel, {
+      write: (line) => process.stderr.write(line),
+      wallMs: () => this.#clock.wallMs(),
+    });
+    this.#resolvers = options.dns && options.redirect !== "none" ? readResolvers() : [];
+    this.#threads = new DataThreads({
+      log: this.#log,
+      spawn: (events) => startThread<FromThread, ToThread>(events),
+      writeAccess: (lines) => process.stdout.write(lines),
+      onServing: (epoch, version) => {
+        this.#serving = { epoch, version };
+        this.#wake();
+      },
+    });
+    this.#redirect = this.#makeRedirect();
+  }
+
+  #makeRedirect(): RedirectKeeper {
+    const { redirect, mode, excludeUids, excludeCidrs, excludePorts } = this.#options;
+    return new RedirectKeeper(
+      {
+        backend: redirect === "none" ? "auto" : redirect,
+        mode,
+        agentUid: process.getuid?.() ?? 0,
         hostListenerPort: HOST_LISTENER_PORT,
         inboundPort: INBOUND_PORT,
         meshPort: MESH_PORT,
-        hasIpv6: isIpv6,
-        dns: index === 0 && resolvers.length > 0 ? { resolvers, port: DNS_PORT } : undefined,
-      }),
-    ),
-  );
-
-  let held: readonly HeldIdentity[] = [];
-  const self = hostIdentity(state.trustDomain, state.host);
-  const ownTls = () =>
-    serverTls(
-      trust,
-      held.find((one) => one.identity === self),
+        dnsPort: DNS_PORT,
+        resolvers: this.#resolvers,
+        hasIpv6: this.#isIpv6,
+        exclusions: { uids: excludeUids, cidrs: excludeCidrs, ports: excludePorts },
+        sshPorts: [22],
+      },
+      { runner: hostRunner(), uidOf },
     );
-  const identities = new IdentityKeeper(
-    { host: state.host },
-    {
-      files: new DiskIdentityFiles({ stateDir: options.stateDir }, { log }),
-      client: new HttpsServerClient({ servers: state.servers }, { tls: ownTls }),
-      maker: new PkiCertificateMaker({ trustDomain: state.trustDomain }, clock),
-      trust,
-      onTrust: async () => {
-        threads.setKeys({ identities: keysOf(held, self), trustBundle: trust.roots });
-        await writeTrust(options.stateDir, trust);
-      },
-      clock,
-      timers,
-      random,
-      log,
-      onIdentities: (now) => {
-        held = now;
-        threads.setKeys({ identities: keysOf(now, self), trustBundle: trust.roots });
-      },
-    },
-  );
-  await identities.boot();
+  }
 
-  const redirect = new RedirectKeeper(
-    {
-      backend: options.redirect === "none" ? "auto" : options.redirect,
-      mode: options.mode,
-      agentUid: process.getuid?.() ?? 0,
+  async start(): Promise<void> {
+    const { stateDir, workers, metricsAddress, metricsPort } = this.#options;
+    const count = workers > 0 ? workers : availableParallelism();
+    this.#threads.start(Array.from({ length: count }, (_, index) => this.#threadConfig(index)));
+    const source = this.#source();
+    await this.#openAdmin(source);
+    this.#servers.push(
+      await serveTcp(metricsAddress, metricsPort, (method, target) =>
+        answerMetrics(source, method, target),
+      ),
+    );
+    this.#control = await startControl(
+      { stateDir, agentVersion: AGENT_VERSION, slotFirst: SLOT_FIRST, slotCapacity: SLOTS },
+      {
+        clock: this.#clock,
+        timers: this.#timers,
+        random: this.#random,
+        log: this.#log,
+        hostAddresses,
+        clearSlots: (slots) => {
+          for (const slot of slots) this.#slots.write(slot, 0);
+        },
+        onKeys: (keys) => this.#useKeys(keys),
+        onSnapshot: (snapshot) => this.#serve(snapshot),
+      },
+    );
+    this.#tidy = setTimeout(() => {
+      collectGarbage();
+      dropCleanPages();
+    }, MEMORY_TIDY_AFTER_MS);
+    this.#log.info("agent started", {
+      host: this.#control.host.host,
+      version: AGENT_VERSION,
+      workers: count,
+    });
+  }
+
+  #threadConfig(index: number): ThreadConfig {
+    const takesNames = index === 0 && this.#resolvers.length > 0;
+    return {
+      index,
+      seed: this.#random.int32(),
+      slots: this.#slotMemory,
+      connectionsMax: this.#options.connectionsMax,
+      accessLog: this.#options.accessLog,
       hostListenerPort: HOST_LISTENER_PORT,
       inboundPort: INBOUND_PORT,
       meshPort: MESH_PORT,
-      dnsPort: DNS_PORT,
-      resolvers,
-      hasIpv6: isIpv6,
-      exclusions: {
-        uids: options.excludeUids,
-        cidrs: options.excludeCidrs,
-        ports: options.excludePorts,
-      },
-      sshPorts: [22],
-    },
-    { runner: hostRunner(), uidOf },
-  );
-  let lease: DnsLease | undefined;
-  let snapshotFrom: AgentStatus["snapshotFrom"];
-
-  const plane = new ConfigPlane(
-    { host: state.host, slotFirst: SLOT_FIRST, slotCapacity: SLOTS },
-    {
-      store: new DiskSnapshotStore(
-        { stateDir: options.stateDir, agentVersion: AGENT_VERSION },
-        { log },
-      ),
-      compile: loadCompiler,
-      hostAddresses,
-      clearSlots: (cleared) => {
-        for (const slot of cleared) slots.write(slot, 0);
-      },
-      onSnapshot: async (snapshot) => {
-        await within(
-          identities.follow(snapshot.workloads.map((one) => one.identity)),
-          KEYS_WAIT_MS,
-        );
-        await serve(snapshot);
-      },
-      log,
-    },
-  );
-
-  /** Threads first, rules after: no rule ever points to a listener that is not open. */
-  async function serve(snapshot: Snapshot): Promise<void> {
-    const isServed = new Promise<void>((resolve) => {
-      onServing = () => {
-        if (serving?.version === snapshot.version && serving.epoch === snapshot.epoch) resolve();
-      };
-    });
-    threads.setSnapshot(snapshot);
-    await within(isServed, THREADS_WAIT_MS);
-    if (options.redirect === "none") return;
-    const applied = await redirect.follow(snapshot);
-    if (!applied.ok) log.error("the redirect is not as it should be", { reason: applied.error });
-    else if (lease === undefined && resolvers.length > 0 && redirect.plan !== undefined) {
-      lease = new DnsLease(
-        { backend: redirect.plan.backend, resolvers },
-        { runner: hostRunner(), timers, log },
-      );
-      lease.start();
-    }
+      hasIpv6: this.#isIpv6,
+      dns: takesNames ? { resolvers: this.#resolvers, port: DNS_PORT } : undefined,
+    };
   }
 
-  if (await plane.bootCompiled()) snapshotFrom = "disk";
-  identities.start();
+  #useKeys(keys: ThreadKeys): void {
+    this.#held = new Set(keys.identities.map((key) => key.identity));
+    if (keys.identities.length > 0) this.#threads.setKeys(keys);
+    this.#wake();
+  }
 
-  const session = new ServerSession(
-    {
-      host: state.host,
+  /** Keys, then threads, then rules: no rule points to a listener that is not open, no listener to a key that is not there. */
+  async #serve(snapshot: Snapshot): Promise<void> {
+    const { epoch, version, workloads } = snapshot;
+    await this.#until(KEYS_WAIT_MS, () => workloads.every((one) => this.#held.has(one.identity)));
+    this.#threads.setSnapshot(snapshot);
+    await this.#until(
+      THREADS_WAIT_MS,
+      () => this.#serving?.epoch === epoch && this.#serving.version === version,
+    );
+    this.#hasHeardServer = this.#control !== undefined;
+    if (this.#options.redirect === "none") return;
+    const applied = await this.#redirect.follow(snapshot);
+    if (applied.ok) this.#startLease();
+    else this.#log.error("the redirect is not as it should be", { reason: applied.error });
+  }
+
+  #startLease(): void {
+    const plan = this.#redirect.plan;
+    if (this.#lease !== undefined || plan === undefined || this.#resolvers.length === 0) return;
+    this.#lease = new DnsLease(
+      { backend: plan.backend, resolvers: this.#resolvers },
+      { runner: hostRunner(), timers: this.#timers, log: this.#log },
+    );
+    this.#lease.start();
+  }
+
+  /** Resolves when it holds, or when the time is over: what was waited for then comes late, and is logged by who is late. */
+  #until(ms: number, holds: () => boolean): Promise<void> {
+    if (holds()) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        this.#waiters.delete(look);
+        resolve();
+      };
+      const look = (): void => {
+        if (holds()) end();
+      };
+      const timer = setTimeout(end, ms);
+      this.#waiters.add(look);
+    });
+  }
+  #wake(): void {
+    for (const look of [...this.#waiters]) look();
+  }
+
+  async #openAdmin(source: AdminSource): Promise<void> {
+    const { adminSocket, adminGroup } = this.#options;
+    const group = adminGroup === undefined ? undefined : gidOf(adminGroup);
+    if (adminGroup !== undefined && group === undefined) {
+      throw new Error(`this host has no group ${adminGroup}: make it, or leave --admin-group out`);
+    }
+    this.#servers.push(
+      await serveUnix(adminSocket, group, (method, target) => answerAdmin(source, method, target)),
+    );
+  }
+
+  #source(): AdminSource {
+    return {
+      status: () => this.#status(),
+      snapshot: () => this.#control?.plane.snapshot,
+      certificates: () =>
+        (this.#control?.identities.identities ?? []).map((held) => ({
+          identity: held.identity,
+          issuedAtMs: held.issuedAtMs,
+          notAfterMs: held.notAfterMs,
+        })),
+      metrics: () => renderPrometheus(this.#threads.series),
+      isReady: () =>
+        this.#serving !== undefined &&
+        (this.#options.redirect === "none" || this.#redirect.isApplied),
+      setAccessLog: (mode) => this.#threads.setAccessLog(mode),
+    };
+  }
+
+  #status(): AgentStatus {
+    const session = this.#control?.session.status;
+    const redirect = this.#redirect;
+    return {
       agentVersion: AGENT_VERSION,
-      runs: SUPPORTED_KINDS,
-      servers: state.servers,
-    },
-    {
-      transport: new WebSocketTransport({ tls: ownTls }),
-      plane,
-      verify: async (signed) => {
-        const { verifyManifest } = await import("./control/manifest.ts"); // ASN.1, not at the start
-        return verifyManifest(signed, state.host, trust, clock.wallMs());
-      },
-      clock,
-      timers,
-      random,
-      log,
-    },
-  );
-  const source = {
-    status: (): AgentStatus => ({
-      agentVersion: AGENT_VERSION,
-      host: state.host,
+      host: this.#control?.host.host ?? "",
       pid: process.pid,
-      uptimeSeconds: Math.round((clock.nowMs() - startedMs) / 1_000),
-      epoch: serving?.epoch,
-      version: serving?.version,
+      uptimeSeconds: Math.round((this.#clock.nowMs() - this.#startedMs) / 1_000),
+      epoch: this.#serving?.epoch,
+      version: this.#serving?.version,
       snapshotFrom:
-        session.status.state === "open" && serving !== undefined ? "server" : snapshotFrom,
+        this.#serving === undefined ? undefined : this.#hasHeardServer ? "server" : "disk",
       server: {
-        url: session.status.server ?? state.servers[0] ?? "",
-        isConnected: session.status.state === "open",
-        lastError: session.status.lastError,
+        url: session?.server ?? this.#control?.host.servers[0] ?? "",
+        isConnected: session?.state === "open",
+        lastError: session?.lastError,
       },
-      workers: threads.count,
-      openConnections: slots.read(0),
+      workers: this.#threads.count,
+      openConnections: this.#slots.read(0),
       redirect: {
-        backend: options.redirect === "none" ? "none" : redirect.backend,
-        mode: options.mode,
+        backend: this.#options.redirect === "none" ? "none" : redirect.backend,
+        mode: this.#options.mode,
         isApplied: redirect.isApplied,
         problem: redirect.problem,
       },
-      problems: session.status.lastNack ?? [],
-    }),
-    snapshot: () => plane.snapshot,
-    certificates: () =>
-      held.map((one) => ({
-        identity: one.identity,
-        notBeforeMs: one.issuedAtMs,
-        notAfterMs: one.notAfterMs,
-        serial: "",
-      })),
-    metrics: () => renderPrometheus(threads.series),
-    isReady: () => serving !== undefined && (options.redirect === "none" || redirect.isApplied),
-    setAccessLog: (mode: AccessLogMode) => threads.setAccessLog(mode),
-  };
-  const group = options.adminGroup === undefined ? undefined : gidOf(options.adminGroup);
-  const admin = await serveUnix(options.adminSocket, group, (method, target) =>
-    answerAdmin(source, method, target),
-  );
-  const metrics = await serveTcp(options.metricsAddress, options.metricsPort, (method, target) =>
-    answerMetrics(source, method, target),
-  );
-  let isStopped = false;
-  // The sources first: what the hello names as known is not sent again.
-  plane
-    .bootSources()
-    .catch((cause: Error) =>
-      log.error("the stored version cannot be read", { reason: cause.message }),
-    )
-    .finally(() => {
-      if (!isStopped) session.start();
-    });
-  const tidy = setTimeout(tidyMemory, MEMORY_TIDY_AFTER_MS, log);
-  log.info("agent started", {
-    host: state.host,
-    version: AGENT_VERSION,
-    workers,
-    state: join(options.stateDir),
-  });
+      problems: session?.lastNack ?? [],
+    };
+  }
 
-  return {
-    async stop() {
-      isStopped = true;
-      clearTimeout(tidy);
-      lease?.stop();
-      session.stop();
-      identities.stop();
-      threads.drain();
-      admin.close();
-      metrics.close();
-      await plane.settled();
-      threads.stop();
-    },
-  };
-}
-
-/** The host's own first: it is what a client without SNI is shown before it is refused. */
-function keysOf(held: readonly HeldIdentity[], self: string): readonly HeldIdentity[] {
-  return [...held].sort((a, b) => Number(b.identity === self) - Number(a.identity === self));
-}
-
-function within(promise: Promise<unknown>, ms: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, ms);
-    promise.then(
-      () => {
-        clearTimeout(timer);
-        resolve();
-      },
-      (cause) => {
-        clearTimeout(timer);
-        reject(cause);
-      },
-    );
-  });
-}
-
-function tidyMemory(log: Log): void {
-  collectGarbage();
-  log.debug("gave back clean pages", { kib: dropCleanPages() });
+  /** The redirect stays: it is what keeps traffic from going in plaintext while the agent is away. */
+  async stop(): Promise<void> {
+    clearTimeout(this.#tidy);
+    this.#lease?.stop();
+    this.#threads.drain();
+    await this.#control?.stop();
+    for (const server of this.#servers) server.close();
+    this.#threads.stop();
+  }
 }

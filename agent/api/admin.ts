@@ -32,9 +32,9 @@ export interface AgentStatus {
 
 export interface AgentCertificate {
   readonly identity: string;
-  readonly notBeforeMs: number;
+  /** When this host got it, on its own wall clock. */
+  readonly issuedAtMs: number;
   readonly notAfterMs: number;
-  readonly serial: string;
 }
 
 /** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors */

@@ -70,7 +70,7 @@ export interface DataThreadsDeps {
 /** One thread's numbers and what they are called. */
 export interface ThreadSeries {
   readonly memory: SharedArrayBuffer;
-  readonly announced: SeriesAnnouncement[];
+  readonly series: SeriesAnnouncement[];
 }
 
 interface Thread {
@@ -134,10 +134,10 @@ export class DataThreads {
   #heard(thread: Thread, message: FromThread): void {
     switch (message.type) {
       case "started":
-        thread.series = { memory: message.series, announced: thread.series?.announced ?? [] };
+        thread.series = { memory: message.series, series: thread.series?.series ?? [] };
         return;
       case "series":
-        thread.series?.announced.push(message.series);
+        thread.series?.series.push(message.series);
         return;
       case "serving":
         thread.serving = message;

@@ -78,13 +78,12 @@ async function showCertificates({ terminal }: Surroundings, options: ConfigOptio
   const certificates = await new AdminClient(options.admin).certificates();
   const nowMs = terminal.nowMs();
   await print(terminal, options.output, certificates, () => ({
-    columns: ["identity", "serial", "valid", "renews"],
-    rows: certificates.map(({ identity, serial, notBeforeMs, notAfterMs }) => [
+    columns: ["identity", "valid", "renews"],
+    rows: certificates.map(({ identity, issuedAtMs, notAfterMs }) => [
       identity,
-      serial,
       notAfterMs > nowMs ? `${shortDuration(notAfterMs - nowMs)} left` : "EXPIRED",
       // Renewal begins at half of its life, with jitter.
-      `in about ${shortDuration((notBeforeMs + notAfterMs) / 2 - nowMs)}`,
+      `in about ${shortDuration((issuedAtMs + notAfterMs) / 2 - nowMs)}`,
     ]),
     empty: "no certificates yet",
   }));

@@ -42,7 +42,7 @@ async function hasItsCertificates(host: DemoHost): Promise<number> {
   const certificates = await agentCertificates(host);
   const trustDomain = (await agentSnapshot(host))?.trustDomain ?? "";
   const nowMs = Date.now();
-  const valid = certificates.filter((one) => one.notBeforeMs <= nowMs && nowMs < one.notAfterMs);
+  const valid = certificates.filter((one) => one.issuedAtMs <= nowMs && nowMs < one.notAfterMs);
   const expected = [
     hostIdentity(trustDomain, host.name),
     ...grantOf(host).map((grant) => {
