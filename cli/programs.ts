@@ -1,13 +1,32 @@
-// The long-running and root-only halves of the executable, which live outside cli/ and are wired in by main.ts; each loads only
-// when it runs. They are given the words behind the command and resolve to an exit code.
+// The halves of the executable that live outside cli/: what the CLI asks of them. main.ts wires them in; each loads only when it
+// runs. Shapes are said here because cli/ may not import the agent's or the registry's wiring.
+import type { AgentOptions } from "./agent-options.ts";
 
-export type Program = (args: readonly string[]) => Promise<number>;
+export interface ServerOptions {
+  readonly stateDir: string;
+  readonly listen?: string;
+  readonly advertise?: readonly string[];
+  readonly trustDomain?: string;
+  readonly outboundPolicy?: "allow_any" | "registry_only";
+  readonly isNewEpoch?: boolean;
+  readonly logLevel?: "error" | "warn" | "info" | "debug";
+}
+
+export type JoinOutcome =
+  | { readonly ok: true; readonly value: { readonly host: string; readonly trustDomain: string } }
+  | { readonly ok: false; readonly error: { readonly message: string; readonly next: string } };
+
+/** One sentence when it cannot be done; else lines to show. `differences`: the host is not as planned. */
+export type RedirectOutcome =
+  | { readonly is: "failed"; readonly reason: string }
+  | { readonly is: "done"; readonly text: string }
+  | { readonly is: "differences"; readonly lines: readonly string[] };
+export type RedirectVerb = "plan" | "apply" | "status" | "remove";
 
 export interface Programs {
-  readonly agent: Program;
-  readonly server: Program;
-  readonly demo: Program;
-  readonly join: Program;
-  readonly redirect: Program;
+  /** Each resolves when it was stopped. */
+  agent(options: AgentOptions): Promise<void>;
+  server(options: ServerOptions): Promise<number>;
+  join(token: string, stateDir: string): Promise<JoinOutcome>;
+  redirect(verb: RedirectVerb, options: AgentOptions): Promise<RedirectOutcome>;
 }
-export type ProgramName = keyof Programs;

@@ -1,14 +1,18 @@
 // The command line as a whole: which commands there are, and the one place where what failed becomes words and an exit code.
 // 0: done. 1: failed, or differences found. 2: asked wrongly.
 import { Command, CommanderError } from "commander";
+import { addAgent } from "./commands/agent.ts";
 import { addApply } from "./commands/apply.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addConfig } from "./commands/config.ts";
 import { addDelete } from "./commands/delete.ts";
+import { addDemo } from "./commands/demo.ts";
 import { addDiff } from "./commands/diff.ts";
 import { addGet } from "./commands/get.ts";
+import { addJoin } from "./commands/join.ts";
 import { addLogin } from "./commands/login.ts";
-import { addPrograms } from "./commands/programs.ts";
+import { addRedirect } from "./commands/redirect.ts";
+import { addServer } from "./commands/server.ts";
 import { addStatus } from "./commands/status.ts";
 import { addToken } from "./commands/token.ts";
 import { addValidate } from "./commands/validate.ts";
@@ -21,7 +25,10 @@ import type { Terminal } from "./terminal.ts";
 import { COMMIT, VERSION } from "./version.ts";
 
 const COMMANDS: readonly AddCommand[] = [
-  addPrograms,
+  addDemo,
+  addAgent,
+  addServer,
+  addJoin,
   addLogin,
   addApply,
   addGet,
@@ -30,6 +37,7 @@ const COMMANDS: readonly AddCommand[] = [
   addValidate,
   addStatus,
   addConfig,
+  addRedirect,
   addToken,
   addVersion,
   addCompletion,
@@ -82,7 +90,7 @@ function programOf(around: Surroundings): Command {
 const treeOf = (command: Command): Command[] => [command, ...command.commands.flatMap(treeOf)];
 
 /** The one catch of a command. */
-async function tellFailure(error: unknown, terminal: Terminal): Promise<number> {
+export async function tellFailure(error: unknown, terminal: Terminal): Promise<number> {
   // commander has said what is wrong; its own code is 1, ours for wrong usage 2.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
   const { red } = await colours(terminal.isColour);

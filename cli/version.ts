@@ -9,5 +9,5 @@ declare global {
   }
 }
 
-export const VERSION = process.env.IRONMESH_VERSION ?? "0.0.0-source";
+export const VERSION = process.env.IRONMESH_VERSION ?? "0.0.0-dev";
 export const COMMIT = process.env.IRONMESH_COMMIT ?? "source";

@@ -48,7 +48,7 @@ export async function runServer(options: ServerOptions): Promise<number> {
       `operator token  ${registry.operatorTokenFile}`,
       "",
       "Next, on this machine or yours:",
-      `  meshctl login ${registry.url} --ca-sha256 ${registry.caSha256} --token ${registry.operatorTokenFile}`,
+      `  meshctl login ${registry.url} --ca-sha256 ${registry.caSha256} --token-file ${registry.operatorTokenFile}`,
       "  meshctl token create --host HOST --service-account NAMESPACE/ACCOUNT",
       "",
     ].join("\n"),

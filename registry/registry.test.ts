@@ -1,27 +1,19 @@
 // The whole config server over real sockets on loopback: a host joins, gets certificates, opens its session and follows changes.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
-import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { WebSocket } from "ws";
 import { parseJoinToken } from "../agent/api/join-token.ts";
 import type { MeshStatus } from "../agent/api/operator-api.ts";
 import { SUPPORTED_KINDS } from "../agent/api/resource.ts";
-import type {
-  ApiError,
-  CertificateResponse,
-  JoinResponse,
-  Manifest,
-  ServerMessage,
-  SignedManifest,
-} from "../agent/api/session.ts";
+import type { CertificateResponse, JoinResponse } from "../agent/api/session.ts";
 import { hostIdentity, serverIdentity } from "../agent/api/spiffe.ts";
 import { SILENT_LOG } from "../agent/base/log.ts";
 import { systemClock, systemTimers } from "../agent/os/clock.ts";
 import { isSignedBy } from "../agent/pki/signature.ts";
 import { verifyChain } from "../agent/pki/verify-chain.ts";
 import { createCsr } from "../agent/pki/x509.ts";
+import { ask, type Credentials, TestAgent } from "../test/support/config-server-client.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 
 const TRUST_DOMAIN = "mesh.test";
@@ -50,50 +42,8 @@ afterAll(async () => {
   rmSync(stateDir, { recursive: true });
 });
 
-interface Credentials {
-  readonly cert: string;
-  readonly key: string;
-}
-interface Answer<T> {
-  readonly status: number;
-  readonly body: T & ApiError;
-}
-
-function ask<T>(
-  method: string,
-  path: string,
-  body?: unknown,
-  as: { readonly operator?: string; readonly host?: Credentials } = {},
-): Promise<Answer<T>> {
-  return new Promise((resolve, reject) => {
-    const outgoing = request(
-      registry.url + path,
-      {
-        method,
-        agent: false,
-        ca: [...registry.trustBundle],
-        ...as.host,
-        headers: {
-          "content-type": "application/json",
-          ...(as.operator === undefined ? {} : { authorization: `Bearer ${as.operator}` }),
-        },
-      },
-      (incoming) => {
-        let text = "";
-        incoming.on("data", (chunk: Buffer) => {
-          text += chunk.toString();
-        });
-        incoming.on("end", () =>
-          resolve({ status: incoming.statusCode ?? 0, body: JSON.parse(text) as T & ApiError }),
-        );
-      },
-    );
-    outgoing.on("error", reject);
-    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
-  });
-}
 const operate = <T>(method: string, path: string, body?: unknown) =>
-  ask<T>(method, path, body, { operator: operatorToken });
+  ask<T>(registry, method, path, body, { operator: operatorToken });
 
 async function tokenFor(host: string, serviceAccounts: readonly string[]) {
   const made = await operate<{ token: string }>("POST", "/v1/tokens", {
@@ -112,80 +62,13 @@ async function joined(host: string, serviceAccounts: readonly string[]): Promise
   const token = await tokenFor(host, serviceAccounts);
   const { csrPem, keyPem } = await createCsr(hostIdentity(TRUST_DOMAIN, host));
   const { secret } = token;
-  const answer = await ask<JoinResponse>("POST", "/v1/join", { secret, host, csr: csrPem });
+  const answer = await ask<JoinResponse>(registry, "POST", "/v1/join", {
+    secret,
+    host,
+    csr: csrPem,
+  });
   expect(answer.status).toBe(200);
   return { cert: answer.body.certificates.join(""), key: keyPem };
-}
-
-/** An agent's end of the session: every message in order, awaited one by one. */
-class TestAgent {
-  readonly socket: WebSocket;
-  readonly #queue: ServerMessage[] = [];
-  #wake: (() => void) | undefined;
-  closed: { code: number; reason: string } | undefined;
-
-  constructor(credentials: Credentials) {
-    this.socket = new WebSocket(`${registry.url.replace("https", "wss")}/v1/session`, {
-      ca: [...registry.trustBundle],
-      ...credentials,
-    });
-    this.socket.on("message", (data) => {
-      this.#queue.push(JSON.parse(String(data)) as ServerMessage);
-      this.#wake?.();
-    });
-    this.socket.on("close", (code, reason) => {
-      this.closed = { code, reason: String(reason) };
-      this.#wake?.();
-    });
-    this.socket.on("error", () => undefined);
-  }
-
-  opened(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.socket.on("open", () => resolve());
-      this.socket.on("error", reject);
-    });
-  }
-
-  hello(host: string, parts: object = {}): void {
-    this.say({
-      type: "hello",
-      agentVersion: "0.1.0",
-      host,
-      runs: SUPPORTED_KINDS,
-      epoch: 0,
-      version: 0,
-      units: [],
-      ...parts,
-    });
-  }
-
-  say(message: object): void {
-    this.socket.send(JSON.stringify(message));
-  }
-
-  async next(): Promise<ServerMessage | undefined> {
-    while (this.#queue.length === 0 && this.closed === undefined) {
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-    }
-    return this.#queue.shift();
-  }
-
-  /** Units that came before it, and the manifest. */
-  async manifest(): Promise<{ bodies: string[]; signed: SignedManifest; manifest: Manifest }> {
-    const bodies: string[] = [];
-    for (;;) {
-      const message = await this.next();
-      if (message === undefined) throw new Error(`closed: ${this.closed?.reason}`);
-      if (message.type === "units") bodies.push(...message.units.map((unit) => unit.body));
-      else {
-        const signed = message.manifest;
-        return { bodies, signed, manifest: JSON.parse(signed.payload) as Manifest };
-      }
-    }
-  }
 }
 
 const workload = (name: string, host: string) => ({
@@ -212,6 +95,7 @@ test("a host joins, gets its workload's certificate, and follows changes by sign
   const identity = "spiffe://mesh.test/ns/default/sa/reviews";
   const csr = await createCsr(identity);
   const certified = await ask<CertificateResponse>(
+    registry,
     "POST",
     "/v1/certificates",
     { csrs: [csr.csrPem] },
@@ -222,7 +106,7 @@ test("a host joins, gets its workload's certificate, and follows changes by sign
   const chain = certified.body.issued[0]?.certificates ?? [];
   expect(await verifyChain(chain, trust, Date.now())).toEqual({ ok: true, value: identity });
 
-  const agent = new TestAgent(credentials);
+  const agent = new TestAgent(registry, credentials);
   await agent.opened();
   agent.hello("vm-1");
   const first = await agent.manifest();
@@ -264,12 +148,12 @@ test("a host joins, gets its workload's certificate, and follows changes by sign
 
 test("an agent that has everything is sent nothing when it comes back, and only what is new later", async () => {
   const credentials = await joined("vm-resume", ["default/a"]);
-  const agent = new TestAgent(credentials);
+  const agent = new TestAgent(registry, credentials);
   await agent.opened();
   agent.hello("vm-resume");
   const { manifest } = await agent.manifest();
   agent.socket.close();
-  const again = new TestAgent(credentials);
+  const again = new TestAgent(registry, credentials);
   await again.opened();
   const { epoch, version, units } = manifest;
   again.hello("vm-resume", { epoch, version, units });
@@ -281,7 +165,7 @@ test("an agent that has everything is sent nothing when it comes back, and only 
 });
 
 test("a change reaches a connected agent within 50 ms of being asked for", async () => {
-  const agent = new TestAgent(await joined("vm-fast", []));
+  const agent = new TestAgent(registry, await joined("vm-fast", []));
   await agent.opened();
   agent.hello("vm-fast");
   const { manifest } = await agent.manifest();
@@ -304,13 +188,23 @@ test("a token used twice, another host's token and a wrong identity are refused"
   const token = await tokenFor("vm-2", ["default/details"]);
   const { secret } = token;
   const other = await createCsr(hostIdentity(TRUST_DOMAIN, "vm-1"));
-  const wrong = await ask("POST", "/v1/join", { secret, host: "vm-2", csr: other.csrPem });
+  const wrong = await ask(registry, "POST", "/v1/join", {
+    secret,
+    host: "vm-2",
+    csr: other.csrPem,
+  });
   expect([wrong.status, wrong.body.error.code]).toEqual([403, "identity_not_granted"]);
-  const wrongHost = await ask("POST", "/v1/join", { secret, host: "vm-1", csr: other.csrPem });
+  const wrongHost = await ask(registry, "POST", "/v1/join", {
+    secret,
+    host: "vm-1",
+    csr: other.csrPem,
+  });
   expect(wrongHost.body.error.code).toBe("token_wrong_host");
   const { csrPem } = await createCsr(hostIdentity(TRUST_DOMAIN, "vm-2"));
-  expect((await ask("POST", "/v1/join", { secret, host: "vm-2", csr: csrPem })).status).toBe(200);
-  const twice = await ask("POST", "/v1/join", { secret, host: "vm-2", csr: csrPem });
+  expect(
+    (await ask(registry, "POST", "/v1/join", { secret, host: "vm-2", csr: csrPem })).status,
+  ).toBe(200);
+  const twice = await ask(registry, "POST", "/v1/join", { secret, host: "vm-2", csr: csrPem });
   expect([twice.status, twice.body.error.code]).toEqual([403, "token_used"]);
   expect(twice.body.error.next).toContain("meshctl token create");
 });
@@ -319,7 +213,7 @@ test("a certificate outside the host's grant is refused, and so is one without t
   const host = await joined("vm-3", ["default/ratings"]);
   const asked = async (identity: string, as: { host?: Credentials }) => {
     const { csrPem } = await createCsr(identity);
-    return ask("POST", "/v1/certificates", { csrs: [csrPem] }, as);
+    return ask(registry, "POST", "/v1/certificates", { csrs: [csrPem] }, as);
   };
   for (const identity of [
     "spiffe://mesh.test/ns/default/sa/reviews",
@@ -335,6 +229,7 @@ test("a certificate outside the host's grant is refused, and so is one without t
   expect((await asked(granted, {})).body.error.code).toBe("not_a_host");
   const { csrPem, keyPem } = await createCsr(granted);
   const issued = await ask<CertificateResponse>(
+    registry,
     "POST",
     "/v1/certificates",
     { csrs: [csrPem] },
@@ -346,9 +241,9 @@ test("a certificate outside the host's grant is refused, and so is one without t
 });
 
 test("a session needs a member host's certificate and speaks for that host only", async () => {
-  const stranger = new TestAgent({ cert: "", key: "" });
+  const stranger = new TestAgent(registry, { cert: "", key: "" });
   expect(await stranger.next()).toBeUndefined();
-  const agent = new TestAgent(await joined("vm-4", []));
+  const agent = new TestAgent(registry, await joined("vm-4", []));
   await agent.opened();
   agent.hello("vm-1");
   expect(await agent.next()).toBeUndefined();
@@ -387,7 +282,7 @@ test("a dry run tells what would change and stores nothing; a deletion is by URL
 });
 
 test("a kind that a connected agent cannot run is refused, naming the host", async () => {
-  const agent = new TestAgent(await joined("vm-old", []));
+  const agent = new TestAgent(registry, await joined("vm-old", []));
   await agent.opened();
   agent.hello("vm-old", { runs: SUPPORTED_KINDS.filter((kind) => !kind.endsWith("/Workload")) });
   const { manifest } = await agent.manifest();
@@ -401,6 +296,7 @@ test("a kind that a connected agent cannot run is refused, naming the host", asy
 test("operators' requests need an operator's token, and bodies are bounded", async () => {
   for (const operator of [undefined, "", "A".repeat(43)]) {
     const refused = await ask(
+      registry,
       "GET",
       "/v1/status",
       undefined,
@@ -408,7 +304,7 @@ test("operators' requests need an operator's token, and bodies are bounded", asy
     );
     expect([refused.status, refused.body.error.code]).toEqual([401, "unauthorized"]);
   }
-  const large = await ask("POST", "/v1/join", { secret: "x".repeat(1_100_000) });
+  const large = await ask(registry, "POST", "/v1/join", { secret: "x".repeat(1_100_000) });
   expect([large.status, large.body.error.code]).toEqual([413, "body_too_large"]);
   const reserved = await operate("POST", "/v1/tokens", {
     host: "vm-9",

@@ -1,5 +1,6 @@
 // Routes of a service port from the VirtualServices that name its host.
 // https://istio.io/latest/docs/reference/config/networking/virtual-service/
+import { SYSTEM_NAMESPACE } from "../api/spiffe.ts";
 import type {
   DestinationSpec,
   HttpMatchSpec,
@@ -236,11 +237,16 @@ export class Routes {
       problems.warn(
         title,
         `${path}.subset`,
-        `is ${subset}, which the DestinationRule that clients in ${clientNamespace} have for ${services[service]?.host} does not declare`,
+        `is ${subset}, which no DestinationRule for ${services[service]?.host} declares${forWhom(clientNamespace)}`,
       );
     return undefined;
   }
 }
+
+const forWhom = (clientNamespace: string): string =>
+  clientNamespace === SYSTEM_NAMESPACE
+    ? ""
+    : ` for clients in ${clientNamespace}, which has a rule of its own`;
 
 /** Nothing is asked after a route that takes everything. */
 function reachable<R extends HttpRoute | TcpRoute>(routes: R[]): R[] {

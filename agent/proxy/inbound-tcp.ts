@@ -3,8 +3,6 @@ import type { Stream } from "../base/net.ts";
 import { ConnectionFamily } from "../observe/request-metrics.ts";
 import { authorizeConnection, isOpen } from "../policy/authorize.ts";
 import type { Caller } from "../policy/snapshot.ts";
-import { connectionRecord } from "./connection-record.ts";
-import type { DataPlane } from "./data-plane.ts";
 import {
   type Arrival,
   appTarget,
@@ -13,7 +11,9 @@ import {
   inboundFor,
   inboundPeers,
   inboundTraffic,
-} from "./inbound.ts";
+} from "./arrival.ts";
+import { connectionRecord } from "./connection-record.ts";
+import type { DataPlane } from "./data-plane.ts";
 import { Relay } from "./relay.ts";
 
 /** Undefined: allowed. */

@@ -1,16 +1,19 @@
 // Connections of others towards a local workload: who is calling, whether they may, and the app behind it.
 import { bytesOf } from "../base/bytes.ts";
-import type { DialTarget, Stream } from "../base/net.ts";
-import {
-  type Party,
-  RequestFamily,
-  type Traffic,
-  UNKNOWN_PARTY,
-} from "../observe/request-metrics.ts";
+import type { Stream } from "../base/net.ts";
+import { RequestFamily } from "../observe/request-metrics.ts";
 import { authorizeRequest, isOpen } from "../policy/authorize.ts";
-import type { Caller, Endpoint, InboundPort, LocalWorkload } from "../policy/snapshot.ts";
-import type { InboundAt } from "../policy/tables.ts";
+import type { Caller, Endpoint } from "../policy/snapshot.ts";
 import { requestRecord } from "./access-record.ts";
+import {
+  type Arrival,
+  appTarget,
+  arrivesUnproven,
+  type Inbound,
+  inboundFor,
+  inboundPeers,
+  inboundTraffic,
+} from "./arrival.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { Detection } from "./detection.ts";
 import type { Exchange } from "./exchange.ts";
@@ -18,33 +21,9 @@ import { FAILURES } from "./failure.ts";
 import { HttpConnection, type HttpRole } from "./http-connection.ts";
 import { carryInboundTcp } from "./inbound-tcp.ts";
 import { ALPN_HTTP } from "./mesh-alpn.ts";
-import { type ClusterBook, type MeshView, partyOf } from "./mesh-view.ts";
+import type { ClusterBook, MeshView } from "./mesh-view.ts";
 import { answerOf, type ForwardPlan, type LocalAnswer, plainPlan } from "./traffic-plan.ts";
 import { Target, UNLIMITED, type UpstreamCluster } from "./upstream-cluster.ts";
-
-/** Source address towards local apps: the redirect rules let it pass, and an app sees that its caller came through the mesh. */
-const FROM = "127.0.0.6";
-
-/** How a connection came in; what is needed to look its target up again after a swap. */
-export type Arrival =
-  | { readonly is: "mesh"; readonly serverName: string; readonly alpn: string }
-  | { readonly is: "plain"; readonly address: string; readonly port: number };
-
-export interface Inbound {
-  readonly view: MeshView;
-  readonly at: InboundAt;
-  readonly workload: LocalWorkload;
-}
-
-/** The local port an arrival means, by this snapshot. */
-export function inboundFor(view: MeshView, arrival: Arrival): Inbound | undefined {
-  const at =
-    arrival.is === "mesh"
-      ? view.tables.inboundByServerName(arrival.serverName)
-      : view.tables.inboundAt(arrival.address, arrival.port);
-  const workload = at === undefined ? undefined : view.snapshot.workloads[at.workload];
-  return at === undefined || workload === undefined ? undefined : { view, at, workload };
-}
 
 export function serveInbound(
   plane: DataPlane,
@@ -65,13 +44,6 @@ export function serveInbound(
     serve(arrival.alpn === ALPN_HTTP && declared !== "tcp" ? "http" : "opaque");
   } else if (declared === "auto") new Detection(stream, plane.context, serve);
   else serve(declared === "http" ? "http" : "opaque");
-}
-
-export function appTarget(port: InboundPort): DialTarget {
-  const { appAddress: address, appPort } = port;
-  return address.includes(":")
-    ? { is: "plain", address, port: appPort }
-    : { is: "plain", address, port: appPort, from: FROM };
 }
 
 /** The app as a cluster of one: nothing is counted against it, and nothing ejects it. */
@@ -196,10 +168,6 @@ class InboundRole implements HttpRole {
   }
 }
 
-/** Plaintext where the policy wants mTLS. */
-export const arrivesUnproven = (caller: Caller, port: InboundPort): boolean =>
-  caller.identity === undefined && port.mtls === "strict";
-
 function deniedBy(policy: string, reason: string): LocalAnswer {
   return {
     ...answerOf(FAILURES.denied, [["x-ironmesh-policy", policy]]),
@@ -207,39 +175,3 @@ function deniedBy(policy: string, reason: string): LocalAnswer {
     body: `${FAILURES.denied.body} (${policy}: ${reason})\n`,
   };
 }
-
-export function inboundTraffic({ view, at, workload }: Inbound, caller: Caller): Traffic {
-  const service = at.service === undefined ? undefined : view.snapshot.services[at.service];
-  return {
-    reporter: "destination",
-    source: callerParty(view, caller),
-    destination: partyOf(workload.name, workload.namespace, workload.identity, workload.labels),
-    service: service ?? { host: "unknown", name: "unknown", namespace: workload.namespace },
-    security: caller.identity === undefined ? "none" : "mutual_tls",
-  };
-}
-
-/** The workload the mesh knows at that address under that identity; else only what the identity itself says. */
-function callerParty({ snapshot }: MeshView, { identity, address }: Caller): Party {
-  if (identity === undefined) return UNKNOWN_PARTY;
-  const known = snapshot.endpoints.find(
-    (e) => e.address === address && e.mesh?.identity === identity,
-  );
-  if (known !== undefined) {
-    return partyOf(known.workload, known.namespace, identity, known.labels);
-  }
-  const namespace = /\/ns\/([^/]+)\//.exec(identity)?.[1] ?? "unknown";
-  return { ...UNKNOWN_PARTY, namespace, principal: identity };
-}
-
-export const inboundPeers = (
-  { at }: Inbound,
-  arrival: Arrival,
-  caller: Caller,
-  stream: Stream,
-) => ({
-  downstreamAddress: `${caller.address}:${stream.peerPort}`,
-  downstreamIdentity: caller.identity,
-  localAddress: `${at.port.appAddress}:${at.port.appPort}`,
-  serverName: arrival.is === "mesh" ? arrival.serverName : undefined,
-});

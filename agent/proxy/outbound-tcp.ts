@@ -4,8 +4,8 @@ import { ConnectionFamily, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
 import { pickDestination, routeTcp } from "../policy/match-route.ts";
 import { connectionRecord } from "./connection-record.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { type Destined, endpointParty, endpointPlan, serviceOf } from "./destined.ts";
 import type { ClientView } from "./mesh-view.ts";
-import { type Destined, endpointParty, endpointPlan, serviceOf } from "./outbound.ts";
 import { Relay } from "./relay.ts";
 import type { Target, UpstreamCluster } from "./upstream-cluster.ts";
 

@@ -2,27 +2,20 @@
 import type { OriginalDestination, Stream } from "../base/net.ts";
 import { RequestFamily, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
 import { pickDestination, routeHttp } from "../policy/match-route.ts";
-import type { HttpRoute, Protocol, Service, ServicePort } from "../policy/snapshot.ts";
+import type { HttpRoute, Protocol, ServicePort } from "../policy/snapshot.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import { requestRecord } from "./access-record.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { type Destined, destinedFor, endpointParty, endpointPlan, serviceOf } from "./destined.ts";
 import { Detection } from "./detection.ts";
 import type { Exchange } from "./exchange.ts";
 import { FAILURES } from "./failure.ts";
 import { HttpConnection, type HttpRole } from "./http-connection.ts";
 import { answerAction } from "./local-answer.ts";
-import { type ClientView, type MeshView, partyOf } from "./mesh-view.ts";
+import type { ClientView, MeshView } from "./mesh-view.ts";
 import { carryOutboundTcp } from "./outbound-tcp.ts";
 import { answerOf, type ForwardPlan, type LocalAnswer, plainPlan } from "./traffic-plan.ts";
 import type { Target } from "./upstream-cluster.ts";
-
-/** What the destination turned out to be. */
-export type Destined =
-  | { readonly is: "service"; readonly service: Service; readonly port: ServicePort }
-  /** A known endpoint dialled by its address: no routes, its own cluster's limits. */
-  | { readonly is: "endpoint"; readonly endpoint: number }
-  /** Nobody the mesh knows. */
-  | { readonly is: "stranger" };
 
 export function serveOutbound(
   plane: DataPlane,
@@ -40,20 +33,6 @@ export function serveOutbound(
   };
   if (protocol === "auto") new Detection(stream, plane.context, serve);
   else serve(protocol === "http" ? "http" : "opaque");
-}
-
-/** By virtual IP, or by the address of an endpoint. */
-export function destinedFor(view: MeshView, { address, port }: OriginalDestination): Destined {
-  const at = view.tables.serviceAt(address, port);
-  if (at !== undefined) {
-    const service = view.snapshot.services[at.service];
-    const servicePort = service?.ports[at.portIndex];
-    if (service !== undefined && servicePort !== undefined) {
-      return { is: "service", service, port: servicePort };
-    }
-  }
-  const endpoint = view.tables.endpointAt(address, port);
-  return endpoint === undefined ? { is: "stranger" } : { is: "endpoint", endpoint };
 }
 
 function protocolOf(view: MeshView, destined: Destined, original: OriginalDestination): Protocol {
@@ -158,11 +137,7 @@ class OutboundRole implements HttpRole {
   }
 
   record(exchange: Exchange): void {
-    const { target } = exchange;
-    const family =
-      target === undefined
-        ? (this.#familyWithoutTarget ??= this.#family(undefined))
-        : (target.family ??= this.#family(target));
+    const family = this.#familyOf(exchange.target);
     const nowMs = this.#plane.context.nowMs();
     family.record(
       exchange.status,
@@ -183,7 +158,16 @@ class OutboundRole implements HttpRole {
     accessLog.add(requestRecord(exchange, peers, { nowMs, wallMs: clock.wallMs() }));
   }
 
-  #family(target: Target | undefined): RequestFamily {
+  #familyOf(target: Target | undefined): RequestFamily {
+    let family = target === undefined ? this.#familyWithoutTarget : target.family;
+    if (family !== undefined) return family;
+    family = this.#newFamily(target);
+    if (target === undefined) this.#familyWithoutTarget = family;
+    else target.family = family;
+    return family;
+  }
+
+  #newFamily(target: Target | undefined): RequestFamily {
     const { mesh, party } = this.#client;
     return new RequestFamily(this.#plane.deps.metrics, {
       reporter: "source",
@@ -193,30 +177,4 @@ class OutboundRole implements HttpRole {
       security: target?.endpoint.mesh === undefined ? "none" : "mutual_tls",
     });
   }
-}
-
-export function endpointParty({ endpoint }: Target): ReturnType<typeof partyOf> {
-  return partyOf(
-    endpoint.workload || "unknown",
-    endpoint.namespace || "unknown",
-    endpoint.mesh?.identity,
-    endpoint.labels,
-  );
-}
-
-/** The endpoint alone, under the limits of the cluster it belongs to. */
-export function endpointPlan(client: ClientView, endpoint: number): ForwardPlan | undefined {
-  const { snapshot, tables } = client.mesh;
-  const index = tables.clusterOfEndpoint(endpoint);
-  const cluster = index === undefined ? undefined : client.cluster(index);
-  const wanted = snapshot.endpoints[endpoint];
-  const pinned = cluster?.view.targets.findIndex((t) => t.endpoint.id === wanted?.id) ?? -1;
-  return cluster === undefined || pinned < 0 ? undefined : plainPlan("direct", cluster, { pinned });
-}
-
-export function serviceOf(view: MeshView, destined: Destined): Service | undefined {
-  if (destined.is === "service") return destined.service;
-  if (destined.is === "stranger") return undefined;
-  const cluster = view.snapshot.clusters[view.tables.clusterOfEndpoint(destined.endpoint) ?? -1];
-  return cluster === undefined ? undefined : view.snapshot.services[cluster.service];
 }

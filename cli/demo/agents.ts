@@ -113,13 +113,10 @@ export async function untilAllRun(version: number, withinMs: number): Promise<nu
 /** Makes the machine's own meshctl an operator of the demo's mesh: the context that every printed command uses. */
 export async function logInAsOperator(operator: Operator, port: number): Promise<void> {
   const log = logPath("server");
-  const caSha256 = (): string | undefined =>
-    /^CA SHA-256 +([0-9a-f]{64})$/m.exec(readFileSync(log, "utf8"))?.[1];
-  await until("the config server", 10_000, () =>
-    Promise.resolve(existsSync(log) && caSha256() !== undefined),
-  );
-  const url = `https://127.0.0.1:${port}`;
+  const isListening = (): boolean => /^config server /m.test(readFileSync(log, "utf8"));
+  await until("the config server", 10_000, () => Promise.resolve(existsSync(log) && isListening()));
+  const caSha256 = readFileSync(join(serverStateOf(), "ca-sha256"), "utf8").trim();
   const token = join(serverStateOf(), "operator-token");
-  const known = ["--ca-sha256", caSha256() ?? "", "--token", token];
-  await operator.runOrThrow("login", url, "--name", CONTEXT, ...known);
+  const known = ["--ca-sha256", caSha256, "--token-file", token, "--context", CONTEXT];
+  await operator.runOrThrow("login", `https://127.0.0.1:${port}`, ...known);
 }

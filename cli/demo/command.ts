@@ -81,6 +81,7 @@ async function runDemo(options: DemoOptions): Promise<number> {
     ]);
   } catch (cause) {
     progress.line(`The demo failed: ${cause instanceof Error ? cause.message : String(cause)}`);
+    demo.keepLogs();
     if (options.keep === true) {
       progress.line("Everything is left running (--keep); Ctrl-C removes it.");
       await interrupted;

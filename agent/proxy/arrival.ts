@@ -1,0 +1,78 @@
+// How a connection of somebody else came in, which local port it means, and what is known of its caller.
+import type { DialTarget, Stream } from "../base/net.ts";
+import { type Party, type Traffic, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
+import type { Caller, InboundPort, LocalWorkload } from "../policy/snapshot.ts";
+import type { InboundAt } from "../policy/tables.ts";
+import type { Peers } from "./access-record.ts";
+import { type MeshView, partyOf } from "./mesh-view.ts";
+
+/** Source address towards local apps: the redirect rules let it pass, and an app sees that its caller came through the mesh. */
+const FROM = "127.0.0.6";
+
+/** How a connection came in; what is needed to look its target up again after a swap. */
+export type Arrival =
+  | { readonly is: "mesh"; readonly serverName: string; readonly alpn: string }
+  | { readonly is: "plain"; readonly address: string; readonly port: number };
+
+export interface Inbound {
+  readonly view: MeshView;
+  readonly at: InboundAt;
+  readonly workload: LocalWorkload;
+}
+
+/** The local port an arrival means, by this snapshot. */
+export function inboundFor(view: MeshView, arrival: Arrival): Inbound | undefined {
+  const at =
+    arrival.is === "mesh"
+      ? view.tables.inboundByServerName(arrival.serverName)
+      : view.tables.inboundAt(arrival.address, arrival.port);
+  const workload = at === undefined ? undefined : view.snapshot.workloads[at.workload];
+  return at === undefined || workload === undefined ? undefined : { view, at, workload };
+}
+
+export function appTarget(port: InboundPort): DialTarget {
+  const { appAddress: address, appPort } = port;
+  return address.includes(":")
+    ? { is: "plain", address, port: appPort }
+    : { is: "plain", address, port: appPort, from: FROM };
+}
+
+/** Plaintext where the policy wants mTLS. */
+export const arrivesUnproven = (caller: Caller, port: InboundPort): boolean =>
+  caller.identity === undefined && port.mtls === "strict";
+
+export function inboundTraffic({ view, at, workload }: Inbound, caller: Caller): Traffic {
+  const service = at.service === undefined ? undefined : view.snapshot.services[at.service];
+  return {
+    reporter: "destination",
+    source: callerParty(view, caller),
+    destination: partyOf(workload.name, workload.namespace, workload.identity, workload.labels),
+    service: service ?? { host: "unknown", name: "unknown", namespace: workload.namespace },
+    security: caller.identity === undefined ? "none" : "mutual_tls",
+  };
+}
+
+/** The workload the mesh knows at that address under that identity; else only what the identity itself says. */
+function callerParty({ snapshot }: MeshView, { identity, address }: Caller): Party {
+  if (identity === undefined) return UNKNOWN_PARTY;
+  const known = snapshot.endpoints.find(
+    (e) => e.address === address && e.mesh?.identity === identity,
+  );
+  if (known !== undefined) {
+    return partyOf(known.workload, known.namespace, identity, known.labels);
+  }
+  const namespace = /\/ns\/([^/]+)\//.exec(identity)?.[1] ?? "unknown";
+  return { ...UNKNOWN_PARTY, namespace, principal: identity };
+}
+
+export const inboundPeers = (
+  { at }: Inbound,
+  arrival: Arrival,
+  caller: Caller,
+  stream: Stream,
+): Peers => ({
+  downstreamAddress: `${caller.address}:${stream.peerPort}`,
+  downstreamIdentity: caller.identity,
+  localAddress: `${at.port.appAddress}:${at.port.appPort}`,
+  serverName: arrival.is === "mesh" ? arrival.serverName : undefined,
+});

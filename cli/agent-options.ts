@@ -1,0 +1,170 @@
+// The words after `meshctl agent` (and `meshctl redirect`, which must see the host as the agent does). Parsed by the runtime's own
+// parseArgs: an agent does not pay for the CLI's packages.
+import { parseArgs } from "node:util";
+import { ADMIN_SOCKET, METRICS_PORT } from "../agent/api/admin.ts";
+import { usage } from "./failure.ts";
+
+export const STATE_DIR = "/var/lib/ironmesh/agent";
+
+export interface AgentOptions {
+  readonly stateDir: string;
+  readonly adminSocket: string;
+  readonly adminGroup: string | undefined;
+  readonly metricsAddress: string;
+  readonly metricsPort: number;
+  readonly workers: number;
+  readonly redirect: "auto" | "iptables" | "nft" | "none";
+  readonly mode: "declared" | "all";
+  readonly dns: boolean;
+  readonly accessLog: "off" | "on" | "errors";
+  readonly logLevel: "error" | "warn" | "info" | "debug";
+  readonly connectionsMax: number;
+  readonly excludeUids: readonly number[];
+  readonly excludeCidrs: readonly string[];
+  readonly excludePorts: readonly number[];
+}
+
+interface About {
+  readonly value: string;
+  readonly prose: string;
+}
+const ABOUT: Readonly<Record<string, About>> = {
+  "state-dir": { value: "<dir>", prose: `what the host knows and its keys (default ${STATE_DIR})` },
+  "admin-socket": {
+    value: "<path>",
+    prose: `unix socket for this host's people (default ${ADMIN_SOCKET})`,
+  },
+  "admin-group": { value: "<group>", prose: "group that may use it (default: the agent's own)" },
+  metrics: {
+    value: "<address:port>",
+    prose: `Prometheus metrics and health (default 127.0.0.1:${METRICS_PORT})`,
+  },
+  workers: { value: "<n>", prose: "threads for traffic (default: one a core)" },
+  redirect: { value: "<how>", prose: "auto, iptables, nft or none (default auto)" },
+  mode: {
+    value: "<mode>",
+    prose:
+      "declared: only what the mesh declares; all: everything but exclusions (default declared)",
+  },
+  "no-dns": { value: "", prose: "leave DNS alone: mesh names do not resolve" },
+  "access-log": {
+    value: "<which>",
+    prose: "off, on or errors: JSON lines on standard output (default off)",
+  },
+  "log-level": { value: "<level>", prose: "error, warn, info or debug (default info)" },
+  "connections-max": {
+    value: "<n>",
+    prose: "open connections from apps and peers, all threads together (default 65536)",
+  },
+  "exclude-uid": {
+    value: "<uid>",
+    prose: "mode all: leave this user's traffic alone; may be repeated",
+  },
+  "exclude-cidr": {
+    value: "<block>",
+    prose: "mode all: leave traffic to it alone; may be repeated",
+  },
+  "exclude-port": {
+    value: "<port>",
+    prose: "mode all: leave traffic to it alone; may be repeated",
+  },
+};
+
+/** One line an option, for --help. */
+export const agentOptionLines = (): string[] =>
+  Object.entries(ABOUT).map(
+    ([name, { value, prose }]) => `  ${`--${name} ${value}`.padEnd(28)} ${prose}`,
+  );
+
+export const agentHelp = (): string =>
+  [
+    "Usage: meshctl agent [options]",
+    "",
+    "Runs this host's agent until it is told to stop. The host must have joined (`meshctl join`).",
+    "",
+    "Options:",
+    ...agentOptionLines(),
+    "",
+    "Examples:",
+    "  meshctl agent",
+    "  meshctl agent --access-log errors --metrics 10.0.0.5:15020",
+  ].join("\n");
+
+export function parseAgentOptions(words: readonly string[]): AgentOptions {
+  const given = wordsOf(words);
+  const one = (name: string): string | undefined => given.values[name]?.at(-1);
+  const [metricsAddress, metricsPort] = parseAddressPort(one("metrics"));
+  return {
+    stateDir: one("state-dir") ?? STATE_DIR,
+    adminSocket: one("admin-socket") ?? ADMIN_SOCKET,
+    adminGroup: one("admin-group"),
+    metricsAddress,
+    metricsPort,
+    workers: number("workers", one("workers") ?? "0", 0, 256),
+    redirect: oneOf("redirect", one("redirect") ?? "auto", ["auto", "iptables", "nft", "none"]),
+    mode: oneOf("mode", one("mode") ?? "declared", ["declared", "all"]),
+    dns: !given.flags.has("no-dns"),
+    accessLog: oneOf("access-log", one("access-log") ?? "off", ["off", "on", "errors"]),
+    logLevel: oneOf("log-level", one("log-level") ?? "info", ["error", "warn", "info", "debug"]),
+    connectionsMax: number("connections-max", one("connections-max") ?? "65536", 1, 10_000_000),
+    excludeUids: (given.values["exclude-uid"] ?? []).map((v) =>
+      number("exclude-uid", v, 0, 2 ** 32 - 2),
+    ),
+    excludeCidrs: given.values["exclude-cidr"] ?? [],
+    excludePorts: (given.values["exclude-port"] ?? []).map((v) =>
+      number("exclude-port", v, 1, 65_535),
+    ),
+  };
+}
+
+interface Given {
+  readonly values: Readonly<Record<string, readonly string[]>>;
+  readonly flags: ReadonlySet<string>;
+}
+
+function wordsOf(words: readonly string[]): Given {
+  const options = Object.fromEntries(
+    Object.entries(ABOUT).map(([name, { value }]) => [
+      name,
+      value === "" ? ({ type: "boolean" } as const) : ({ type: "string", multiple: true } as const),
+    ]),
+  );
+  let parsed: { values: Readonly<Record<string, unknown>> };
+  try {
+    parsed = parseArgs({ args: [...words], options, strict: true, allowPositionals: false });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw usage(reason, "`meshctl agent --help` lists the options");
+  }
+  const values: Record<string, readonly string[]> = {};
+  const flags = new Set<string>();
+  for (const [name, value] of Object.entries(parsed.values)) {
+    if (Array.isArray(value)) values[name] = value.map(String);
+    else if (value === true) flags.add(name);
+  }
+  return { values, flags };
+}
+
+function number(name: string, text: string, min: number, max: number): number {
+  const value = Number(text);
+  if (!/^[0-9]+$/.test(text) || value < min || value > max)
+    throw usage(
+      `--${name} must be a whole number from ${min} to ${max}, not ${JSON.stringify(text)}`,
+    );
+  return value;
+}
+
+function oneOf<const T extends string>(name: string, text: string, known: readonly T[]): T {
+  const found = known.find((word) => word === text);
+  if (found === undefined)
+    throw usage(`--${name} must be ${known.join(", ")}, not ${JSON.stringify(text)}`);
+  return found;
+}
+
+function parseAddressPort(text = `127.0.0.1:${METRICS_PORT}`): [address: string, port: number] {
+  const [, host6, host, port] = /^(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})$/.exec(text) ?? [];
+  const address = host6 ?? host;
+  if (address === undefined || port === undefined)
+    throw usage(`--metrics must be ADDRESS:PORT, not ${JSON.stringify(text)}`);
+  return [address, number("metrics", port, 0, 65_535)];
+}

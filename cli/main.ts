@@ -1,0 +1,83 @@
+// The one entry of the executable. Wires the CLI to the agent, the server and the redirect, each loaded only when it runs:
+// `meshctl agent` must not pay for what an operator's command needs, nor the other way round.
+import type { AgentOptions } from "./agent-options.ts";
+import type { Programs, RedirectVerb } from "./programs.ts";
+import { processTerminal } from "./terminal.ts";
+
+const PROGRAMS: Programs = {
+  agent: async (options) => (await import("../agent/main.ts")).runAgent(options),
+  server: async (options) => (await import("../registry/main.ts")).runServer(options),
+  join: async (token, stateDir) => {
+    const { joinHost } = await import("../agent/control/join.ts");
+    return joinHost(token, stateDir, { wallMs: () => Date.now(), log: await stderrLog() });
+  },
+  redirect,
+};
+
+async function stderrLog() {
+  const { LineLog } = await import("../agent/base/log.ts");
+  const write = (line: string): void => void process.stderr.write(line);
+  return new LineLog("warn", { write, wallMs: () => Date.now() });
+}
+
+async function redirect(verb: RedirectVerb, options: AgentOptions) {
+  const [agent, tool, { DiskSnapshotStore }, facts, { hostRunner }, { MESH_PORT }] =
+    await Promise.all([
+      import("../agent/agent.ts"),
+      import("../agent/control/redirect-tool.ts"),
+      import("../agent/control/snapshot-store.ts"),
+      import("../agent/os/host-facts.ts"),
+      import("../agent/os/redirect/runner.ts"),
+      import("../agent/api/mesh-wire.ts"),
+    ]);
+  const { stateDir } = options;
+  const store = new DiskSnapshotStore(
+    { stateDir, agentVersion: agent.AGENT_VERSION },
+    { log: await stderrLog() },
+  );
+  return tool.runRedirect(
+    verb,
+    {
+      backend: options.redirect === "none" ? "auto" : options.redirect,
+      mode: options.mode,
+      agentUid: tool.ownerOfDirectory(stateDir) ?? process.getuid?.() ?? 0,
+      hostListenerPort: agent.HOST_LISTENER_PORT,
+      inboundPort: agent.INBOUND_PORT,
+      meshPort: MESH_PORT,
+      dnsPort: agent.DNS_PORT,
+      resolvers: options.dns ? facts.readResolvers() : [],
+      hasIpv6: facts.hasIpv6(facts.hostAddresses()),
+      exclusions: {
+        uids: options.excludeUids,
+        cidrs: options.excludeCidrs,
+        ports: options.excludePorts,
+      },
+      sshPorts: [22],
+    },
+    {
+      runner: hostRunner(),
+      uidOf: facts.uidOf,
+      loadSnapshot: async () => (await store.loadCompiled())?.snapshot,
+    },
+  );
+}
+
+const words = process.argv.slice(2);
+const [first, ...rest] = words;
+if (first === "agent" && !rest.includes("--help") && !rest.includes("-h")) await startAgent(rest);
+else {
+  const { runCli } = await import("./run.ts");
+  // Not process.exit: what is still on its way to a pipe is written first.
+  process.exitCode = (await runCli(words, processTerminal(), PROGRAMS)) || process.exitCode;
+}
+
+/** Past commander and all packages of the CLI: from exec to the first request counts in milliseconds. */
+async function startAgent(options: readonly string[]): Promise<void> {
+  try {
+    const { parseAgentOptions } = await import("./agent-options.ts");
+    await PROGRAMS.agent(parseAgentOptions(options));
+  } catch (error) {
+    const { tellFailure } = await import("./run.ts");
+    process.exitCode = await tellFailure(error, processTerminal());
+  }
+}
