@@ -1,6 +1,6 @@
 // Policies and what they compile to, one folder a case: mesh.yaml is what a person writes, host.txt (default: the first host by
 // name) whose agent compiles it, snapshot.json what that agent then runs, problems included. UPDATE_GOLDEN=1 writes them anew;
-// read the difference before committing it.
+// read the difference before committing it (`biome check --write test/golden` settles its form).
 import { describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { readResources } from "../../agent/api/read-yaml.ts";
