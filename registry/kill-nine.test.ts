@@ -37,11 +37,14 @@ function start(): Promise<ServerAddress> {
   });
 }
 
-const killed = (): Promise<void> =>
-  new Promise((resolve) => {
-    child?.on("exit", () => resolve());
-    child?.kill("SIGKILL");
+function killed(): Promise<void> {
+  const dying = child;
+  if (dying === undefined || dying.signalCode !== null) return Promise.resolve();
+  return new Promise((resolve) => {
+    dying.on("exit", () => resolve());
+    dying.kill("SIGKILL");
   });
+}
 
 const workload = (slot: number, turn: number) => ({
   apiVersion: "ironmesh.dev/v1",

@@ -77,10 +77,13 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const names = namesOf(config.advertise);
     const credentials = await issuer.issueServer(names);
     await signer.adopt(credentials);
-    const listener = new Listener(tlsOf(credentials, issuer), {
-      fetch: (request, bindings) => app.fetch(request, bindings),
-      upgrade: (request, socket, head) => sessions.upgrade(request, socket, head),
-    });
+    const listener = new Listener(
+      { credentials: tlsOf(credentials, issuer) },
+      {
+        fetch: (request, bindings) => app.fetch(request, bindings),
+        upgrade: (request, socket, head) => sessions.upgrade(request, socket, head),
+      },
+    );
     const { port } = await listener.listen(config.listen.address, config.listen.port);
     servers = config.advertise.map((name) => urlOf(name, port));
     const renewal = keepRenewed(issuer, names, credentials, deps, async (renewed) => {

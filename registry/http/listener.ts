@@ -34,8 +34,19 @@ export class Listener {
   readonly #http: Server;
   readonly #tls: TlsServer;
   readonly #sockets = new Set<TLSSocket>();
+  readonly #deadlines = new WeakMap<TLSSocket, RequestDeadline>();
+  readonly #requestTimeoutMs: number;
 
-  constructor(credentials: TlsCredentials, deps: ListenerDeps) {
+  /** The time-outs default to the constants above. */
+  constructor(
+    config: {
+      readonly credentials: TlsCredentials;
+      readonly handshakeTimeoutMs?: number;
+      readonly requestTimeoutMs?: number;
+    },
+    deps: ListenerDeps,
+  ) {
+    this.#requestTimeoutMs = config.requestTimeoutMs ?? REQUEST_TIMEOUT_MS;
     const respond = getRequestListener((request, env) => {
       const { socket } = (env as { incoming: IncomingMessage }).incoming;
       return deps.fetch(request, bindingsOf(socket as TLSSocket));
@@ -50,15 +61,16 @@ export class Listener {
     });
     this.#http.on("clientError", (_error, socket) => socket.destroy());
     this.#tls = createTlsServer(
-      { ...tlsOptions(credentials), handshakeTimeout: HANDSHAKE_TIMEOUT_MS },
+      {
+        ...tlsOptions(config.credentials),
+        handshakeTimeout: config.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
+      },
       (socket) => this.#accept(socket),
     );
     this.#tls.maxConnections = CONNECTIONS_MAX;
     // A failed handshake is the stranger's affair; without a listener it would end the process.
     this.#tls.on("tlsClientError", () => undefined);
   }
-
-  readonly #deadlines = new WeakMap<TLSSocket, RequestDeadline>();
 
   listen(address: string, port: number): Promise<{ address: string; port: number }> {
     return new Promise((resolve, reject) => {
@@ -84,7 +96,7 @@ export class Listener {
 
   #accept(socket: TLSSocket): void {
     this.#sockets.add(socket);
-    const deadline = new RequestDeadline(socket);
+    const deadline = new RequestDeadline(socket, this.#requestTimeoutMs);
     this.#deadlines.set(socket, deadline);
     deadline.start();
     socket.on("error", () => socket.destroy());
@@ -104,16 +116,18 @@ export class Listener {
 
 class RequestDeadline {
   readonly #socket: TLSSocket;
+  readonly #timeoutMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(socket: TLSSocket) {
+  constructor(socket: TLSSocket, timeoutMs: number) {
     this.#socket = socket;
+    this.#timeoutMs = timeoutMs;
   }
 
   start(): void {
     this.clear();
     if (this.#socket.destroyed) return;
-    this.#timer = setTimeout(() => this.#socket.destroy(), REQUEST_TIMEOUT_MS);
+    this.#timer = setTimeout(() => this.#socket.destroy(), this.#timeoutMs);
     this.#timer.unref();
   }
 
