@@ -6,9 +6,9 @@ import { connect, createServer, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { decode, encode, streamEncode } from "dns-packet";
 import { SILENT_LOG } from "../../agent/base/log.ts";
-import { DnsCapture } from "../../agent/os/dns-capture.ts";
-import { ForwardSocket } from "../../agent/os/dns-sockets.ts";
+import { ForwardSocket, ResolverSocket } from "../../agent/os/dns-sockets.ts";
 import { Loop } from "../../agent/os/loop.ts";
+import { DnsLease } from "../../agent/os/redirect/lease.ts";
 import { hostRunner } from "../../agent/os/redirect/runner.ts";
 import { connectTcp } from "../../agent/os/socket.ts";
 import { listenOn, TcpStream } from "../../agent/os/tcp.ts";
@@ -237,15 +237,20 @@ async function capture({ backend, resolvers, vip4, vip6 }: Order): Promise<unkno
     },
   );
   const streams = new NameStreams(names, own.wheel);
-  new DnsCapture(
-    own,
-    { backend: backend as "nft", resolvers: resolvers as string[], dnsPort: 15_053, hasIpv6: true },
-    { runner: hostRunner(), log: SILENT_LOG },
-    {
+  for (const resolver of resolvers as string[]) {
+    new ResolverSocket(own, resolver, {
       onQuery: (message, asked, reply) => names.answer(message, "udp", asked, reply),
-      onStream: (stream, asked) => streams.accept(stream, asked),
-    },
-  );
+    });
+  }
+  for (const address of ["127.0.0.1", "::1"]) {
+    listenOn(own, address, 15_053, {
+      onAccept: (stream, original) => streams.accept(stream, original?.address),
+    });
+  }
+  new DnsLease(
+    { backend: backend as "nft", resolvers: resolvers as string[] },
+    { runner: hostRunner(), timers: own.wheel, log: SILENT_LOG },
+  ).start();
   return "capturing";
 }
 

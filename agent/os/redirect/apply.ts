@@ -11,17 +11,32 @@ import { failure } from "./refusal.ts";
 import { kernelRoutes, leadRoutes, plannedRoutes } from "./routes.ts";
 import type { Runner } from "./runner.ts";
 
-/** iptables where the host has it (with ipset), since that is what its people look at; else nft. */
+/** iptables where the host has it (with ipset) and this user may use it, since that is what its people look at; else nft. */
 export async function chooseBackend(
   runner: Runner,
 ): Promise<Result<RedirectPlan["backend"], string>> {
-  const has = async (program: string): Promise<boolean> =>
-    (await runner.run([program, "--version"])).code !== 127;
-  if ((await has("iptables-restore")) && (await has("ipset"))) return ok("iptables");
-  if (await has("nft")) return ok("nft");
+  const iptables = await firstFailure([["iptables-save"], ["ipset", "list", "-n"]], runner);
+  if (iptables === undefined) return ok("iptables");
+  const nft = await firstFailure([["nft", "list", "tables"]], runner);
+  if (nft === undefined) return ok("nft");
   return err(
-    "the redirect needs iptables and ipset, or nft, and this host has neither: install them (Debian: apt-get install iptables ipset)",
+    isNotHere(iptables) && isNotHere(nft)
+      ? "the redirect needs iptables and ipset, or nft, and this host has neither: install them (Debian: apt-get install iptables ipset)"
+      : isNotHere(iptables)
+        ? nft
+        : iptables,
   );
+}
+
+async function firstFailure(
+  commands: readonly (readonly string[])[],
+  runner: Runner,
+): Promise<string | undefined> {
+  for (const argv of commands) {
+    const ran = await runner.run(argv);
+    if (ran.code !== 0) return failure(argv, ran);
+  }
+  return undefined;
 }
 
 /** `changed` is false when the host already was as planned. After an error the host is as it was before. */
@@ -48,7 +63,9 @@ async function applyRules(plan: RedirectPlan, runner: Runner): Promise<Result<bo
   if (!rules.ok || !rules.value) return rules;
   // The host may have changed from one program to the other: what the other one holds of ours would redirect twice.
   const other = isNft ? await removeIptables(runner) : await removeNft(runner);
-  return other.ok || isNotHere(other.error) ? rules : other;
+  if (other.ok || isNotHere(other.error)) return rules;
+  const back = isNft ? await removeNft(runner) : await removeIptables(runner);
+  return back.ok ? other : err(`${other.error}; ${back.error}`);
 }
 
 const isNotHere = (error: string): boolean => error.includes("which is not here");

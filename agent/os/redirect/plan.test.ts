@@ -2,6 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { describePlan } from "./apply.ts";
 import type { RedirectInput } from "./input.ts";
 import { planRedirect, rangesOf } from "./plan.ts";
+import { slicePath } from "./slice.ts";
 
 const INPUT: RedirectInput = {
   backend: "iptables",
@@ -106,6 +107,11 @@ test("ports become sorted ranges", () => {
     [1, 3],
     [9, 9],
   ]);
+});
+
+test("a slice's path follows systemd's nesting", () => {
+  const path = "mesh.slice/mesh-batch.slice/mesh-batch-night.slice";
+  expect(slicePath("mesh-batch-night.slice")).toBe(path);
 });
 
 describe("what cannot be done is refused by name", () => {
