@@ -252,7 +252,7 @@ export class Exchange implements Waiter {
 
   responseDone(isReusable: boolean): void {
     const isWholeRequest = this.#connection.isRequestDone && this.#outbox.unsentBytes === 0;
-    this.#dropUpstream(isReusable && isWholeRequest);
+    this.#dropUpstream(isReusable && isWholeRequest, true);
     this.#finish();
     this.#connection.responseDone();
   }
@@ -361,7 +361,7 @@ export class Exchange implements Waiter {
     if (this.target !== undefined) this.plan?.cluster?.report(this.target, verdictOf(status));
   }
 
-  #dropUpstream(isReusable = false): void {
+  #dropUpstream(isReusable = false, isOver = false): void {
     this.plan?.cluster?.leave(this);
     const { upstream } = this;
     if (upstream === undefined) return;
@@ -369,7 +369,8 @@ export class Exchange implements Waiter {
     upstream.exchange = undefined;
     upstream.cluster.countActive(upstream.target, -1);
     if (isReusable) upstream.cluster.release(upstream);
-    else upstream.close();
+    else if (isOver) upstream.close();
+    else upstream.abort();
   }
 
   #fail(failure: Failure): void {

@@ -69,6 +69,15 @@ export class HttpUpstream extends Guarded {
     this.#uncount();
   }
 
+  /** Ends it in the middle of an exchange: a reset, so that the other side does not take it for a client that only has no more to
+   *  say, and stops working for nobody. */
+  abort(): void {
+    this.exchange = undefined;
+    this.#held = undefined;
+    this.stream.reset();
+    this.#uncount();
+  }
+
   /** A tunnel takes the stream over; what it counted stays counted until it says so. */
   detach(): Stream {
     this.exchange = undefined;

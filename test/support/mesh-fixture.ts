@@ -213,13 +213,9 @@ export class Host {
   }
 
   /** A local process dials; its end of the connection is returned. */
-  dialOut(
-    to: OriginalDestination,
-    handler: StreamHandler,
-    workload: number | undefined = 0,
-  ): Stream {
+  dialOut(to: OriginalDestination, handler: StreamHandler, workload: number | "none" = 0): Stream {
     const [near, far] = this.network.accept(handler, { address: "127.0.0.1" });
-    this.plane.acceptOutbound(near, to, workload);
+    this.plane.acceptOutbound(near, to, workload === "none" ? undefined : workload);
     return far;
   }
 
