@@ -28,7 +28,7 @@ export class Capture {
   static async start(lab: Lab, logFile: string): Promise<Capture> {
     // -p: promiscuous mode needs more rights than looking does; DNS is no traffic of the mesh.
     const command =
-      "tcpdump -i any -p -n -s 0 -U --immediate-mode -Z root -w - tcp and not port 53";
+      "tcpdump -i any -B 65536 -p -n -s 0 -U --immediate-mode -Z root -w - tcp and not port 53";
     const child = lab.spawn(ROUTER, command.split(" "), { uid: 0, stdio: "pipe", log: logFile });
     const capture = new Capture(child);
     // The file header is written once the capture runs.

@@ -72,21 +72,23 @@ async function runDemo(options: DemoOptions): Promise<number> {
   const { promise: interrupted, resolve: interrupt } = Promise.withResolvers<"interrupted">();
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
     process.on(signal, () => interrupt("interrupted"));
+  const outcome = Promise.race([
+    isCheck
+      ? runChecks(demo, progress, options.part ?? [1, 2, 3, 4, 5])
+      : tour(demo, progress, interrupted),
+    interrupted.then(() => (isCheck ? 130 : 0)),
+  ]);
   try {
-    return await Promise.race([
-      isCheck
-        ? runChecks(demo, progress, options.part ?? [1, 2, 3, 4, 5])
-        : tour(demo, progress, interrupted),
-      interrupted.then(() => (isCheck ? 130 : 0)),
-    ]);
-  } catch (cause) {
-    progress.line(`The demo failed: ${cause instanceof Error ? cause.message : String(cause)}`);
-    demo.keepLogs();
-    if (options.keep === true) {
+    const code = await outcome.catch((cause: unknown) => {
+      progress.line(`The demo failed: ${cause instanceof Error ? cause.message : String(cause)}`);
+      demo.keepLogs();
+      return 1;
+    });
+    if (code === 1 && options.keep === true) {
       progress.line("Everything is left running (--keep); Ctrl-C removes it.");
       await interrupted;
     }
-    return 1;
+    return code;
   } finally {
     progress.step("removing every namespace, rule and process");
     restoreContexts();
