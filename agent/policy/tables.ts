@@ -44,7 +44,8 @@ type RoutesOf<R> = Map<ServicePort, readonly R[]>;
 export class Tables {
   readonly snapshot: Snapshot;
   readonly #serviceByAddress = new Map<string, number>();
-  readonly #endpointsByAddress = new Map<string, number[]>();
+  /** A list only where an address has several: thousands of lists of one would cost more than all the rest. */
+  readonly #endpointsByAddress = new Map<string, number | number[]>();
   readonly #listenerPorts = new Set<number>();
   readonly #inboundByPort = new Map<number, InboundAt[]>();
   #serviceByName: Map<string, number> | undefined;
@@ -76,9 +77,10 @@ export class Tables {
    *  for the ports of local workloads. */
   endpointAt(address: string, port: number): number | undefined {
     const there = this.#endpointsByAddress.get(address);
-    if (there === undefined) return isLoopback(address) ? this.#localEndpointAt(port) : undefined;
-    for (const index of there) if (this.snapshot.endpoints[index]?.port === port) return index;
-    return undefined;
+    for (const index of there ?? [])
+      if (this.snapshot.endpoints[index]?.port === port) return index;
+    const isLocal = isLoopback(address) || this.snapshot.host.addresses.includes(address);
+    return isLocal ? this.#localEndpointAt(port) : undefined;
   }
 
   /** Index into Snapshot.clusters: whose limits a direct dial of this endpoint counts against. The first that has it, and that is
@@ -179,9 +181,16 @@ export class Tables {
   #localEndpointAt(port: number): number | undefined {
     if (!this.#inboundByPort.has(port)) return undefined;
     for (const address of this.snapshot.host.addresses) {
-      for (const index of this.#endpointsByAddress.get(address) ?? [])
-        if (this.snapshot.endpoints[index]?.port === port) return index;
+      const found = this.#withPort(this.#endpointsByAddress.get(address) ?? [], port);
+      if (found !== undefined) return found;
     }
+    return undefined;
+  }
+
+  #withPort(there: number | readonly number[], port: number): number | undefined {
+    const { endpoints } = this.snapshot;
+    if (typeof there === "number") return endpoints[there]?.port === port ? there : undefined;
+    for (const index of there) if (endpoints[index]?.port === port) return index;
     return undefined;
   }
 
@@ -213,7 +222,8 @@ export class Tables {
   #indexEndpoints(): void {
     this.snapshot.endpoints.forEach(({ address }, i) => {
       const there = this.#endpointsByAddress.get(address);
-      if (there === undefined) this.#endpointsByAddress.set(address, [i]);
+      if (there === undefined) this.#endpointsByAddress.set(address, i);
+      else if (typeof there === "number") this.#endpointsByAddress.set(address, [there, i]);
       else there.push(i);
     });
   }

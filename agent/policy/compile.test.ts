@@ -1,0 +1,74 @@
+import { expect, test } from "bun:test";
+import { checkResource } from "../api/parse-resource.ts";
+import type { ResourceDocument } from "../api/session.ts";
+import { PortBook, SlotBook } from "./books.ts";
+import { type CompileInput, compile } from "./compile.ts";
+
+test("a kind that this version does not know is an error that names it, and the rest is compiled", () => {
+  const gadget: ResourceDocument = {
+    apiVersion: "ironmesh.dev/v9",
+    kind: "Gadget",
+    metadata: { name: "g", namespace: "default" },
+    spec: {},
+  };
+  const { problems, snapshot } = compile(inputWith([gadget]));
+  expect(problems).toEqual([
+    {
+      document: "Gadget default/g",
+      path: "kind",
+      reason: "is not a kind this version runs; upgrade the agent",
+      severity: "error",
+    },
+  ]);
+  expect(snapshot.host.identity).toBe("spiffe://lab/ns/ironmesh-system/sa/host.vm1");
+});
+
+test("a ServiceEntry with resolution DNS is refused by name", () => {
+  const checked = checkResource({
+    apiVersion: "networking.istio.io/v1",
+    kind: "ServiceEntry",
+    metadata: { name: "x", namespace: "default" },
+    spec: { hosts: ["x.example"], ports: [{ number: 443, name: "https" }], resolution: "DNS" },
+  });
+  const { problems } = compile(inputWith(checked.resource === undefined ? [] : [checked.resource]));
+  expect(problems.map((p) => [p.severity, p.path])).toEqual([["error", "spec.resolution"]]);
+});
+
+test("the hundredth workload of a host is refused", () => {
+  const workloads = Array.from({ length: 100 }, (_, i) => ({
+    apiVersion: "ironmesh.dev/v1",
+    kind: "Workload",
+    metadata: { name: `w${i}`, namespace: "default" },
+    spec: { hosts: ["vm1"], serviceAccount: "a", process: { uid: 1000 + i } },
+  }));
+  const { problems, snapshot } = compile(inputWith(workloads));
+  expect(snapshot.workloads.length).toBe(99);
+  expect(problems.map((p) => p.reason)).toEqual([
+    "is one workload too many for vm1: a host holds 99",
+  ]);
+});
+
+test("two workloads of one host cannot be the same processes", () => {
+  const workloads = ["a", "b"].map((name) => ({
+    apiVersion: "ironmesh.dev/v1",
+    kind: "Workload",
+    metadata: { name, namespace: "default" },
+    spec: { hosts: ["vm1"], serviceAccount: name, process: { user: "www" } },
+  }));
+  const { problems } = compile(inputWith(workloads));
+  expect(problems.map((p) => [p.document, p.path, p.severity])).toEqual([
+    ["Workload default/b", "spec.process", "error"],
+  ]);
+});
+
+const inputWith = (resources: readonly ResourceDocument[]): CompileInput => ({
+  epoch: 1,
+  version: 1,
+  mesh: { trustDomain: "lab", rootNamespace: "istio-system", outboundPolicy: "allow_any" },
+  host: { name: "vm1", addresses: ["10.0.0.1"] },
+  resources,
+  services: [],
+  endpoints: new Map(),
+  slots: new SlotBook(0, 5000).draft(),
+  ports: new PortBook().draft(),
+});
