@@ -24,6 +24,7 @@ import { systemClock, systemTimers } from "./os/clock.ts";
 import { gidOf, hasIpv6, hostAddresses, readResolvers, uidOf } from "./os/host-facts.ts";
 import { serveTcp, serveUnix } from "./os/local-http.ts";
 import { collectGarbage, dropCleanPages } from "./os/memory.ts";
+import { refuseResolvers } from "./os/redirect/input.ts";
 import { DnsLease } from "./os/redirect/lease.ts";
 import { hostRunner } from "./os/redirect/runner.ts";
 import { startThread } from "./os/thread.ts";
@@ -99,6 +100,8 @@ export class Agent {
       wallMs: () => this.#clock.wallMs(),
     });
     this.#resolvers = options.dns && options.redirect !== "none" ? readResolvers() : [];
+    const refusal = refuseResolvers(this.#resolvers);
+    if (refusal !== undefined) throw new Error(refusal);
     this.#threads = new DataThreads({
       log: this.#log,
       spawn: (events) => startThread<FromThread, ToThread>(events),

@@ -68,6 +68,9 @@ describe.skipIf(!canRun("redirect permissions"))("redirect permissions", () => {
   test("the backend is iptables where it can be used, nft otherwise, and a host with neither is told what to install", async () => {
     expect(await chooseBackend(lab.runner)).toEqual({ ok: true, value: "iptables" });
     expect(await chooseBackend(without("ipset"))).toEqual({ ok: true, value: "nft" });
+    await applyRedirect(planned(BACKENDS[2]), lab.runner);
+    expect(await chooseBackend(lab.runner)).toEqual({ ok: true, value: "nft" }); // what is applied stays
+    await removeRedirect(lab.runner);
     const neither = await chooseBackend(without("iptables-save", "nft"));
     expect(neither.ok ? "" : neither.error).toContain("apt-get install iptables ipset");
     const noIp = await applyRedirect(planned(BACKENDS[0]), without("ip"));

@@ -11,10 +11,13 @@ import { failure } from "./refusal.ts";
 import { kernelRoutes, leadRoutes, plannedRoutes } from "./routes.ts";
 import type { Runner } from "./runner.ts";
 
-/** iptables where the host has it (with ipset) and this user may use it, since that is what its people look at; else nft. */
+/** What is applied already, whoever asks: root and the agent's user may use different programs. Otherwise iptables where the
+ *  host has it (with ipset) and this user may use it, since that is what its people look at; else nft. */
 export async function chooseBackend(
   runner: Runner,
 ): Promise<Result<RedirectPlan["backend"], string>> {
+  const ours = ["nft", "list", "table", ...NFT_TABLE.split(" ")];
+  if ((await runner.run(ours)).code === 0) return ok("nft");
   const iptables = await firstFailure([["iptables-save"], ["ipset", "list", "-n"]], runner);
   if (iptables === undefined) return ok("iptables");
   const nft = await firstFailure([["nft", "list", "tables"]], runner);

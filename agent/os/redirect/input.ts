@@ -193,6 +193,10 @@ function checkAppPort(
   return undefined;
 }
 
+/** Why these resolvers cannot be captured, before any socket is opened for them; undefined: they can. */
+export const refuseResolvers = (resolvers: readonly string[]): string | undefined =>
+  resolvers.flatMap((resolver) => checkResolver(resolver, "resolvers"))[0]?.reason;
+
 function checkResolver(resolver: string, path: string): Problem[] {
   const family = isIP(resolver);
   if (family === 0 || resolver.includes("%")) {

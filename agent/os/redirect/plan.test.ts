@@ -1,6 +1,6 @@
 import { describe, expect, test } from "bun:test";
 import { describePlan } from "./apply.ts";
-import type { RedirectInput } from "./input.ts";
+import { type RedirectInput, refuseResolvers } from "./input.ts";
 import { planRedirect, rangesOf } from "./plan.ts";
 import { slicePath } from "./slice.ts";
 
@@ -112,6 +112,11 @@ test("ports become sorted ranges", () => {
 test("a slice's path follows systemd's nesting", () => {
   const path = "mesh.slice/mesh-batch.slice/mesh-batch-night.slice";
   expect(slicePath("mesh-batch-night.slice")).toBe(path);
+});
+
+test("resolvers that cannot be captured are known before a socket is opened", () => {
+  expect(refuseResolvers(["10.0.0.53", "127.0.0.53"])).toContain("systemd-resolved");
+  expect(refuseResolvers(["10.0.0.53", "fd00::53"])).toBeUndefined();
 });
 
 describe("what cannot be done is refused by name", () => {
