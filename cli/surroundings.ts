@@ -37,11 +37,11 @@ export interface FileOptions {
   readonly filename: readonly string[];
 }
 export const withFiles = (command: Command): Command =>
-  command.option<readonly string[]>(
-    "-f, --filename <path>",
-    "file, directory or - for standard input; may be repeated",
-    (path, before) => [...before, path],
-    [],
+  command.addOption(
+    new Option("-f, --filename <path>", "file, directory or - for standard input; may be repeated")
+      .argParser<readonly string[]>((path, before) => [...(before ?? []), path])
+      // The second word keeps an empty list out of --help.
+      .default([], "none"),
   );
 
 /** Shown under `--help`. */

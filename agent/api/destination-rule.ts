@@ -25,6 +25,7 @@ const loadBalancer = fields(
       ),
   },
   {
+    named: "LoadBalancer",
     notYet: {
       consistentHash: "",
       localityLbSetting: "",
@@ -35,54 +36,57 @@ const loadBalancer = fields(
   },
 );
 
-const connectionPool = fields({
-  tcp: fields(
-    {
-      maxConnections: atLeast(1)
-        .optional()
-        .describe("Connections to all endpoints together, per agent. Default 2147483647."),
-      connectTimeout: duration
-        .optional()
-        .describe("How long a connect may take, the mesh handshake included. Default 10s."),
-    },
-    { notYet: { tcpKeepalive: "", maxConnectionDuration: "", idleTimeout: "" } },
-  )
-    .optional()
-    .describe("For every connection."),
-  http: fields(
-    {
-      http1MaxPendingRequests: atLeast(1)
-        .optional()
-        .describe("Requests that may wait for a connection; 503 beyond it. Default 2147483647."),
-      http2MaxRequests: atLeast(1)
-        .optional()
-        .describe(
-          "Requests under way to all endpoints together, HTTP/1.1 too, per agent; 503 beyond it. Default 2147483647.",
-        ),
-      maxRequestsPerConnection: atLeast(0)
-        .optional()
-        .describe(
-          "Requests before a connection is closed; 1 switches keep-alive off. Default 0: unlimited.",
-        ),
-      maxRetries: atLeast(0)
-        .optional()
-        .describe("Retries under way to all endpoints together, per agent. Default 2147483647."),
-      idleTimeout: duration
-        .optional()
-        .describe("How long an unused connection is kept. Default 1h."),
-      h2UpgradePolicy: z
-        .enum(["DEFAULT", "DO_NOT_UPGRADE"], {
-          error: (issue) =>
-            issue.input === "UPGRADE" ? "UPGRADE is not supported yet" : undefined,
-        })
-        .optional()
-        .describe("HTTP/1.1 stays HTTP/1.1: DEFAULT and DO_NOT_UPGRADE both say so."),
-    },
-    { notYet: { useClientProtocol: "", maxConcurrentStreams: "", http2KeepAlive: "" } },
-  )
-    .optional()
-    .describe("For HTTP requests."),
-});
+const connectionPool = fields(
+  {
+    tcp: fields(
+      {
+        maxConnections: atLeast(1)
+          .optional()
+          .describe("Connections to all endpoints together, per agent. Default 2147483647."),
+        connectTimeout: duration
+          .optional()
+          .describe("How long a connect may take, the mesh handshake included. Default 10s."),
+      },
+      { notYet: { tcpKeepalive: "", maxConnectionDuration: "", idleTimeout: "" } },
+    )
+      .optional()
+      .describe("For every connection."),
+    http: fields(
+      {
+        http1MaxPendingRequests: atLeast(1)
+          .optional()
+          .describe("Requests that may wait for a connection; 503 beyond it. Default 2147483647."),
+        http2MaxRequests: atLeast(1)
+          .optional()
+          .describe(
+            "Requests under way to all endpoints together, HTTP/1.1 too, per agent; 503 beyond it. Default 2147483647.",
+          ),
+        maxRequestsPerConnection: atLeast(0)
+          .optional()
+          .describe(
+            "Requests before a connection is closed; 1 switches keep-alive off. Default 0: unlimited.",
+          ),
+        maxRetries: atLeast(0)
+          .optional()
+          .describe("Retries under way to all endpoints together, per agent. Default 2147483647."),
+        idleTimeout: duration
+          .optional()
+          .describe("How long an unused connection is kept. Default 1h."),
+        h2UpgradePolicy: z
+          .enum(["DEFAULT", "DO_NOT_UPGRADE"], {
+            error: (issue) =>
+              issue.input === "UPGRADE" ? "UPGRADE is not supported yet" : undefined,
+          })
+          .optional()
+          .describe("HTTP/1.1 stays HTTP/1.1: DEFAULT and DO_NOT_UPGRADE both say so."),
+      },
+      { notYet: { useClientProtocol: "", maxConcurrentStreams: "", http2KeepAlive: "" } },
+    )
+      .optional()
+      .describe("For HTTP requests."),
+  },
+  { named: "ConnectionPool" },
+);
 
 const outlierDetection = fields(
   {
@@ -106,6 +110,7 @@ const outlierDetection = fields(
       .describe("Below this share of healthy endpoints all are used. Default 0."),
   },
   {
+    named: "OutlierDetection",
     notYet: {
       consecutiveErrors: "write consecutiveGatewayErrors or consecutive5xxErrors",
       consecutiveLocalOriginFailures: "",
@@ -127,6 +132,7 @@ const tls = fields(
       .describe("ISTIO_MUTUAL (default for endpoints with an agent): mTLS. DISABLE: plaintext."),
   },
   {
+    named: "ClientTls",
     notYet: {
       clientCertificate: "",
       privateKey: "",
@@ -176,7 +182,7 @@ const trafficPolicy = fields(
         "Replaces the whole policy for single ports: sections a port does not name have their defaults there, not what stands above.",
       ),
   },
-  { notYet: { tunnel: "", proxyProtocol: "", retryBudget: "" } },
+  { named: "TrafficPolicy", notYet: { tunnel: "", proxyProtocol: "", retryBudget: "" } },
 );
 
 export const destinationRuleSpec = fields(

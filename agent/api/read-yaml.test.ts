@@ -183,3 +183,21 @@ test("an empty file holds nothing and is no error", () => {
   expect(readResources("", "empty.yaml")).toEqual({ resources: [], problems: [] });
   expect(readResources("---\n---\n", "empty.yaml")).toEqual({ resources: [], problems: [] });
 });
+
+test("a List, as kubectl prints it, is what it holds", () => {
+  const text = `apiVersion: v1
+kind: List
+items:
+- apiVersion: security.istio.io/v1
+  kind: PeerAuthentication
+  metadata: {name: a}
+  spec: {}
+- apiVersion: security.istio.io/v1
+  kind: PeerAuthentication
+  metadata: {name: b}
+  spec: {mtl: {}}
+`;
+  const read = readResources(text, "list.yaml");
+  expect(read.resources.map(titleOf)).toEqual(["PeerAuthentication default/a"]);
+  expect(read.problems).toMatchObject([{ place: "list.yaml:11", path: "spec.mtl" }]);
+});

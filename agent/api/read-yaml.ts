@@ -1,5 +1,14 @@
 // YAML text, one or many documents, to resources; every problem of every document with its file and line. JSON is YAML.
-import { isMap, isNode, isScalar, isSeq, LineCounter, type Node, parseAllDocuments } from "yaml";
+import {
+  type Document,
+  isMap,
+  isNode,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseAllDocuments,
+} from "yaml";
 import type { Problem } from "../base/result.ts";
 import { checkResource, type FieldPath } from "./parse-resource.ts";
 import { refOf } from "./resource.ts";
@@ -31,36 +40,52 @@ export function readResources(text: string, file: string): ReadResources {
   const problems: Problem[] = [];
   documents.forEach((document, i) => {
     const placeOf = (offset: number): string => `${file}:${lines.linePos(offset).line}`;
-    for (const error of document.errors)
-      problems.push({
-        place: placeOf(error.pos[0]),
-        document: `document ${i + 1}`,
-        path: "",
-        reason: `is not YAML: ${error.message}`,
-        severity: "error",
-      });
-    if (document.errors.length > 0 || document.contents === null) return;
-    const contents: Node = document.contents;
-    let value: unknown;
-    try {
-      value = document.toJS({ maxAliasCount: 100 });
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      problems.push({
-        place: placeOf(contents.range?.[0] ?? 0),
-        path: "",
-        reason,
-        severity: "error",
-      });
-      return;
-    }
-    if (value === null) return;
-    const checked = checkResource(value, (path) => placeOf(offsetOf(contents, path)));
-    problems.push(...checked.problems.map((p) => named(p, i)).sort(byLine));
-    if (checked.resource !== undefined) resources.push(checked.resource);
+    const read = readDocument(document, placeOf);
+    resources.push(...read.resources);
+    problems.push(...read.problems.map((p) => named(p, i)).sort(byLine));
   });
   problems.push(...findTwice(resources, file));
   return { resources, problems };
+}
+
+function readDocument(document: Document, placeOf: (offset: number) => string): ReadResources {
+  const broken = (offset: number, reason: string): Problem => ({
+    place: placeOf(offset),
+    path: "",
+    reason,
+    severity: "error",
+  });
+  if (document.errors.length > 0) {
+    const problems = document.errors.map((e) => broken(e.pos[0], `is not YAML: ${e.message}`));
+    return { resources: [], problems };
+  }
+  const { contents } = document;
+  if (contents === null) return { resources: [], problems: [] };
+  let value: unknown;
+  try {
+    value = document.toJS({ maxAliasCount: 100 });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    return { resources: [], problems: [broken(contents.range?.[0] ?? 0, reason)] };
+  }
+  if (value === null) return { resources: [], problems: [] };
+  const checked = itemsOf(value).map(([item, path]) =>
+    checkResource(item, (inner) => placeOf(offsetOf(contents, [...path, ...inner]))),
+  );
+  return {
+    resources: checked.flatMap(({ resource }) => (resource === undefined ? [] : [resource])),
+    problems: checked.flatMap((c) => c.problems),
+  };
+}
+
+/** A `v1 List`, which `kubectl get -o yaml` and `meshctl get -o json` print, is what it holds. */
+function itemsOf(value: unknown): (readonly [item: unknown, path: FieldPath])[] {
+  if (typeof value === "object" && value !== null && "kind" in value && "items" in value) {
+    const { kind, items } = value;
+    if (kind === "List" && Array.isArray(items))
+      return items.map((item: unknown, i) => [item, ["items", i]]);
+  }
+  return [[value, []]];
 }
 
 const named = (problem: Problem, index: number): Problem => ({

@@ -51,8 +51,9 @@ async function get(
   second: string | undefined,
   options: GetOptions,
 ): Promise<void> {
-  const { resources } = await clientOf(around, options).list(filterOf(first, second, options));
-  const name = second ?? first.split("/")[1];
+  const filter = filterOf(first, second, options);
+  const { resources } = await clientOf(around, options).list(filter);
+  const { name } = filter;
   if (name !== undefined && resources.length === 0)
     throw new CommandFailure(
       `there is no ${first.split("/")[0]} ${name}${options.namespace ? ` in ${options.namespace}` : ""}`,

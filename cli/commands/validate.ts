@@ -46,7 +46,7 @@ async function validate(around: Surroundings, options: ValidateOptions): Promise
     rows: [],
     empty: isValid
       ? `${resources.length} ${resources.length === 1 ? "resource is" : "resources are"} valid`
-      : `${problems.filter((p) => p.severity === "error").length} errors`,
+      : "not valid",
   }));
 }
 
