@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { NO_HEADERS } from "./default-route.ts";
 import { matchesHttp, pickDestination, routeHttp, routeTcp } from "./match-route.ts";
 import type { HttpMatch, HttpRoute, RequestView, ServicePort, Snapshot } from "./snapshot.ts";

@@ -77,8 +77,8 @@ export class Tables {
    *  for the ports of local workloads. */
   endpointAt(address: string, port: number): number | undefined {
     const there = this.#endpointsByAddress.get(address);
-    for (const index of there ?? [])
-      if (this.snapshot.endpoints[index]?.port === port) return index;
+    const found = there === undefined ? undefined : this.#withPort(there, port);
+    if (found !== undefined) return found;
     const isLocal = isLoopback(address) || this.snapshot.host.addresses.includes(address);
     return isLocal ? this.#localEndpointAt(port) : undefined;
   }

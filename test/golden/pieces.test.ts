@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import { compile } from "../../agent/policy/compile.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import {

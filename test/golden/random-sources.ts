@@ -1,6 +1,6 @@
 // Sources at random: mostly well formed, contradictory, pointing at what is not there, and now and then plain nonsense, as a newer
 // or broken server might send.
-import * as fc from "fast-check";
+import fc from "fast-check";
 import type { CatalogEndpoint, CatalogService, ResourceDocument } from "../../agent/api/session.ts";
 import { PortBook, SlotBook } from "../../agent/policy/books.ts";
 import type { CompileInput } from "../../agent/policy/compile.ts";

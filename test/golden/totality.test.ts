@@ -1,6 +1,6 @@
 // The compiler is total, and what it makes is sound: whatever the sources, no index dangles and every question has an answer.
 import { describe, expect, test } from "bun:test";
-import * as fc from "fast-check";
+import fc from "fast-check";
 import type { ResourceDocument } from "../../agent/api/session.ts";
 import { authorizeConnection, authorizeRequest } from "../../agent/policy/authorize.ts";
 import { PortBook, SlotBook } from "../../agent/policy/books.ts";
