@@ -221,6 +221,7 @@ export class Relay implements OpenConnection {
   }
 
   #over(): void {
+    if (this.#isOver) return;
     this.#isOver = true;
     this.#down.outbox.clear();
     this.#up.outbox.clear();
