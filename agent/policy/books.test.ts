@@ -54,3 +54,18 @@ function withKeys(book: SlotBook, ...keys: string[]) {
   for (const key of keys) draft.take(key);
   return draft;
 }
+
+test("a book of many remembers all of them over a restart, and nothing that is no block of its own", () => {
+  const known = Array.from(
+    { length: 200_000 },
+    (_, i) => [`${i}`, 3 + i * SLOTS_PER_BLOCK] as const,
+  );
+  const book = new SlotBook(3, 3 + 300_000 * SLOTS_PER_BLOCK, [
+    ...known,
+    ["askew", 4],
+    ["low", -2],
+  ]);
+  const draft = book.draft();
+  expect(draft.take("199999")).toBe(3 + 199_999 * SLOTS_PER_BLOCK);
+  expect(draft.take("askew")).toBe(3 + 200_000 * SLOTS_PER_BLOCK);
+});

@@ -109,13 +109,13 @@ class NumberBook {
   remember(known: Iterable<readonly [string, number]>): void {
     const byKey = new Map<string, number>();
     const taken = new Set<number>();
+    let next = this.#first;
     for (const [key, number] of known) {
-      const isOurs = Number.isInteger(number) && number >= this.#first && number <= this.#last;
-      if (!isOurs || taken.has(number)) continue;
+      if (!this.#isOurs(number) || taken.has(number)) continue;
       byKey.set(key, number);
       taken.add(number);
+      next = Math.max(next, number + this.#step);
     }
-    const next = Math.max(this.#first, ...[...taken].map((number) => number + this.#step));
     const gaps: number[] = [];
     for (let n = this.#first; n < next; n += this.#step) if (!taken.has(n)) gaps.push(n);
     this.#byKey = byKey;
@@ -125,6 +125,11 @@ class NumberBook {
 
   get entries(): readonly (readonly [string, number])[] {
     return [...this.#byKey];
+  }
+
+  #isOurs(number: number): boolean {
+    const steps = (number - this.#first) / this.#step;
+    return Number.isInteger(steps) && steps >= 0 && number <= this.#last;
   }
 
   draft(): NumberDraft {
