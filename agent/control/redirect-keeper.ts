@@ -48,6 +48,12 @@ export function redirectInputOf(
   const endpoints = snapshot.endpoints
     .filter((endpoint) => endpoint.mesh !== undefined)
     .map((endpoint): AddressPort => [endpoint.address, endpoint.port]);
+  // A ServiceEntry's own addresses lie outside the virtual ranges, so they are listed one by one.
+  const addresses = snapshot.services.flatMap((service) =>
+    (service.addresses ?? []).flatMap((address) =>
+      service.ports.map(({ port }): AddressPort => [address, port]),
+    ),
+  );
   return {
     ok: true,
     value: {
@@ -57,7 +63,7 @@ export function redirectInputOf(
       listenerRange: [OUTBOUND_PORT_FIRST, OUTBOUND_PORT_LAST],
       vip4: VIP4_RANGE,
       vip6: VIP6_RANGE,
-      endpoints: uniquePairs(endpoints),
+      endpoints: uniquePairs([...endpoints, ...addresses]),
     },
   };
 }
