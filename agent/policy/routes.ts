@@ -94,7 +94,7 @@ export class Routes {
       problems.warn(
         rule.title,
         `spec.hosts[${at}]`,
-        `has its http rules from ${first.title}, which is first by name; these are ignored`,
+        `is taken by the http rules of ${first.title}, first by name; these hold only for ports those leave out`,
       );
     if (known === undefined) this.#exact.set(host, [rule]);
     else if (!known.includes(rule)) known.push(rule);
