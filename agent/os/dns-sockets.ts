@@ -7,10 +7,12 @@ import {
   AF_INET6,
   EAGAIN,
   errnoName,
+  SO_REUSEADDR,
   SOCK_DGRAM,
   SOCK_FLAGS,
   SOL_IP,
   SOL_IPV6,
+  SOL_SOCKET,
 } from "./libc.ts";
 import {
   ARGUMENTS_AT,
@@ -110,6 +112,8 @@ function bindInPlaceOf(loop: Loop, resolver: string): number {
   const isIpv6 = resolver.includes(":");
   const fd = libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0);
   if (fd < 0) throw refusal(resolver, errnoName(loop.errno()));
+  // A thread that crashed may leave its socket open: the newest one gets the packets, as long as both allow it.
+  setOption(loop, fd, SOL_SOCKET, SO_REUSEADDR, 1);
   const isTransparent = isIpv6
     ? setOption(loop, fd, SOL_IPV6, IPV6_TRANSPARENT, 1)
     : setOption(loop, fd, SOL_IP, IP_TRANSPARENT, 1);
@@ -127,7 +131,7 @@ function refusal(resolver: string, reason: string): Error {
     reason === "EPERM" || reason === "EACCES"
       ? "the agent needs CAP_NET_ADMIN and CAP_NET_BIND_SERVICE for DNS capture, or --no-dns"
       : reason === "EADDRINUSE"
-        ? "that address is this host's own and a DNS server runs there: name another resolver in resolv.conf, or use --no-dns"
+        ? "a DNS server of this host has port 53 there or on every address (ss -lunp): bind it to its own addresses, or use --no-dns"
         : "run with --no-dns to go on without";
   return new Error(`cannot take queries to ${resolver}:53: ${reason}; ${next}`);
 }

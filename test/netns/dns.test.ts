@@ -111,6 +111,19 @@ function suite(backend: Backend): void {
     }
   });
 
+  test("a socket opened anew takes over from one that a crashed thread left open", async () => {
+    const newer = { vip4: "240.240.0.99", vip6: "2001:2::99" };
+    await agent.ask({ act: "capture", backend: backend.backend, resolvers: RESOLVERS, ...newer });
+    for (const server of RESOLVERS) {
+      for (let i = 0; i < 5; i++)
+        expect(await ask({ server, question: "reviews" })).toBe(newer.vip4);
+    }
+    agent.kill();
+    await agent.ended;
+    await startAgent();
+    expect(await meshNamesWork()).toBe(true);
+  });
+
   test("capture lives while the agent does, and removing it leaves the host as it was", async () => {
     expect(await redirectStatus(plan, lab.runner)).toEqual({ ok: true, value: [] });
     for (let i = 0; i < 8; i++) {

@@ -1,5 +1,6 @@
 // Two hosts as network namespaces, joined by one cable, made and removed by the test that uses them.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { hostRunner, type Runner } from "../../agent/os/redirect/runner.ts";
 
@@ -32,6 +33,14 @@ export function canRun(suite: string): boolean {
 
 let labs = 0;
 
+/** A killed run leaves its namespaces behind; their names say whose they are. */
+function removeLeftovers(): void {
+  const listed = spawnSync("ip", ["netns", "list"], { encoding: "utf8" }).stdout;
+  for (const [name, pid] of listed.matchAll(/^im-rd-(\d+)-\d+[hp]\b/gm)) {
+    if (!existsSync(`/proc/${pid}`)) spawnSync("ip", ["netns", "del", name]);
+  }
+}
+
 export class Lab {
   readonly host: string;
   readonly peer: string;
@@ -45,6 +54,7 @@ export class Lab {
   }
 
   static async up(): Promise<Lab> {
+    removeLeftovers();
     const lab = new Lab(`im-rd-${process.pid}-${labs++}`);
     const batch = (lines: string[], ns?: string) =>
       must(["ip", ...(ns === undefined ? [] : ["-n", ns]), "-batch", "-"], lines.join("\n"));

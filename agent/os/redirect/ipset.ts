@@ -55,7 +55,7 @@ function memberChanges(
   ];
 }
 
-/** What was done. */
+/** What was done; nothing, when it failed. */
 export async function applySets(
   plan: RedirectPlan,
   runner: Runner,
@@ -63,7 +63,9 @@ export async function applySets(
   const changes = await setChanges(plan, runner);
   if (!changes.ok || changes.value.length === 0) return changes;
   const done = await restoreSets(changes.value, runner);
-  return done.ok ? changes : done;
+  if (done.ok) return changes;
+  await undoSets(changes.value, runner); // as far as it came
+  return done;
 }
 
 /** Takes back what applySets() did. Rules that ask new sets must be gone by now. */
@@ -71,13 +73,17 @@ export async function undoSets(
   done: readonly string[],
   runner: Runner,
 ): Promise<Result<void, string>> {
-  const swapped = done.map((line) => {
+  const created = done.flatMap((line) =>
+    line.startsWith("create ") ? [line.split(" ")[1] ?? ""] : [],
+  );
+  const swapped = done.flatMap((line) => {
     const [verb, name = "", element = ""] = line.split(" ");
-    if (verb === "create") return `destroy ${name}`;
-    return `${verb === "add" ? "del" : "add"} ${name} ${element}`;
+    if (verb === "create" || created.includes(name)) return [];
+    return [`${verb === "add" ? "del" : "add"} ${name} ${element}`];
   });
-  if (swapped.length === 0) return ok(undefined);
-  const undone = await restoreSets(swapped.reverse(), runner);
+  // One by one: a set that was never made must not keep the others.
+  for (const name of created) await runner.run(["ipset", "destroy", name]);
+  const undone = swapped.length === 0 ? ok(true) : await restoreSets(swapped.reverse(), runner);
   return undone.ok ? ok(undefined) : undone;
 }
 

@@ -4,6 +4,7 @@ import { err, ok, type Result } from "../../base/result.ts";
 import { applySets, destroySets, setChanges, undoSets } from "./ipset.ts";
 import { TABLES, tablesOf } from "./iptables.ts";
 import {
+  hasMadeTable,
   holdsOurs,
   type IptablesState,
   readState,
@@ -145,11 +146,7 @@ async function removeFamily(
   const now = readState(ran.stdout);
   const done = await restore(family, variant, leadTo(new Map(), now), runner);
   if (!done.ok) return done;
-  const made = TABLES.filter((table) =>
-    [...(now.get(table)?.chains.values() ?? [])].some((lines) =>
-      lines.some((line) => line.includes("ironmesh-made-table")),
-    ),
-  );
+  const made = TABLES.filter((table) => hasMadeTable(now.get(table)));
   if (variant !== "legacy") await removeMadeTables(family, made, runner);
   return ok(undefined);
 }

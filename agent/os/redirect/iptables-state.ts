@@ -10,25 +10,22 @@ export interface TableState {
 }
 export type IptablesState = ReadonlyMap<Table, TableState>;
 
-/** First in our first chain of a table that did not exist before us: removing the redirect takes such a table away again. */
-const MADE_TABLE = '-m comment --comment "ironmesh-made-table"';
-const isMadeMark = (line: string): boolean => line.includes("ironmesh-made-table");
+/** An empty chain in a table that did not exist before us: removing the redirect takes such a table away again. */
+const MADE_TABLE = `${CHAIN_PREFIX}MADE_TABLE`;
 
 export function readState(saved: string): IptablesState {
   const state = new Map<
     Table,
     { chains: Map<string, string[]>; jumps: { from: string; line: string }[] }
   >();
-  let table: Table = "filter";
+  let table: Table | undefined;
   for (const row of saved.split("\n")) {
     if (row.startsWith("*")) {
-      table = TABLES.find((name) => row === `*${name}`) ?? table;
-      if (TABLES.some((name) => row === `*${name}`))
-        state.set(table, { chains: new Map(), jumps: [] });
-      else table = "filter";
+      table = TABLES.find((name) => row === `*${name}`);
+      if (table !== undefined) state.set(table, { chains: new Map(), jumps: [] });
     }
-    const here = state.get(table);
-    if (here === undefined) continue;
+    const here = table === undefined ? undefined : state.get(table);
+    if (here === undefined) continue; // a table we never touch, such as raw
     if (row.startsWith(`:${CHAIN_PREFIX}`)) here.chains.set(row.slice(1).split(" ")[0] ?? "", []);
     if (!row.startsWith("-A ")) continue;
     const [, chain = ""] = row.split(" ", 2);
@@ -40,35 +37,22 @@ export function readState(saved: string): IptablesState {
 }
 
 export const hasMadeTable = (state: TableState | undefined): boolean =>
-  state !== undefined && [...state.chains.values()].some((lines) => lines.some(isMadeMark));
+  state?.chains.has(MADE_TABLE) ?? false;
 
 export const holdsOurs = (state: TableState): boolean =>
   state.chains.size > 0 || state.jumps.length > 0;
 
 /** The state that a plan's table means; marks the table as made by us where it is not there yet, or was so marked. */
 export function wantedState(text: TableText, before: TableState | undefined): TableState {
-  const isMade = before === undefined || hasMadeTable(before);
-  return {
-    chains: new Map(
-      text.chains.map(({ name, lines }, i) => [
-        name,
-        i === 0 && isMade ? [MADE_TABLE, ...lines] : lines,
-      ]),
-    ),
-    jumps: text.jumps,
-  };
+  const chains = new Map(text.chains.map(({ name, lines }) => [name, lines]));
+  if (before === undefined || hasMadeTable(before)) chains.set(MADE_TABLE, []);
+  return { chains, jumps: text.jumps };
 }
 
 const EMPTY: TableState = { chains: new Map(), jumps: [] };
 
-/** Our rules' stamps in order; the mark of a made table aside. */
 const stamps = (lines: readonly string[] | undefined): string =>
-  lines === undefined
-    ? "absent"
-    : lines
-        .filter((line) => !isMadeMark(line))
-        .map(readStamp)
-        .join(" ");
+  lines === undefined ? "absent" : lines.map(readStamp).join(" ");
 
 const jumpKey = (jump: { from: string; line: string }): string =>
   `${jump.from} ${readStamp(jump.line)}`;
