@@ -13,27 +13,34 @@ export type IptablesState = ReadonlyMap<Table, TableState>;
 /** An empty chain in a table that did not exist before us: removing the redirect takes such a table away again. */
 const MADE_TABLE = `${CHAIN_PREFIX}MADE_TABLE`;
 
+interface TableReading {
+  readonly chains: Map<string, string[]>;
+  readonly jumps: { from: string; line: string }[];
+}
+
 export function readState(saved: string): IptablesState {
-  const state = new Map<
-    Table,
-    { chains: Map<string, string[]>; jumps: { from: string; line: string }[] }
-  >();
-  let table: Table | undefined;
+  const state = new Map<Table, TableReading>();
+  let here: TableReading | undefined;
   for (const row of saved.split("\n")) {
     if (row.startsWith("*")) {
-      table = TABLES.find((name) => row === `*${name}`);
-      if (table !== undefined) state.set(table, { chains: new Map(), jumps: [] });
+      const table = TABLES.find((name) => row === `*${name}`);
+      here = table === undefined ? undefined : { chains: new Map(), jumps: [] };
+      if (table !== undefined && here !== undefined) state.set(table, here);
     }
-    const here = table === undefined ? undefined : state.get(table);
-    if (here === undefined) continue; // a table we never touch, such as raw
-    if (row.startsWith(`:${CHAIN_PREFIX}`)) here.chains.set(row.slice(1).split(" ")[0] ?? "", []);
-    if (!row.startsWith("-A ")) continue;
-    const [, chain = ""] = row.split(" ", 2);
-    const line = row.slice(4 + chain.length);
-    if (chain.startsWith(CHAIN_PREFIX)) here.chains.get(chain)?.push(line);
-    else if (new RegExp(`-[jg] ${CHAIN_PREFIX}`).test(line)) here.jumps.push({ from: chain, line });
+    if (here !== undefined) readRow(row, here); // otherwise a table we never touch, such as raw
   }
   return state;
+}
+
+const ENTERS_OURS = new RegExp(` -[jg] ${CHAIN_PREFIX}`);
+
+function readRow(row: string, here: TableReading): void {
+  if (row.startsWith(`:${CHAIN_PREFIX}`)) here.chains.set(row.slice(1).split(" ")[0] ?? "", []);
+  if (!row.startsWith("-A ")) return;
+  const [, chain = ""] = row.split(" ", 2);
+  const line = row.slice(4 + chain.length);
+  if (chain.startsWith(CHAIN_PREFIX)) here.chains.get(chain)?.push(line);
+  else if (ENTERS_OURS.test(row)) here.jumps.push({ from: chain, line });
 }
 
 export const hasMadeTable = (state: TableState | undefined): boolean =>
