@@ -122,7 +122,11 @@ const workload = (namespace: string, labels: Record<string, string>) => ({
   authorization: { deny: [], allow: [] },
 });
 const tables = new Tables({
-  workloads: [workload("default", { app: "a", version: "v1" }), workload("shop", { app: "b" })],
+  workloads: [
+    workload("default", { app: "a", version: "v1" }),
+    workload("shop", { app: "b" }),
+    workload("constructor", { constructor: "c" }),
+  ],
   services: [],
   endpoints: [],
   clusters: [],
@@ -161,6 +165,7 @@ describe("routes of a port", () => {
     };
     expect(routeHttp(tables, 1, routes, request())?.name).toBe("own");
     expect(routeHttp(tables, 0, routes, request())?.name).toBe("common");
+    expect(routeHttp(tables, 2, routes, request())?.name).toBe("common");
     expect([tables.clusterFor(1, routes), tables.clusterFor(0, routes)]).toEqual([9, 7]);
   });
 

@@ -185,7 +185,9 @@ const entryEndpoint = (
   weight: endpoint.weight ?? 1,
   ports: service.ports.map((p) => ({
     port: p.number,
-    targetPort: endpoint.ports?.[p.name] ?? p.targetPort ?? p.number,
+    // Not plain indexing: a port may be called `constructor`.
+    targetPort:
+      new Map(Object.entries(endpoint.ports ?? {})).get(p.name) ?? p.targetPort ?? p.number,
   })),
   hasAgent: false,
 });

@@ -274,8 +274,11 @@ function cacheOf<R>(caches: RoutesOf<R>[], workload: number | undefined): Routes
   return cache;
 }
 
-const viewFor = (port: ServicePort, client: Client): PortView =>
-  port.inNamespace?.[client.namespace] ?? port;
+/** A namespace may be called `constructor`. */
+function viewFor(port: ServicePort, { namespace }: Client): PortView {
+  const views = port.inNamespace;
+  return (views !== undefined && Object.hasOwn(views, namespace) ? views[namespace] : port) ?? port;
+}
 
 type SourceMatch = {
   readonly sourceLabels?: Labels | undefined;
