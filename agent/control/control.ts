@@ -3,17 +3,17 @@
 import { SUPPORTED_KINDS } from "../api/resource.ts";
 import type { Clock, Random, Timers } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
-import { TrustBundle } from "../pki/trust-bundle.ts";
+import type { TrustBundle } from "../pki/trust-bundle.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { PkiCertificateMaker } from "./certificate-maker.ts";
 import { ConfigPlane, loadCompiler } from "./config-plane.ts";
 import type { ThreadKeys } from "./data-threads.ts";
-import { type HostState, readHostState, readTrust, writeTrust } from "./host-state.ts";
+import { type HostState, openTrust, readHostState, writeTrust } from "./host-state.ts";
 import { IdentityKeeper } from "./identity.ts";
 import { DiskIdentityFiles } from "./identity-files.ts";
 import { HttpsServerClient } from "./server-client.ts";
 import { ServerSession } from "./server-session.ts";
-import { serverTls } from "./server-tls.ts";
+import { type ServerTlsOptions, serverTls } from "./server-tls.ts";
 import { DiskSnapshotStore } from "./snapshot-store.ts";
 import { WebSocketTransport } from "./websocket-transport.ts";
 
@@ -52,78 +52,40 @@ export interface Control {
 /** Throws when this host has not joined or its state is damaged; the message says what to do. Resolves when the last good
  *  version, if any, was handed out: the talk with the server begins after. */
 export async function startControl(config: ControlConfig, deps: ControlDeps): Promise<Control> {
-  const { stateDir, agentVersion } = config;
-  const { clock, timers, random, log } = deps;
-  const [host, trust] = await Promise.all([openHost(stateDir), openTrust(stateDir)]);
-  const maker = new PkiCertificateMaker({ trustDomain: host.trustDomain }, clock);
-  const tellKeys = (): void =>
-    deps.onKeys({ identities: identities.identities, trustBundle: trust.roots });
-  const tls = () => serverTls(trust, identities.own);
-  const identities: IdentityKeeper = new IdentityKeeper(
-    { host: host.host },
-    {
-      files: new DiskIdentityFiles({ stateDir }, { log }),
-      client: new HttpsServerClient({ servers: host.servers }, { tls }),
-      maker,
-      trust,
-      clock,
-      timers,
-      random,
-      log,
-      onIdentities: tellKeys,
-      onTrust: async () => {
-        await writeTrust(stateDir, trust);
-        tellKeys();
-      },
-    },
-  );
-  const plane = new ConfigPlane(
-    { host: host.host, slotFirst: config.slotFirst, slotCapacity: config.slotCapacity },
-    {
-      store: new DiskSnapshotStore({ stateDir, agentVersion }, { log }),
-      compile: loadCompiler,
-      hostAddresses: deps.hostAddresses,
-      clearSlots: deps.clearSlots,
-      onSnapshot: (snapshot) => {
-        identities
-          .follow(snapshot.workloads.map(({ identity }) => identity))
-          .catch((cause: unknown) =>
-            log.error("identities that left could not be removed from disk", {
-              cause: String(cause),
-            }),
-          );
-        return deps.onSnapshot(snapshot);
-      },
-      log,
-    },
-  );
+  const [host, trust] = await Promise.all([openHost(config.stateDir), openTrust(config.stateDir)]);
+  const identities: IdentityKeeper = makeIdentities(config, deps, host, trust);
+  const tls = (): ServerTlsOptions => serverTls(trust, identities.own);
+  const plane = makePlane(config, deps, host, identities);
   const session = new ServerSession(
-    { host: host.host, agentVersion, runs: SUPPORTED_KINDS, servers: host.servers },
     {
+      host: host.host,
+      agentVersion: config.agentVersion,
+      runs: SUPPORTED_KINDS,
+      servers: host.servers,
+    },
+    {
+      ...deps,
       transport: new WebSocketTransport({ tls }),
       plane,
       verify: async (signed) => {
-        const { verifyManifest } = await import("./manifest.ts");
-        return verifyManifest(signed, host.host, trust, clock.wallMs());
+        const { verifyManifest } = await import("./manifest.ts"); // ASN.1: not at the start
+        return verifyManifest(signed, host.host, trust, deps.clock.wallMs());
       },
-      clock,
-      timers,
-      random,
-      log,
     },
   );
   await identities.boot();
-  await plane.bootCompiled();
   identities.start();
+  await plane.bootCompiled();
   let isStopped = false;
+  // The sources first: what the hello names as known is not sent again.
   plane
     .bootSources()
     .catch((cause: unknown) =>
-      log.error("the stored version cannot be used", { cause: String(cause) }),
+      deps.log.error("the stored version cannot be used", { cause: String(cause) }),
     )
-    .then(() => {
+    .finally(() => {
       if (!isStopped) session.start();
-    }, undefined);
+    });
   return {
     host,
     identities,
@@ -139,24 +101,59 @@ export async function startControl(config: ControlConfig, deps: ControlDeps): Pr
   };
 }
 
-async function openHost(stateDir: string): Promise<HostState> {
-  const host = await readHostState(stateDir);
-  if (host === undefined) {
-    throw new Error(
-      `this host has not joined a mesh (${stateDir} has no host.json): run meshctl join TOKEN; an operator makes the token with meshctl token create --host HOST`,
-    );
-  }
-  return host;
+function makeIdentities(
+  { stateDir }: ControlConfig,
+  deps: ControlDeps,
+  host: HostState,
+  trust: TrustBundle,
+): IdentityKeeper {
+  const tellKeys = (): void =>
+    deps.onKeys({ identities: keeper.identities, trustBundle: trust.roots });
+  const tls = (): ServerTlsOptions => serverTls(trust, keeper.own);
+  const keeper: IdentityKeeper = new IdentityKeeper(
+    { host: host.host },
+    {
+      ...deps,
+      files: new DiskIdentityFiles({ stateDir }, deps),
+      client: new HttpsServerClient({ servers: host.servers }, { tls }),
+      maker: new PkiCertificateMaker({ trustDomain: host.trustDomain }, deps.clock),
+      trust,
+      onIdentities: tellKeys,
+      onTrust: async () => {
+        tellKeys();
+        await writeTrust(stateDir, trust);
+      },
+    },
+  );
+  return keeper;
 }
 
-async function openTrust(stateDir: string): Promise<TrustBundle> {
-  const stored = await readTrust(stateDir);
-  const trust = new TrustBundle(stored?.trustDomain ?? "");
-  const taken = trust.replace(stored?.roots ?? []);
-  if (!taken.ok) {
-    throw new Error(
-      `${stateDir}/trust.json is missing or damaged (${taken.error}): join again with a new token`,
-    );
-  }
-  return trust;
+function makePlane(
+  config: ControlConfig,
+  deps: ControlDeps,
+  host: HostState,
+  identities: IdentityKeeper,
+): ConfigPlane {
+  const { stateDir, agentVersion, slotFirst, slotCapacity } = config;
+  return new ConfigPlane(
+    { host: host.host, slotFirst, slotCapacity },
+    {
+      ...deps,
+      store: new DiskSnapshotStore({ stateDir, agentVersion }, deps),
+      compile: loadCompiler,
+      onSnapshot: (snapshot) => {
+        // Whoever serves the snapshot waits for its keys, by onKeys.
+        void identities.follow(snapshot.workloads.map(({ identity }) => identity));
+        return deps.onSnapshot(snapshot);
+      },
+    },
+  );
+}
+
+async function openHost(stateDir: string): Promise<HostState> {
+  const host = await readHostState(stateDir);
+  if (host !== undefined) return host;
+  throw new Error(
+    `this host has not joined a mesh (no host.json in ${stateDir}): run \`meshctl join TOKEN --state-dir ${stateDir}\` first; an operator makes the token with \`meshctl token create --host HOST\``,
+  );
 }
