@@ -32,7 +32,7 @@ export async function print(
 }
 
 export async function yamlText(value: unknown): Promise<string> {
-  const { stringify } = await import("yaml");
+  const { stringify } = await import("./yaml-package.ts");
   return stringify(value, { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
@@ -56,8 +56,8 @@ const NO_BORDERS = {
 
 export async function tableText(table: Table, isColour: boolean): Promise<string> {
   if (table.rows.length === 0) return table.empty;
-  const [{ default: CliTable }, { bold }] = await Promise.all([
-    import("cli-table3"),
+  const [{ CliTable }, { bold }] = await Promise.all([
+    import("./table-package.ts"),
     colours(isColour),
   ]);
   const drawn = new CliTable({
@@ -78,7 +78,7 @@ export async function tableText(table: Table, isColour: boolean): Promise<string
 const clean = (text: string): string => text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, " ");
 
 export async function colours(isColour: boolean) {
-  const { default: picocolors } = await import("picocolors");
+  const { picocolors } = await import("./colour-package.ts");
   return picocolors.createColors(isColour);
 }
 

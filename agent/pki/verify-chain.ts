@@ -1,7 +1,7 @@
 // What is believed of a certificate chain: RFC 5280 path validation as far as SPIFFE X.509-SVIDs need it (X509-SVID.md 4, 5).
 // The TLS library checks chains too; this is for what TLS does not carry (manifests, answers of the server) and for the rules
 // that TLS does not know. Whoever presents a chain is a stranger: everything is bounded, nothing throws.
-import "reflect-metadata"; // @peculiar/x509 2.x needs it first
+import "./reflect.ts"; // @peculiar/x509 needs it first
 import * as x509 from "@peculiar/x509";
 import { parseSpiffeId } from "../api/spiffe.ts";
 import { err, ok, type Result } from "../base/result.ts";

@@ -1,6 +1,6 @@
 // The mesh's certificates are made here: root, intermediate, and X.509-SVIDs (SPIFFE X509-SVID.md) for CSRs whose keys never
 // leave their host. ECDSA P-256 throughout. Time is an argument. verify-chain.ts is the other half: what is believed.
-import "reflect-metadata"; // @peculiar/x509 2.x needs it first
+import "./reflect.ts"; // @peculiar/x509 needs it first
 import { randomBytes } from "node:crypto";
 import * as x509 from "@peculiar/x509";
 import { parseSpiffeId } from "../api/spiffe.ts";

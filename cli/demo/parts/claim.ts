@@ -1,10 +1,9 @@
 // A host that lies: with its own key and certificate, over its own mTLS, it asks the config server for a certificate of somebody it may
 // not be. Prints what it was answered. Runs as the agent's user on the agent's state, as an intruder on that host could.
-import "reflect-metadata";
+import { createSign, generateKeyPairSync } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { request } from "node:https";
 import { join } from "node:path";
-import * as x509 from "@peculiar/x509";
 import type { ApiError, CertificateRequest } from "../../../agent/api/session.ts";
 import { SYSTEM_NAMESPACE } from "../../../agent/api/spiffe.ts";
 
@@ -34,7 +33,7 @@ export async function serveClaim({ stateDir, identity }: ClaimJob): Promise<void
   const { roots } = read("trust.json") as { readonly roots: readonly string[] };
   const own = `identities/${SYSTEM_NAMESPACE}@host.${host.host}.json`; // as the agent names it
   const { certificates, keyPem } = read(own) as IdentityFile;
-  const body: CertificateRequest = { csrs: [await csrFor(identity)] };
+  const body: CertificateRequest = { csrs: [csrFor(identity)] };
   const result = await post(new URL("/v1/certificates", host.servers[0]), JSON.stringify(body), {
     ca: [...roots],
     cert: certificates.join(""),
@@ -43,16 +42,43 @@ export async function serveClaim({ stateDir, identity }: ClaimJob): Promise<void
   console.log(JSON.stringify(result));
 }
 
-async function csrFor(identity: string): Promise<string> {
-  const algorithm = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" };
-  const keys = await crypto.subtle.generateKey(algorithm, true, ["sign", "verify"]);
-  const name = new x509.SubjectAlternativeNameExtension([{ type: "url", value: identity }]);
-  const csr = await x509.Pkcs10CertificateRequestGenerator.create({
-    keys,
-    signingAlgorithm: algorithm,
-    extensions: [name],
-  });
-  return csr.toString("pem");
+/** PKCS#10 (RFC 2986) with a SPIFFE ID as its only name, under a key of its own. */
+function csrFor(identity: string): string {
+  const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
+  const uri = der(0x86, Buffer.from(identity)); // GeneralName, [6]
+  const extension = der(SEQUENCE, OID_SUBJECT_ALT_NAME, der(0x04, der(SEQUENCE, uri)));
+  const request = der(SEQUENCE, OID_EXTENSION_REQUEST, der(SET, der(SEQUENCE, extension)));
+  const info = der(
+    SEQUENCE,
+    der(0x02, Buffer.from([0])), // version 1
+    der(SEQUENCE), // no subject
+    publicKey.export({ type: "spki", format: "der" }),
+    der(0xa0, request),
+  );
+  const signature = createSign("sha256").update(info).sign(privateKey);
+  const bits = der(0x03, Buffer.concat([Buffer.from([0]), signature]));
+  const whole = der(SEQUENCE, info, der(SEQUENCE, OID_ECDSA_WITH_SHA256), bits);
+  const lines = whole.toString("base64").match(/.{1,64}/g) ?? [];
+  return `-----BEGIN CERTIFICATE REQUEST-----\n${lines.join("\n")}\n-----END CERTIFICATE REQUEST-----\n`;
+}
+
+const SEQUENCE = 0x30;
+const SET = 0x31;
+const OID_SUBJECT_ALT_NAME = Buffer.from("0603551d11", "hex");
+const OID_EXTENSION_REQUEST = Buffer.from("06092a864886f70d01090e", "hex");
+const OID_ECDSA_WITH_SHA256 = Buffer.from("06082a8648ce3d040302", "hex");
+
+/** One DER value (X.690); lengths up to 65,535. */
+function der(tag: number, ...parts: readonly Buffer[]): Buffer {
+  const body = Buffer.concat(parts);
+  const { length } = body;
+  const head =
+    length < 128
+      ? [tag, length]
+      : length < 256
+        ? [tag, 0x81, length]
+        : [tag, 0x82, length >> 8, length & 255];
+  return Buffer.concat([Buffer.from(head), body]);
 }
 
 function post(
