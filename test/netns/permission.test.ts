@@ -65,6 +65,13 @@ describe.skipIf(!canRun("redirect permissions"))("redirect permissions", () => {
     expect(await lab.dump()).toBe(before);
   });
 
+  test("a host that answers everything by SYN cookies is refused by name", async () => {
+    await lab.runner.run(["sysctl", "-qw", "net.ipv4.tcp_syncookies=2"]);
+    const applied = await applyRedirect(planned(BACKENDS[0]), lab.runner);
+    expect(applied.ok ? "" : applied.error).toContain("net.ipv4.tcp_syncookies to 1");
+    await lab.runner.run(["sysctl", "-qw", "net.ipv4.tcp_syncookies=1"]);
+  });
+
   test("the backend is iptables where it can be used, nft otherwise, and a host with neither is told what to install", async () => {
     expect(await chooseBackend(lab.runner)).toEqual({ ok: true, value: "iptables" });
     expect(await chooseBackend(without("ipset"))).toEqual({ ok: true, value: "nft" });

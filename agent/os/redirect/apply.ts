@@ -47,6 +47,13 @@ export async function applyRedirect(
   plan: RedirectPlan,
   runner: Runner,
 ): Promise<Result<{ changed: boolean }, string>> {
+  const cookies = await runner.run(["cat", "/proc/sys/net/ipv4/tcp_syncookies"]);
+  // A cookie belongs to no socket, so the guard could not tell our listeners' answers from a stranger's.
+  if (cookies.stdout.trim() === "2") {
+    return err(
+      "this host answers every connection by a SYN cookie, which hides whose answer it is: set net.ipv4.tcp_syncookies to 1 (sysctl -w) and apply again",
+    );
+  }
   const routesBefore = await kernelRoutes(runner);
   if (!routesBefore.ok) return routesBefore;
   // Routes first: a virtual IP that has a rule but no route is refused by the kernel, one with a route only by its port.
