@@ -52,7 +52,8 @@ export interface Control {
 /** Throws when this host has not joined or its state is damaged; the message says what to do. Resolves when the last good
  *  version, if any, was handed out: the talk with the server begins after. */
 export async function startControl(config: ControlConfig, deps: ControlDeps): Promise<Control> {
-  const [host, trust] = await Promise.all([openHost(config.stateDir), openTrust(config.stateDir)]);
+  const host = await openHost(config.stateDir);
+  const trust = await openTrust(config.stateDir);
   const identities: IdentityKeeper = makeIdentities(config, deps, host, trust);
   const tls = (): ServerTlsOptions => serverTls(trust, identities.own);
   const plane = makePlane(config, deps, host, identities);

@@ -211,7 +211,12 @@ export class IdentityKeeper {
     const { error } = answer;
     this.#postpone(
       identities,
-      error.is === "refused" ? `${error.code}: ${error.message}` : error.reason,
+      error.is === "refused"
+        ? [
+            `${error.code}: ${error.message}`,
+            ...(error.next === undefined ? [] : [error.next]),
+          ].join("; ")
+        : error.reason,
     );
   }
 

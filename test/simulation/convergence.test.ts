@@ -1,10 +1,10 @@
 // Seeded runs of one config server and 20 agents: whatever happens on the way, all end on the last version, and nobody ever
-// goes back. SEEDS sets how many seeds (the full tier runs hundreds); SEED repeats one that failed.
+// goes back. SEEDS sets how many (the full tier runs 300); SEED repeats one that failed.
 import { expect, test } from "bun:test";
 import { POISON, SimulatedMesh } from "./simulated-mesh.ts";
 
 const AGENTS = 20;
-const SEEDS = Number(process.env["SEEDS"] ?? 6);
+const SEEDS = Number(process.env["SEEDS"] ?? (process.env["IRONMESH_TIER"] === "full" ? 300 : 6));
 const FIRST_SEED = Number(process.env["SEED"] ?? 1);
 const CHAOS_STEPS = 40;
 

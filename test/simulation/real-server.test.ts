@@ -8,22 +8,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createServer as createTlsServer } from "node:tls";
 import { parseJoinToken, writeJoinToken } from "../../agent/api/join-token.ts";
-import { SUPPORTED_KINDS } from "../../agent/api/resource.ts";
 import type { JoinToken } from "../../agent/api/session.ts";
 import { hostIdentity, serverIdentity, spiffeIdOf } from "../../agent/api/spiffe.ts";
 import { SeededRandom } from "../../agent/base/clock.ts";
 import { SILENT_LOG } from "../../agent/base/log.ts";
-import { PkiCertificateMaker } from "../../agent/control/certificate-maker.ts";
-import { ConfigPlane, loadCompiler } from "../../agent/control/config-plane.ts";
-import { openTrust, readHostState } from "../../agent/control/host-state.ts";
-import { IdentityKeeper } from "../../agent/control/identity.ts";
-import { DiskIdentityFiles, type HeldIdentity } from "../../agent/control/identity-files.ts";
+import { type Control, startControl } from "../../agent/control/control.ts";
+import { readHostState } from "../../agent/control/host-state.ts";
 import { joinHost } from "../../agent/control/join.ts";
-import { verifyManifest } from "../../agent/control/manifest.ts";
-import { HttpsServerClient } from "../../agent/control/server-client.ts";
-import { ServerSession } from "../../agent/control/server-session.ts";
 import { serverTls } from "../../agent/control/server-tls.ts";
-import { DiskSnapshotStore } from "../../agent/control/snapshot-store.ts";
 import { WebSocketTransport } from "../../agent/control/websocket-transport.ts";
 import { systemClock, systemTimers } from "../../agent/os/clock.ts";
 import {
@@ -110,87 +102,44 @@ async function joined(host: string, serviceAccounts: readonly string[]): Promise
   return stateDir;
 }
 
-/** The control side as agent.ts wires it, without data threads. */
+/** The control side as agent.ts starts it, without data threads. */
 class TestAgent {
-  held: readonly HeldIdentity[] = [];
+  held: readonly string[] = [];
   readonly snapshots: Snapshot[] = [];
   readonly #changed = new Set<() => void>();
-  readonly #parts: { plane: ConfigPlane; session: ServerSession; keeper: IdentityKeeper };
-
-  private constructor(parts: (agent: TestAgent) => TestAgent["parts"]) {
-    this.#parts = parts(this);
-  }
+  #control: Control | undefined;
 
   static async start(stateDir: string): Promise<TestAgent> {
-    const [state, trust] = [await readHostState(stateDir), await openTrust(stateDir)];
-    if (state === undefined) throw new Error("has not joined");
-    const common = { clock, timers, random: new SeededRandom(1), log: SILENT_LOG };
-    const agent = new TestAgent((self) => {
-      const own = () =>
-        self.held.find((one) => one.identity === hostIdentity(TRUST_DOMAIN, state.host));
-      const tls = () => serverTls(trust, own());
-      const keeper = new IdentityKeeper(
-        { host: state.host },
-        {
-          ...common,
-          files: new DiskIdentityFiles({ stateDir }, common),
-          client: new HttpsServerClient({ servers: state.servers }, { tls }),
-          maker: new PkiCertificateMaker({ trustDomain: TRUST_DOMAIN }, clock),
-          trust,
-          onTrust() {},
-          onIdentities: (held) => {
-            self.held = held;
-            self.#tell();
-          },
+    const agent = new TestAgent();
+    agent.#control = await startControl(
+      { stateDir, agentVersion: "test", slotFirst: 64, slotCapacity: 4_096 },
+      {
+        clock,
+        timers,
+        random: new SeededRandom(1),
+        log: SILENT_LOG,
+        hostAddresses: () => ["10.0.0.7"],
+        clearSlots() {},
+        onKeys: ({ identities }) => {
+          agent.held = identities.map(({ identity }) => identity);
+          agent.#tell();
         },
-      );
-      const plane = new ConfigPlane(
-        { host: state.host, slotFirst: 64, slotCapacity: 4_096 },
-        {
-          store: new DiskSnapshotStore({ stateDir, agentVersion: "test" }, common),
-          compile: loadCompiler,
-          hostAddresses: () => ["10.0.0.7"],
-          clearSlots() {},
-          onSnapshot: async (snapshot) => {
-            await keeper.follow(snapshot.workloads.map(({ identity }) => identity));
-            self.snapshots.push(snapshot);
-            self.#tell();
-          },
-          log: SILENT_LOG,
+        onSnapshot: (snapshot) => {
+          agent.snapshots.push(snapshot);
+          agent.#tell();
         },
-      );
-      const session = new ServerSession(
-        { host: state.host, agentVersion: "test", runs: SUPPORTED_KINDS, servers: state.servers },
-        {
-          ...common,
-          plane,
-          transport: new WebSocketTransport({ tls }),
-          verify: (signed) => verifyManifest(signed, state.host, trust, clock.wallMs()),
-        },
-      );
-      return { plane, session, keeper };
-    });
-    const { keeper, plane, session } = agent.#parts;
-    await keeper.boot();
-    await plane.bootCompiled();
-    keeper.start();
-    await plane.bootSources();
-    session.start();
+      },
+    );
     return agent;
   }
 
-  get parts() {
-    return this.#parts;
+  get control(): Control {
+    if (this.#control === undefined) throw new Error("not started");
+    return this.#control;
   }
 
   async until(claim: (agent: TestAgent) => boolean): Promise<void> {
     while (!claim(this)) await new Promise<void>((wake) => this.#changed.add(wake));
-  }
-
-  async stop(): Promise<void> {
-    this.#parts.session.stop();
-    this.#parts.keeper.stop();
-    await this.#parts.plane.settled();
   }
 
   #tell(): void {
@@ -230,19 +179,15 @@ test("an agent follows an apply, gets its workload's certificate, and starts aga
   await agent.until(({ snapshots }) => snapshots.length > 0);
   await ask("/v1/apply", { documents: [workload("reviews", "vm-b")] });
   await agent.until(({ snapshots }) => snapshots.at(-1)?.workloads.length === 1);
-  await agent.until(({ held }) => held.some(({ identity }) => identity === reviews));
+  await agent.until(({ held }) => held.includes(reviews));
   const last = agent.snapshots.at(-1);
-  expect(agent.parts.session.status.state).toBe("open");
-  await agent.stop();
+  expect(agent.control.session.status.state).toBe("open");
+  await agent.control.stop();
 
   const again = await TestAgent.start(stateDir);
   expect(again.snapshots).toEqual(last === undefined ? [] : [last]);
-  expect(again.held.map(({ identity }) => identity)).toEqual([
-    hostIdentity(TRUST_DOMAIN, "vm-b"),
-    reviews,
-  ]);
-  expect(again.parts.plane.unitHashes.length).toBeGreaterThan(3);
-  await again.stop();
+  expect(again.held).toEqual([hostIdentity(TRUST_DOMAIN, "vm-b"), reviews]);
+  await again.control.stop();
 });
 
 test("a token used twice is refused by name, and says what to do", async () => {
