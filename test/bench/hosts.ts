@@ -1,7 +1,7 @@
 // Two hosts for the benchmark: namespaces joined by one cable, programs pinned to a core. Client and backend share core 0, the
 // proxy under test has core 1 to itself, so what one costs the other is not measured as its own.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { mkdirSync, openSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 
 export const DIRECTORY = "/tmp/im-bench";
 export type HostName = "a" | "b";
@@ -9,6 +9,7 @@ export const addressOf = (host: HostName): string => (host === "a" ? "10.78.1.1"
 const namespaceOf = (host: HostName): string => `im-bench-${host}`;
 export const LOAD_CORE = 0;
 export const PROXY_CORE = 1;
+export const BOTH_CORES = "0,1";
 const NET_CAPABILITIES = "+net_admin,+net_raw,+net_bind_service";
 
 const children: ChildProcess[] = [];
@@ -41,8 +42,10 @@ export function down(): void {
 }
 
 export interface Start {
-  readonly core: number;
+  readonly core: number | typeof BOTH_CORES;
   readonly uid?: number;
+  /** Default: named after the program and the host. */
+  readonly log?: string;
   readonly env?: { readonly [name: string]: string };
 }
 
@@ -78,11 +81,13 @@ function wrapped(host: HostName, command: readonly string[], { core, uid }: Star
 /** Its pid is the program's own: every wrapper replaces itself. */
 export function start(host: HostName, command: readonly string[], options: Start): ChildProcess {
   const [file = "", ...args] = wrapped(host, command, options);
-  const log = openSync(`${DIRECTORY}/${command[0]?.split("/").at(-1)}-${host}.log`, "a");
+  const path = options.log ?? `${DIRECTORY}/${command[0]?.split("/").at(-1)}-${host}.log`;
+  const log = openSync(path, "a");
   const child = spawn(file, args, {
     stdio: ["ignore", log, log],
     env: { ...process.env, ...options.env },
   });
+  closeSync(log);
   children.push(child);
   return child;
 }

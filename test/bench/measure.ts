@@ -31,11 +31,17 @@ export interface LoadResult {
   readonly errors: string | undefined;
 }
 
-export function wrk(host: HostName, url: string, connections: number, seconds: number): LoadResult {
+export function wrk(
+  host: HostName,
+  uid: number,
+  url: string,
+  connections: number,
+  seconds: number,
+): LoadResult {
   const text = runToEnd(
     host,
     ["wrk", "-t1", `-c${connections}`, `-d${seconds}`, "--latency", ...BROWSER_HEADERS, url],
-    { core: LOAD_CORE },
+    { core: LOAD_CORE, uid },
   );
   const at = (pattern: RegExp): string => pattern.exec(text)?.[1] ?? "";
   return {
@@ -54,11 +60,17 @@ function millis(text: string): number {
 }
 
 /** Gbit/s, sender to receiver. */
-export function iperf(host: HostName, address: string, port: number, seconds: number): number {
+export function iperf(
+  host: HostName,
+  uid: number,
+  address: string,
+  port: number,
+  seconds: number,
+): number {
   const text = runToEnd(
     host,
     ["iperf3", "-J", "-c", address, "-p", `${port}`, "-t", `${seconds}`],
-    { core: LOAD_CORE },
+    { core: LOAD_CORE, uid },
   );
   return (
     (JSON.parse(text) as { end: { sum_received: { bits_per_second: number } } }).end.sum_received

@@ -1,14 +1,19 @@
 // HAProxy and nginx configured as their users would for the same work: request ids, trace header, forwarded-for; keep-alive to
 // the backend; TLS 1.3 with client certificates where we have them.
 import { execFileSync } from "node:child_process";
-import { mkdirSync, writeFileSync } from "node:fs";
-import { addressOf, DIRECTORY, LOAD_CORE, PROXY_CORE, start } from "./hosts.ts";
+import { chownSync, mkdirSync, writeFileSync } from "node:fs";
+import { addressOf, answers, DIRECTORY, LOAD_CORE, PROXY_CORE, start, until } from "./hosts.ts";
 
+/** Declared to the mesh, so what dials it is redirected: the peers have a port, and an iperf3, of their own. */
 export const BACKEND_PORT = 9000;
+/** The same backend, declared opaque. */
+export const OPAQUE_PORT = 9002;
+export const IPERF_PORT = 5201;
+const PEER_BACKEND_PORT = 9001;
+const PEER_IPERF_PORT = 5202;
 export const HOP_PORT = { haproxy: 8001, nginx: 8002 } as const;
 export const PAIR_PORT = 8011;
 export const BULK_PORT = 8021;
-export const IPERF_PORT = 5201;
 const TLS_PORT = 8012;
 
 const HEADERS = `
@@ -18,7 +23,7 @@ const HEADERS = `
 const DEFAULTS = `
 global
   nbthread 1
-  maxconn 20000
+  maxconn 6000
 defaults
   mode http
   timeout connect 5s
@@ -33,7 +38,8 @@ function write(name: string, text: string): string {
 
 /** Serves 100 B at /100 and 1 KB at /1k. */
 export function startBackend(host: "a" | "b", uid: number | undefined): void {
-  mkdirSync(`${DIRECTORY}/nginx-${host}`, { recursive: true, mode: 0o777 });
+  mkdirSync(`${DIRECTORY}/nginx-${host}`, { recursive: true });
+  if (uid !== undefined) chownSync(`${DIRECTORY}/nginx-${host}`, uid, uid);
   const config = write(
     `backend-${host}.conf`,
     `worker_processes 1; pid ${DIRECTORY}/nginx-${host}/backend.pid; error_log /dev/null; daemon off;
@@ -41,33 +47,32 @@ ${uid === undefined ? "user root;" : ""}
 events { worker_connections 20000; }
 http { access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
   client_body_temp_path ${DIRECTORY}/nginx-${host}/c; proxy_temp_path ${DIRECTORY}/nginx-${host}/p; fastcgi_temp_path ${DIRECTORY}/nginx-${host}/f; uwsgi_temp_path ${DIRECTORY}/nginx-${host}/u; scgi_temp_path ${DIRECTORY}/nginx-${host}/s;
-  server { listen 0.0.0.0:${BACKEND_PORT} backlog=4096; location /100 { return 200 "${"x".repeat(100)}"; } location /1k { return 200 "${"x".repeat(1024)}"; } } }`,
+  server { ${[BACKEND_PORT, PEER_BACKEND_PORT, OPAQUE_PORT].map((port) => `listen 0.0.0.0:${port} backlog=4096;`).join(" ")} location /100 { return 200 "${"x".repeat(100)}"; } location /1k { return 200 "${"x".repeat(1024)}"; } } }`,
   );
   start(host, ["nginx", "-c", config], { core: LOAD_CORE, ...(uid === undefined ? {} : { uid }) });
 }
 
-export function startHaproxyHop(): number {
+function startHaproxyHop(): number {
   const config = write(
     "haproxy-hop.cfg",
     `${DEFAULTS}
 frontend f
   bind ${addressOf("a")}:${HOP_PORT.haproxy}${HEADERS}
-  acl p path_beg /k /s /c /b
   default_backend b
 backend b
-  server s ${addressOf("a")}:${BACKEND_PORT} pool-max-conn 1000`,
+  server s ${addressOf("a")}:${PEER_BACKEND_PORT} pool-max-conn 1000`,
   );
   return start("a", ["haproxy", "-db", "-f", config], { core: PROXY_CORE }).pid ?? 0;
 }
 
-export function startNginxHop(): number {
+function startNginxHop(): number {
   mkdirSync(`${DIRECTORY}/nginx-hop`, { recursive: true });
   const config = write(
     "nginx-hop.conf",
     `worker_processes 1; master_process off; pid ${DIRECTORY}/nginx-hop/hop.pid; error_log /dev/null; daemon off; user root;
 events { worker_connections 20000; }
 http { access_log off; keepalive_requests 1000000000;
-  upstream b { server ${addressOf("a")}:${BACKEND_PORT}; keepalive 256; keepalive_requests 1000000000; }
+  upstream b { server ${addressOf("a")}:${PEER_BACKEND_PORT}; keepalive 256; keepalive_requests 1000000000; }
   server { listen ${addressOf("a")}:${HOP_PORT.nginx} backlog=4096;
     location / { proxy_pass http://b; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header x-request-id $request_id;
       proxy_set_header x-forwarded-for $remote_addr; proxy_set_header traceparent 00-0123456789abcdef0123456789abcdef-0123456789abcdef-01; } } }`,
@@ -88,7 +93,7 @@ done`;
   execFileSync("sh", ["-ec", script]);
 }
 
-export function startHaproxyPair(): number[] {
+function startHaproxyPair(): number[] {
   makeCertificates();
   const outbound = write(
     "haproxy-out.cfg",
@@ -106,7 +111,7 @@ frontend f
   bind ${addressOf("b")}:${TLS_PORT} ssl crt ${DIRECTORY}/server.pem ca-file ${DIRECTORY}/ca.crt verify required ssl-min-ver TLSv1.3${HEADERS}
   default_backend b
 backend b
-  server s ${addressOf("b")}:${BACKEND_PORT} pool-max-conn 1000`,
+  server s ${addressOf("b")}:${PEER_BACKEND_PORT} pool-max-conn 1000`,
   );
   const pids = [
     start("b", ["haproxy", "-db", "-f", inbound], { core: PROXY_CORE }).pid,
@@ -115,7 +120,7 @@ backend b
   return pids.map((pid) => pid ?? 0);
 }
 
-export function startHaproxyBulk(): number {
+function startHaproxyBulk(): number {
   const config = write(
     "haproxy-bulk.cfg",
     `${DEFAULTS.replace("mode http", "mode tcp").replace("  http-reuse always", "")}
@@ -124,11 +129,33 @@ frontend f
   bind ${addressOf("a")}:${BULK_PORT}
   default_backend b
 backend b
-  server s ${addressOf("a")}:${IPERF_PORT}`,
+  server s ${addressOf("a")}:${PEER_IPERF_PORT}`,
   );
   return start("a", ["haproxy", "-db", "-f", config], { core: PROXY_CORE }).pid ?? 0;
 }
 
 export function startIperf(): void {
-  start("a", ["iperf3", "-s", "-p", `${IPERF_PORT}`], { core: LOAD_CORE });
+  for (const port of [IPERF_PORT, PEER_IPERF_PORT]) {
+    start("a", ["iperf3", "-s", "-p", `${port}`], { core: LOAD_CORE });
+  }
+}
+
+export interface Peers {
+  readonly haproxyHop: number;
+  readonly nginxHop: number;
+  readonly haproxyPair: readonly number[];
+  readonly haproxyBulk: number;
+}
+
+export async function startPeers(): Promise<Peers> {
+  const peers = {
+    haproxyHop: startHaproxyHop(),
+    nginxHop: startNginxHop(),
+    haproxyPair: startHaproxyPair(),
+    haproxyBulk: startHaproxyBulk(),
+  };
+  for (const port of [HOP_PORT.haproxy, HOP_PORT.nginx, PAIR_PORT]) {
+    await until(`port ${port}`, () => answers("a", `http://${addressOf("a")}:${port}/100`));
+  }
+  return peers;
 }

@@ -1,0 +1,76 @@
+// `npm run bench [-- --only CASE --rounds N --seconds N]`: every case of the table in order, printed and, when all ran, written to
+// docs/benchmarks.md. Cases: idle, connections, hop, pair, bulk, start.
+import { existsSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { down, up } from "./hosts.ts";
+import { connectionsCase, idleCase, startCase } from "./idle-cases.ts";
+import { bulkCase, hopCase, type Pace, pairCase } from "./load-cases.ts";
+import { BACKEND_UID, type Mesh, startMesh } from "./mesh.ts";
+import { page } from "./page.ts";
+import { type Peers, startBackend, startIperf, startPeers } from "./peers.ts";
+import { type Row, resultTable } from "./table.ts";
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string" },
+    rounds: { type: "string", default: "7" },
+    seconds: { type: "string", default: "3" },
+    meshctl: { type: "string", default: "dist/meshctl" },
+  },
+});
+const pace: Pace = { rounds: Number(values.rounds), seconds: Number(values.seconds) };
+
+// What is idle is measured before anything was loaded.
+const CASES: { readonly [name: string]: (mesh: Mesh, peers: Peers) => Promise<Row[]> | Row[] } = {
+  idle: (mesh) => idleCase(mesh),
+  connections: (mesh) => connectionsCase(mesh),
+  hop: (mesh, peers) => hopCase(mesh, peers, pace),
+  pair: (mesh, peers) => pairCase(mesh, peers, pace),
+  bulk: (mesh, peers) => bulkCase(mesh, peers, pace),
+  start: (mesh) => startCase(mesh, pace.rounds),
+};
+
+function wanted(): string[] {
+  if (values.only === undefined) return Object.keys(CASES);
+  const names = values.only.split(",");
+  const unknown = names.find((name) => !(name in CASES));
+  if (unknown !== undefined) {
+    throw new Error(`no case ${unknown}; there are: ${Object.keys(CASES).join(", ")}`);
+  }
+  return names;
+}
+
+async function run(): Promise<Row[]> {
+  const names = wanted();
+  up();
+  startBackend("a", undefined);
+  startBackend("b", BACKEND_UID);
+  startIperf();
+  const mesh = await startMesh(values.meshctl);
+  const peers = await startPeers();
+  const rows: Row[] = [];
+  for (const name of names) {
+    console.error(`bench: ${name}`);
+    rows.push(...((await CASES[name]?.(mesh, peers)) ?? []));
+  }
+  return rows;
+}
+
+if (process.getuid?.() !== 0) {
+  throw new Error("the benchmark makes network namespaces: run it as root");
+}
+if (!existsSync(values.meshctl)) {
+  throw new Error(`no ${values.meshctl}: \`npm run build\` makes it`);
+}
+try {
+  const rows = await run();
+  console.log(resultTable(rows));
+  const text = page(rows, pace);
+  if (values.only === undefined) {
+    writeFileSync(fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url)), text);
+  } else console.log(`\n${text.slice(text.indexOf("## Under load"))}`);
+} finally {
+  down();
+}
+process.exit(0);

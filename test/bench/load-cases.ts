@@ -1,0 +1,133 @@
+// The cases under load: ours and each peer take turns, round after round, so that whatever else the machine does meets all alike.
+import { addressOf } from "./hosts.ts";
+import { cpuMicros, iperf, type LoadResult, median, memoryOf, wrk } from "./measure.ts";
+import { CLIENT_UID, type Mesh } from "./mesh.ts";
+import { BACKEND_PORT, BULK_PORT, HOP_PORT, IPERF_PORT, PAIR_PORT, type Peers } from "./peers.ts";
+import type { Row } from "./table.ts";
+
+export interface Pace {
+  readonly rounds: number;
+  readonly seconds: number;
+}
+
+interface Contender {
+  readonly name: string;
+  readonly address: string;
+  readonly port: number;
+  readonly pids: readonly number[];
+}
+
+interface HttpRound extends LoadResult {
+  readonly cpu: number;
+  readonly rss: number;
+  readonly anonymous: number;
+}
+
+const CONNECTIONS = 64;
+const SIZES = [
+  ["100 B", "/100"],
+  ["1 KB", "/1k"],
+] as const;
+
+export function hopCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
+  const contenders: Contender[] = [
+    { name: "ironmesh", address: mesh.plain, port: BACKEND_PORT, pids: [mesh.agents.a] },
+    { name: "haproxy", address: addressOf("a"), port: HOP_PORT.haproxy, pids: [peers.haproxyHop] },
+    { name: "nginx", address: addressOf("a"), port: HOP_PORT.nginx, pids: [peers.nginxHop] },
+  ];
+  return SIZES.flatMap(([size, path]) =>
+    httpRows(`HTTP/1.1 one hop, plaintext, ${size}, c64`, path, contenders, pace, 0.9, 0.7),
+  );
+}
+
+export function pairCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
+  const ours = [mesh.agents.a, mesh.agents.b];
+  const contenders: Contender[] = [
+    { name: "ironmesh", address: mesh.backend, port: BACKEND_PORT, pids: ours },
+    { name: "haproxy", address: addressOf("a"), port: PAIR_PORT, pids: peers.haproxyPair },
+  ];
+  return SIZES.flatMap(([size, path]) =>
+    httpRows(`mTLS pair, ${size}, c64`, path, contenders, pace, 0.75, 0.55),
+  );
+}
+
+function httpRows(
+  name: string,
+  path: string,
+  contenders: readonly Contender[],
+  pace: Pace,
+  must: number,
+  goal: number,
+): Row[] {
+  const rounds = contenders.map((): HttpRound[] => []);
+  for (let round = -1; round < pace.rounds; round++) {
+    contenders.forEach((contender, i) => {
+      const result = httpRound(name, path, contender, pace.seconds);
+      if (round >= 0) rounds[i]?.push(result); // the first warms up
+    });
+  }
+  const medianOf = (i: number, key: keyof HttpRound): number =>
+    median((rounds[i] ?? []).map((one) => Number(one[key])));
+  const details = contenders.map((contender, i) => ({
+    case: name,
+    who: contender.name,
+    cpu: medianOf(i, "cpu"),
+    perSecond: medianOf(i, "perSecond"),
+    p50Ms: medianOf(i, "p50Ms"),
+    p99Ms: medianOf(i, "p99Ms"),
+    rss: medianOf(i, "rss"),
+    anonymous: medianOf(i, "anonymous"),
+  }));
+  const [ours, peer] = [medianOf(0, "cpu"), medianOf(1, "cpu")];
+  const [oursP99, peerP99] = [medianOf(0, "p99Ms"), medianOf(1, "p99Ms")];
+  return [
+    { name, measure: "CPU us/request", ours, peer, ratio: ours / peer, must, goal, details },
+    { name, measure: "p99 ms", ours: oursP99, peer: peerP99, ratio: oursP99 / peerP99, must: 1 },
+  ];
+}
+
+function httpRound(name: string, path: string, who: Contender, seconds: number): HttpRound {
+  const before = cpuMicros(who.pids);
+  const url = `http://${who.address}:${who.port}${path}`;
+  const load = wrk("a", CLIENT_UID, url, CONNECTIONS, seconds);
+  const cpu = (cpuMicros(who.pids) - before) / load.requests;
+  // A figure is one of requests that were answered, or of nothing.
+  if (load.errors !== undefined) throw new Error(`${name}, ${who.name}: ${load.errors}`);
+  const memory = who.pids.map(memoryOf);
+  const sum = (key: "rss" | "anonymous"): number => memory.reduce((all, one) => all + one[key], 0);
+  return { ...load, cpu, rss: sum("rss"), anonymous: sum("anonymous") };
+}
+
+export function bulkCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
+  const name = "TCP relay bulk, plaintext";
+  const contenders: Contender[] = [
+    { name: "ironmesh", address: mesh.plain, port: IPERF_PORT, pids: [mesh.agents.a] },
+    { name: "haproxy", address: addressOf("a"), port: BULK_PORT, pids: [peers.haproxyBulk] },
+  ];
+  const speeds = contenders.map((): number[] => []);
+  const costs = contenders.map((): number[] => []);
+  for (let round = -1; round < pace.rounds; round++) {
+    contenders.forEach(({ address, port, pids }, i) => {
+      const before = cpuMicros(pids);
+      const speed = iperf("a", CLIENT_UID, address, port, pace.seconds);
+      if (round < 0) return;
+      speeds[i]?.push(speed);
+      costs[i]?.push((cpuMicros(pids) - before) / 1e6 / ((speed * pace.seconds) / 8));
+    });
+  }
+  const [ours = Number.NaN, peer = Number.NaN] = speeds.map(median);
+  const [oursCost = Number.NaN, peerCost = Number.NaN] = costs.map(median);
+  return [
+    {
+      name,
+      measure: "Gbit/s",
+      ours,
+      peer,
+      ratio: ours / peer,
+      must: 1,
+      goal: 1.2,
+      isMoreBetter: true,
+    },
+    { name, measure: "CPU s/GB", ours: oursCost, peer: peerCost, ratio: oursCost / peerCost },
+  ];
+}
