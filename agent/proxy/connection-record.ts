@@ -14,7 +14,9 @@ export interface ConnectionFacts extends Peers {
 }
 
 export const connectionRecord = (
-  relay: Pick<Relay, "flags" | "receivedBytes" | "sentBytes">,
+  relay: Pick<Relay, "flags" | "receivedBytes" | "sentBytes"> & {
+    readonly transportFailure?: string | undefined;
+  },
   facts: ConnectionFacts,
 ): AccessRecord => ({
   start_time: new Date(facts.startedAt).toISOString(),
@@ -22,6 +24,7 @@ export const connectionRecord = (
   response_code: 0,
   response_flags: relay.flags,
   connection_termination_details: facts.details,
+  upstream_transport_failure_reason: relay.transportFailure,
   bytes_received: relay.receivedBytes,
   bytes_sent: relay.sentBytes,
   duration: Math.round(facts.durationMs),

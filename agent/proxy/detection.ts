@@ -1,9 +1,10 @@
 // Looks at a connection's first bytes where the port's protocol is not declared, with a deadline: a client that stays silent is
 // waiting for the server to speak, and is carried as opaque TCP.
 import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
-import { Deadline } from "../base/timer-wheel.ts";
+import type { Deadline } from "../base/timer-wheel.ts";
 import { detect } from "../protocol/detect.ts";
 import { Guarded } from "./guarded.ts";
+import { HeldBytes } from "./held-bytes.ts";
 import type { OpenConnection, ThreadContext } from "./thread-context.ts";
 
 /** Takes the stream over: sets its handler. Bytes that came so far follow as the handler's first event. */
@@ -14,7 +15,7 @@ export class Detection extends Guarded implements OpenConnection {
   readonly #context: ThreadContext;
   readonly #takeOver: TakeOver;
   readonly #deadline: Deadline;
-  #held = new Uint8Array(0);
+  readonly #held = new HeldBytes();
   #hasEnded = false;
   #isOver = false;
 
@@ -23,7 +24,7 @@ export class Detection extends Guarded implements OpenConnection {
     this.#stream = stream;
     this.#context = context;
     this.#takeOver = takeOver;
-    this.#deadline = new Deadline(context.deps.wheel, () => this.#decide("opaque"));
+    this.#deadline = context.deadline(() => this.#decide("opaque"));
     this.#deadline.set(context.nowMs() + context.config.detectTimeoutMs);
     context.admit(this);
     stream.handler = this;
@@ -32,21 +33,19 @@ export class Detection extends Guarded implements OpenConnection {
   protected override opened(): void {}
 
   protected override received(stream: Stream, bytes: Uint8Array, start: number, end: number): void {
-    const isFirst = this.#held.length === 0;
-    if (isFirst) {
+    if (this.#held.isEmpty) {
       const found = detect(bytes, start, end);
-      if (found !== "need_more") {
+      if (found === "need_more") this.#held.add(bytes, start, end);
+      else {
         this.#over();
         this.#takeOver(found === "http1" ? "http" : "opaque");
         stream.handler.onData(stream, bytes, start, end);
-        return;
       }
+      return;
     }
-    const joined = new Uint8Array(this.#held.length + end - start);
-    joined.set(this.#held);
-    joined.set(bytes.subarray(start, end), this.#held.length);
-    this.#held = joined;
-    const found = detect(joined, 0, joined.length);
+    const joined = this.#held.take(bytes, start, end);
+    const found = detect(joined, 0, joined.length - EDIT_ROOM);
+    this.#held.add(joined, 0, joined.length - EDIT_ROOM);
     if (found !== "need_more") this.#decide(found === "http1" ? "http" : "opaque");
   }
 
@@ -55,11 +54,9 @@ export class Detection extends Guarded implements OpenConnection {
     this.#over();
     const stream = this.#stream;
     this.#takeOver(protocol);
-    const held = this.#held;
-    if (held.length > 0) {
-      const shown = new Uint8Array(held.length + EDIT_ROOM);
-      shown.set(held);
-      stream.handler.onData(stream, shown, 0, held.length);
+    if (!this.#held.isEmpty) {
+      const shown = this.#held.take();
+      stream.handler.onData(stream, shown, 0, shown.length - EDIT_ROOM);
     }
     if (this.#hasEnded) stream.handler.onEnd(stream);
   }
@@ -68,7 +65,7 @@ export class Detection extends Guarded implements OpenConnection {
 
   protected override ended(stream: Stream): void {
     this.#hasEnded = true;
-    if (this.#held.length > 0) this.#decide("opaque");
+    if (!this.#held.isEmpty) this.#decide("opaque");
     else {
       stream.close(); // neither asked nor answered anything
       this.#over();

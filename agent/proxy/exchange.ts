@@ -3,7 +3,6 @@
 //
 //   planned -> delayed? -> waiting? -> connecting -> sent -> responding -> over
 //                 ^------------- backing off <---------|
-import { Backoff } from "../base/backoff.ts";
 import type { ResponseHead } from "../protocol/http1/head.ts";
 import { verdictOf } from "../resilience/outlier.ts";
 import { retriesFailure, retriesStatus, type TryFailure } from "../resilience/retry.ts";
@@ -12,12 +11,12 @@ import { FAILURES, type Failure, withRetriesSpent } from "./failure.ts";
 import type { HttpConnection } from "./http-connection.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
 import { Outbox } from "./outbox.ts";
+import { Retries } from "./retries.ts";
 import type { ThreadContext } from "./thread-context.ts";
 import type { ForwardPlan } from "./traffic-plan.ts";
 import type { Target, Waiter } from "./upstream-cluster.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
-const NO_POSITIONS: number[] = [];
 
 type State = "over" | "delayed" | "waiting" | "connecting" | "sent" | "responding" | "backing_off";
 
@@ -39,16 +38,15 @@ export class Exchange implements Waiter {
   status = 0;
   flags = "-";
   details = "via_upstream";
+  /** Why the last dial came to nothing: an errno, or what was wrong with the peer's certificate. */
+  transportFailure: string | undefined;
   /** Endpoint of the try under way, or of the last one. */
   target: Target | undefined;
-  retries = 0;
+  readonly #retries: Retries;
   #position = -1;
-  #tried: number[] = NO_POSITIONS;
-  #backoff: Backoff | undefined;
   /** After a pooled connection died under a request: only a new one is sure to be alive. */
   #wantsNewConnection = false;
   #holdsRequest = false;
-  #holdsRetry = false;
   #totalDueMs = NEVER;
   #tryDueMs = NEVER;
   /** When the delay, the back-off or the dial is over. */
@@ -58,12 +56,14 @@ export class Exchange implements Waiter {
     this.#connection = connection;
     this.#context = context;
     this.#outbox = new Outbox(context.buffers);
+    this.#retries = new Retries(context.deps.random);
   }
 
   /** A new request; `plan` is decided next. */
   reset(nowMs: number): void {
     this.plan = undefined;
     this.entry = undefined;
+    this.transportFailure = undefined;
     this.startMs = nowMs;
     this.requestBytes = 0;
     this.responseBytes = 0;
@@ -72,9 +72,7 @@ export class Exchange implements Waiter {
     this.details = "via_upstream";
     this.target = undefined;
     this.#position = -1;
-    this.retries = 0;
-    this.#tried = NO_POSITIONS;
-    this.#backoff = undefined;
+    this.#retries.reset();
     this.#wantsNewConnection = false;
     this.#totalDueMs = NEVER;
     this.#tryDueMs = NEVER;
@@ -114,6 +112,7 @@ export class Exchange implements Waiter {
     }
     this.#holdsRequest = true;
     this.#attempt();
+    this.#connection.arm(this.dueMs);
   }
 
   /** Further bytes of the request. */
@@ -125,7 +124,9 @@ export class Exchange implements Waiter {
   }
 
   onTurn(): void {
-    if (this.state === "waiting") this.#attempt();
+    if (this.state !== "waiting") return;
+    this.#attempt();
+    this.#connection.arm(this.dueMs);
   }
 
   #attempt(): void {
@@ -133,7 +134,7 @@ export class Exchange implements Waiter {
     const cluster = plan?.cluster;
     if (plan === undefined || cluster === undefined) return;
     this.#stepDueMs = NEVER;
-    const position = plan.pinned >= 0 ? plan.pinned : cluster.pick(this.#tried);
+    const position = plan.pinned >= 0 ? plan.pinned : cluster.pick(this.#retries.tried);
     if (position < 0) {
       this.#fail(FAILURES.no_healthy_upstream);
       return;
@@ -174,7 +175,8 @@ export class Exchange implements Waiter {
     if (this.#outbox.flush(upstream.stream)) this.#connection.resumeRequest();
   }
 
-  connectFailed(_code: string): void {
+  connectFailed(code: string): void {
+    this.transportFailure = code;
     this.#tryFailed("connect_failure", FAILURES.connect_failure);
   }
 
@@ -338,22 +340,16 @@ export class Exchange implements Waiter {
   }
 
   #mayRetry(): boolean {
-    const { plan } = this;
-    if (plan?.retry === undefined || this.retries >= plan.retry.attempts) return false;
-    if (!this.#outbox.isReplayable || plan.cluster === undefined) return false;
-    if (!this.#holdsRetry) this.#holdsRetry = plan.cluster.claimRetry();
-    return this.#holdsRetry;
+    return this.plan !== undefined && this.#outbox.isReplayable && this.#retries.may(this.plan);
   }
 
   #scheduleRetry(): void {
-    const baseMs = this.plan?.retry?.backoffBaseMs ?? 25;
-    this.#backoff ??= new Backoff({ baseMs, maxMs: baseMs * 10 }, this.#context.deps.random);
-    this.#tried = [...this.#tried, this.#position];
-    this.retries++;
+    if (this.plan === undefined) return;
+    const waitMs = this.#retries.next(this.plan, this.#position);
     this.#tryDueMs = NEVER;
     this.#outbox.rewind();
     this.state = "backing_off";
-    this.#stepDueMs = this.#context.nowMs() + this.#backoff.nextMs();
+    this.#stepDueMs = this.#context.nowMs() + waitMs;
     this.#connection.arm(this.#stepDueMs);
   }
 
@@ -375,7 +371,7 @@ export class Exchange implements Waiter {
 
   #fail(failure: Failure): void {
     this.status = failure.status;
-    const isSpent = this.retries > 0 && this.retries >= (this.plan?.retry?.attempts ?? 0);
+    const isSpent = this.#retries.areSpent(this.plan);
     this.flags = isSpent ? withRetriesSpent(failure.flag) : failure.flag;
     this.details = failure.details;
     this.#connection.answerFailure(failure);
@@ -396,9 +392,8 @@ export class Exchange implements Waiter {
     this.#outbox.clear();
     const cluster = this.plan?.cluster;
     if (this.#holdsRequest) cluster?.releaseRequest();
-    if (this.#holdsRetry) cluster?.releaseRetry();
+    this.#retries.release();
     this.#holdsRequest = false;
-    this.#holdsRetry = false;
     this.#connection.record(this);
   }
 }

@@ -126,7 +126,7 @@ export class HeadSender {
     const { scratch } = this.#network;
     const length = Math.min(stop - headEnd, scratch.end - end);
     if (length > 0) {
-      if (bytes.buffer === scratch.bytes.buffer && bytes.byteOffset === scratch.bytes.byteOffset) {
+      if (bytes === scratch.bytes) {
         scratch.bytes.copyWithin(end, headEnd, headEnd + length);
       } else scratch.bytes.set(bytes.subarray(headEnd, headEnd + length), end);
     }

@@ -15,6 +15,7 @@ import { requestEntry } from "./access-record.ts";
 import { Exchange } from "./exchange.ts";
 import { FAILURES, type Failure } from "./failure.ts";
 import { Guarded } from "./guarded.ts";
+import { HeldBytes } from "./held-bytes.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
 import { Outbox } from "./outbox.ts";
 import { Relay } from "./relay.ts";
@@ -43,7 +44,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
   readonly #deadline: Deadline;
   #state: State = "head";
   /** Received and not yet used: an unfinished head, or requests that wait for their turn. */
-  #held: Uint8Array | undefined;
+  readonly #held = new HeldBytes();
   #isTaking = false;
   #isPaused = false;
   #hasEnded = false;
@@ -74,11 +75,6 @@ export class HttpConnection extends Guarded implements OpenConnection {
     return this.#state !== "body";
   }
 
-  /** Bytes that were received before this connection took the stream, from detection. Not to be called within its own events. */
-  begin(bytes: Uint8Array, start: number, end: number, limit: number): void {
-    this.#take(bytes, start, end, limit);
-  }
-
   protected override opened(): void {}
 
   protected override received(
@@ -88,14 +84,10 @@ export class HttpConnection extends Guarded implements OpenConnection {
     end: number,
   ): void {
     this.#activeMs = this.#context.nowMs();
-    if (this.#held === undefined) this.#take(bytes, start, end, end + EDIT_ROOM);
-    else if (this.#state === "answering") this.#hold(bytes, start, end);
+    if (this.#held.isEmpty) this.#take(bytes, start, end, end + EDIT_ROOM);
+    else if (this.#state === "answering") this.#held.add(bytes, start, end);
     else {
-      const held = this.#held;
-      this.#held = undefined;
-      const joined = new Uint8Array(held.length + end - start + EDIT_ROOM);
-      joined.set(held);
-      joined.set(bytes.subarray(start, end), held.length);
+      const joined = this.#held.take(bytes, start, end);
       this.#take(joined, 0, joined.length - EDIT_ROOM, joined.length);
     }
   }
@@ -108,7 +100,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
       if (this.#state === "head") at = this.#takeHead(bytes, at, end, limit);
       else if (this.#state === "body") at = this.#takeBody(bytes, at, end);
       else if (this.#state === "answering") {
-        this.#hold(bytes, at, end);
+        this.#held.add(bytes, at, end);
         this.#pause();
         break;
       } else break;
@@ -120,7 +112,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
     const head = this.#context.requestHead;
     const headEnd = readRequestHead(head, bytes, start, end, HEAD_LIMITS);
     if (headEnd === NEED_MORE) {
-      this.#hold(bytes, start, end);
+      this.#held.add(bytes, start, end);
       if (this.#headStartMs === 0) {
         this.#headStartMs = this.#activeMs;
         this.arm(this.#activeMs + this.#context.config.headerTimeoutMs);
@@ -310,23 +302,20 @@ export class HttpConnection extends Guarded implements OpenConnection {
     this.#isAnswered = false;
     if (!this.#keepsAlive || this.#state === "body" || this.#hasEnded) {
       // A request that waits was not for us any more if we said close; after the client's end it still is.
-      if (!(this.#keepsAlive && this.#held !== undefined && this.#state !== "body")) {
+      if (!(this.#keepsAlive && !this.#held.isEmpty && this.#state !== "body")) {
         this.#endInOrder();
         return;
       }
     }
     this.#state = "head";
-    if (this.#context.isDraining && this.#held === undefined) this.#endInOrder();
+    if (this.#context.isDraining && this.#held.isEmpty) this.#endInOrder();
     else if (!this.#isTaking) this.#takeHeld();
   }
 
   #takeHeld(): void {
-    const held = this.#held;
-    this.#held = undefined;
-    if (held !== undefined) {
-      const copy = new Uint8Array(held.length + EDIT_ROOM);
-      copy.set(held);
-      this.#take(copy, 0, held.length, copy.length);
+    if (!this.#held.isEmpty) {
+      const bytes = this.#held.take();
+      this.#take(bytes, 0, bytes.length - EDIT_ROOM, bytes.length);
     }
     if (this.#state === "head" && this.#hasEnded) this.#endInOrder();
     else if (this.#state === "head" || this.#state === "body") this.#resume();
@@ -334,7 +323,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
 
   /** All is said: ends our direction, and listens a while so that the last bytes are not lost to a reset. */
   #endInOrder(): void {
-    this.#held = undefined;
+    this.#held.clear();
     if (this.#hasEnded && this.#outbox.unsentBytes === 0) {
       this.#stream.close();
       this.#over();
@@ -355,8 +344,6 @@ export class HttpConnection extends Guarded implements OpenConnection {
     end: number,
   ): void {
     const head = this.#context.responseHead;
-    const held = this.#held;
-    this.#held = undefined;
     const { sender } = this.#context;
     if (sender.placeSwitch(head, bytes, headEnd) < 0) {
       stream.close();
@@ -372,7 +359,8 @@ export class HttpConnection extends Guarded implements OpenConnection {
     relay.adopt(stream);
     relay.sendDown(sender.bytes, sender.start, sender.end);
     relay.sendDown(bytes, headEnd, end);
-    if (held !== undefined) relay.sendUp(held, 0, held.length);
+    const held = this.#held.take();
+    relay.sendUp(held, 0, held.length - EDIT_ROOM);
     if (this.#hasEnded) relay.downstreamEnded();
     this.#resume();
   }
@@ -382,18 +370,6 @@ export class HttpConnection extends Guarded implements OpenConnection {
   }
 
   // ---- flow
-
-  #hold(bytes: Uint8Array, start: number, end: number): void {
-    const held = this.#held;
-    if (held === undefined) {
-      this.#held = bytes.slice(start, end);
-      return;
-    }
-    const joined = new Uint8Array(held.length + end - start);
-    joined.set(held);
-    joined.set(bytes.subarray(start, end), held.length);
-    this.#held = joined;
-  }
 
   /** The upstream does not keep up with the request. */
   pauseRequest(): void {
@@ -470,7 +446,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
   #runDue(nowMs: number): void {
     if (this.#state === "head" && this.#headStartMs > 0) {
       this.#headStartMs = 0;
-      this.#held = undefined;
+      this.#held.clear();
       this.#exchange.reset(nowMs);
       this.#refuse(FAILURES.header_timeout);
     } else if (this.#state === "head") this.#endInOrder();
@@ -485,7 +461,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
   // ---- ends
 
   drain(): void {
-    if (this.#state === "head" && this.#held === undefined) this.#endInOrder();
+    if (this.#state === "head" && this.#held.isEmpty) this.#endInOrder();
   }
 
   reconsider(): void {} // each request is decided by the snapshot of its moment
@@ -505,7 +481,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
   #over(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    this.#held = undefined;
+    this.#held.clear();
     this.#outbox.clear();
     this.#deadline.cancel();
     this.#context.dismiss(this);

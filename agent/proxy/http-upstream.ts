@@ -9,6 +9,7 @@ import { readResponseHead } from "../protocol/http1/read-response.ts";
 import { NEED_MORE } from "../protocol/http1/refusal.ts";
 import type { Exchange } from "./exchange.ts";
 import { Guarded } from "./guarded.ts";
+import { HeldBytes } from "./held-bytes.ts";
 import type { ThreadContext } from "./thread-context.ts";
 import type { Target, UpstreamCluster } from "./upstream-cluster.ts";
 
@@ -25,7 +26,7 @@ export class HttpUpstream extends Guarded {
   readonly #body = new BodyReader();
   #isInBody = false;
   /** An unfinished head. */
-  #held: Uint8Array | undefined;
+  readonly #held = new HeldBytes();
   #isCounted = true;
   #isPaused = false;
   #keepAlive = true;
@@ -48,7 +49,7 @@ export class HttpUpstream extends Guarded {
 
   /** A byte of the response has arrived. */
   get hasAnswered(): boolean {
-    return this.#isInBody || this.#held !== undefined;
+    return this.#isInBody || !this.#held.isEmpty;
   }
 
   pause(): void {
@@ -64,7 +65,7 @@ export class HttpUpstream extends Guarded {
 
   close(): void {
     this.exchange = undefined;
-    this.#held = undefined;
+    this.#held.clear();
     this.stream.close();
     this.#uncount();
   }
@@ -73,7 +74,7 @@ export class HttpUpstream extends Guarded {
    *  say, and stops working for nobody. */
   abort(): void {
     this.exchange = undefined;
-    this.#held = undefined;
+    this.#held.clear();
     this.stream.reset();
     this.#uncount();
   }
@@ -110,15 +111,11 @@ export class HttpUpstream extends Guarded {
       this.#receiveBody(this.exchange, bytes, start, end);
       return;
     }
-    const held = this.#held;
-    if (held === undefined) {
+    if (this.#held.isEmpty) {
       this.#receiveHead(this.exchange, bytes, start, end, end + EDIT_ROOM);
       return;
     }
-    this.#held = undefined;
-    const joined = new Uint8Array(held.length + end - start + EDIT_ROOM);
-    joined.set(held);
-    joined.set(bytes.subarray(start, end), held.length);
+    const joined = this.#held.take(bytes, start, end);
     this.#receiveHead(this.exchange, joined, 0, joined.length - EDIT_ROOM, joined.length);
   }
 
@@ -134,7 +131,7 @@ export class HttpUpstream extends Guarded {
     for (;;) {
       const headEnd = readResponseHead(head, bytes, at, end, HEAD_LIMITS, exchange.isHead, false);
       if (headEnd === NEED_MORE) {
-        this.#held = bytes.slice(at, end);
+        this.#held.add(bytes, at, end);
         return;
       }
       if (headEnd < 0) {
@@ -210,6 +207,7 @@ export class HttpUpstream extends Guarded {
   protected override closed(_stream: Stream, reason: CloseReason): void {
     const { exchange } = this;
     this.#uncount();
+    if (reason.is === "connect_failed") this.#context.countConnectFailure(reason.code);
     if (exchange === undefined) this.cluster.forget(this);
     else if (reason.is === "connect_failed") exchange.connectFailed(reason.code);
     else if (reason.is === "ended" && this.#isInBody && this.#body.end()) {

@@ -153,7 +153,7 @@ class InboundRole implements HttpRole {
       this.#plane.deps.metrics,
       inboundTraffic(this.#inbound, this.#caller),
     );
-    const nowMs = this.#plane.context.nowMs();
+    const nowMs = this.#plane.context.recentMs;
     this.#family.record(
       exchange.status,
       exchange.flags,

@@ -138,7 +138,7 @@ class OutboundRole implements HttpRole {
 
   record(exchange: Exchange): void {
     const family = this.#familyOf(exchange.target);
-    const nowMs = this.#plane.context.nowMs();
+    const nowMs = this.#plane.context.recentMs;
     family.record(
       exchange.status,
       exchange.flags,

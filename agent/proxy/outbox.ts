@@ -108,4 +108,4 @@ export class Outbox {
 }
 
 /** Below this a loop is cheaper than making a view. */
-const COPY_BY_HAND_MAX = 96;
+const COPY_BY_HAND_MAX = 192;

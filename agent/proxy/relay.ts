@@ -1,7 +1,7 @@
 // Carries bytes between two streams without looking at them: opaque TCP, and what an Upgrade became. Each direction holds at most
 // what one event brought; its source is paused until that is gone. The end of one direction is passed on, and the other stays open.
 import type { CloseReason, DialTarget, Stream } from "../base/net.ts";
-import { Deadline } from "../base/timer-wheel.ts";
+import type { Deadline } from "../base/timer-wheel.ts";
 import { Guarded } from "./guarded.ts";
 import { Outbox } from "./outbox.ts";
 import type { OpenConnection, ThreadContext } from "./thread-context.ts";
@@ -87,6 +87,8 @@ export class Relay implements OpenConnection {
   #isOver = false;
   /** How it ended, as an Envoy response flag. */
   flags = "-";
+  /** Why the last dial came to nothing. */
+  transportFailure: string | undefined;
 
   constructor(downstream: Stream, context: ThreadContext, hooks: RelayHooks) {
     this.#context = context;
@@ -94,7 +96,7 @@ export class Relay implements OpenConnection {
     this.#down = new RelaySide(this, context);
     this.#up = new RelaySide(this, context);
     this.#activeMs = context.nowMs();
-    this.#deadline = new Deadline(context.deps.wheel, () => this.#runDeadline());
+    this.#deadline = context.deadline(() => this.#runDeadline());
     this.#deadline.set(this.#activeMs + context.config.tcpIdleTimeoutMs);
     context.admit(this);
     this.#down.take(downstream);
@@ -179,6 +181,8 @@ export class Relay implements OpenConnection {
   }
 
   #connectFailed(code: string): void {
+    this.transportFailure = code;
+    this.#context.countConnectFailure(code);
     this.#connectDueMs = Number.POSITIVE_INFINITY;
     const next = this.#hooks.connectFailed?.(code);
     if (next === undefined) {

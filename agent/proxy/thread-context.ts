@@ -1,6 +1,7 @@
 // What all connections of a thread share. One event is handled at a time, so the records that readers fill are shared too:
 // they are valid only until the event that filled them ends.
 
+import { Deadline } from "../base/timer-wheel.ts";
 import { TRACE_DEFAULTS, TraceFields } from "../observe/trace.ts";
 import { HEAD_LIMITS, RequestHead, ResponseHead } from "../protocol/http1/head.ts";
 import { BufferPool } from "./buffer-pool.ts";
@@ -30,6 +31,8 @@ export class ThreadContext {
   readonly sender: HeadSender;
   readonly open = new Set<OpenConnection>();
   isDraining = false;
+  /** What nowMs() said last: good enough for what ends within the event that asked. */
+  recentMs = 0;
 
   constructor(config: DataPlaneConfig, deps: DataPlaneDeps) {
     this.config = config;
@@ -40,7 +43,24 @@ export class ThreadContext {
   }
 
   nowMs(): number {
-    return this.deps.clock.nowMs();
+    this.recentMs = this.deps.clock.nowMs();
+    return this.recentMs;
+  }
+
+  /** A deadline, not set; a bug in what it runs is caught at this root. */
+  deadline(run: () => void): Deadline {
+    return new Deadline(this.deps.wheel, () => {
+      try {
+        run();
+      } catch (error) {
+        this.deps.bug(error);
+      }
+    });
+  }
+
+  /** `code` is an errno or a MeshRefusal word: a bounded set. */
+  countConnectFailure(code: string): void {
+    this.deps.metrics.counter("ironmesh_upstream_connect_failures_total", { code }).add();
   }
 
   /** Whether the agent may have one connection more. */

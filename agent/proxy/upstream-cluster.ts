@@ -1,7 +1,7 @@
 // One cluster as one source identity sees it: balancer, outlier counts, limits, and a pool of idle connections an endpoint.
 // It outlives snapshots: a swap hands it the new view and it keeps its connections.
 import type { DialTarget } from "../base/net.ts";
-import type { Deadline, TimerWheel } from "../base/timer-wheel.ts";
+import type { Deadline } from "../base/timer-wheel.ts";
 import type { RequestFamily } from "../observe/request-metrics.ts";
 import type { Cluster, ClusterLimits, ClusterSlots, Endpoint } from "../policy/snapshot.ts";
 import { Balancer } from "../resilience/balancer.ts";
@@ -68,11 +68,8 @@ export class UpstreamCluster {
     this.#context = context;
     this.#balancer = this.#newBalancer(view);
     this.#detector = this.#newDetector(view);
-    const wheel: TimerWheel = context.deps.wheel;
-    this.#sweep = wheel.after(UNLIMITED, () => this.#closeIdle());
-    this.#sweep.cancel();
-    this.#recheck = wheel.after(UNLIMITED, () => this.#wakeWaiters());
-    this.#recheck.cancel();
+    this.#sweep = context.deadline(() => this.#closeIdle());
+    this.#recheck = context.deadline(() => this.#wakeWaiters());
   }
 
   /** Takes the view of a new snapshot. `view.targets` begin without idle connections. */
@@ -150,7 +147,7 @@ export class UpstreamCluster {
       return;
     }
     upstream.resume();
-    upstream.idleSinceMs = this.#context.nowMs();
+    upstream.idleSinceMs = this.#context.recentMs;
     upstream.target.idle.push(upstream);
     if (this.#sweep.slot < 0) {
       this.#sweep.set(upstream.idleSinceMs + this.view.limits.idleTimeoutMs);

@@ -33,6 +33,10 @@ export class TextEnd implements StreamHandler {
     this.#flush();
   }
 
+  get unsentBytes(): number {
+    return this.#unsent.reduce((sum, piece) => sum + piece.length, 0);
+  }
+
   take(): string {
     const { text } = this;
     this.text = "";

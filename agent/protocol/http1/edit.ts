@@ -153,10 +153,11 @@ function putFields(head: AnyHead, out: Uint8Array, at: number): number {
   return end;
 }
 
-/** Within one buffer copyWithin is cheapest; between two, a loop is for short runs: `subarray` allocates. */
+/** Within one array copyWithin is cheapest; between two, a loop is for short runs: `subarray` allocates. Reading `.buffer` would cost
+ *  more than either. */
 function put(out: Uint8Array, at: number, bytes: Uint8Array, start: number, end: number): number {
   const length = end - start;
-  if (out.buffer === bytes.buffer && out.byteOffset === bytes.byteOffset) {
+  if (out === bytes) {
     out.copyWithin(at, start, end);
   } else if (length > LOOP_BYTES_MAX) {
     out.set(bytes.subarray(start, end), at);

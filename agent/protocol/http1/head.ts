@@ -93,8 +93,11 @@ export class Head {
   /** Index of the first field of that name from `from` on that goes to the next hop; -1: none. What a policy matches is therefore what
    *  the app will see. */
   find(lowerName: string, from = 0): number {
-    for (let i = from; i < this.fieldCount; i++) {
-      if (this.dropped[i] === 0 && this.isNamed(i, lowerName)) return i;
+    const { fields, dropped, fieldCount } = this;
+    const length = lowerName.length;
+    for (let i = from; i < fieldCount; i++) {
+      const isLong = (fields[i * 4 + 1] as number) - (fields[i * 4] as number) === length;
+      if (isLong && dropped[i] === 0 && this.isNamed(i, lowerName)) return i;
     }
     return -1;
   }

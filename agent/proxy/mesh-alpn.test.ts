@@ -1,0 +1,7 @@
+import { expect, test } from "bun:test";
+import { MESH_ALPN_HTTP, MESH_ALPN_OPAQUE } from "../api/mesh-wire.ts";
+import { ALPN_HTTP, ALPN_OPAQUE } from "./mesh-alpn.ts";
+
+test("the proxy says the words of the mesh wire", () => {
+  expect([ALPN_HTTP, ALPN_OPAQUE]).toEqual([MESH_ALPN_HTTP, MESH_ALPN_OPAQUE]);
+});
