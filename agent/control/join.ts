@@ -7,6 +7,7 @@ import type { JoinRequest, JoinResponse, JoinToken } from "../api/session.ts";
 import { hostIdentity, parseSpiffeId } from "../api/spiffe.ts";
 import type { Log } from "../base/log.ts";
 import { err, ok, type Result } from "../base/result.ts";
+import { sha256OfCertificate } from "../pki/pem.ts";
 import { PkiCertificateMaker } from "./certificate-maker.ts";
 import { type HostState, readHostState, writeHostState, writeTrust } from "./host-state.ts";
 import { DiskIdentityFiles } from "./identity-files.ts";
@@ -89,7 +90,7 @@ async function joinBy(
 ): Promise<Result<HostState, JoinRefusal>> {
   const seen = await peek(new URL(server));
   if (!seen.ok) return err({ code: "unreachable", message: seen.error, next: "" });
-  const anchor = await findAnchor(seen.value, token, server);
+  const anchor = findAnchor(seen.value, token, server);
   if (!anchor.ok) return anchor;
   const { trustDomain, root } = anchor.value;
   const maker = new PkiCertificateMaker({ trustDomain }, deps);
@@ -101,13 +102,9 @@ async function joinBy(
   if (!answer.ok) return err(refusalOf(answer.error));
   const response = readResponse(answer.value);
   const roots = response?.trustBundle ?? [];
+  const hasPinned = roots.some((pem) => sha256OfCertificate(pem) === token.caSha256);
   const checked = await maker.check({ identity, keyPem }, response?.certificates ?? [], [root]);
-  if (
-    response === undefined ||
-    !checked.ok ||
-    response.host !== token.host ||
-    !roots.includes(root)
-  ) {
+  if (response === undefined || !checked.ok || response.host !== token.host || !hasPinned) {
     const why = checked.ok ? "of an unknown form" : checked.error;
     const message = `the server's answer is not what a config server gives: ${why}`;
     return err({ code: "bad_answer", message, next: NEW_TOKEN });
@@ -116,13 +113,10 @@ async function joinBy(
   const issuedAtMs = deps.wallMs();
   const { notAfterMs } = checked.value;
   await writeTrust(stateDir, { trustDomain, roots });
-  await new DiskIdentityFiles({ stateDir }, deps).write({
-    identity,
-    certificates,
-    keyPem,
-    issuedAtMs,
-    notAfterMs,
-  });
+  const files = new DiskIdentityFiles({ stateDir }, deps);
+  // A host that joins again may have another CA or another grant: what it held before is asked for anew.
+  for (const held of await files.load()) await files.remove(held.identity);
+  await files.write({ identity, certificates, keyPem, issuedAtMs, notAfterMs });
   const state = { host: token.host, trustDomain, servers: token.servers, joinedAtMs: issuedAtMs };
   await writeHostState(stateDir, state); // Last: it is what says that the host joined.
   return ok(state);
@@ -178,12 +172,11 @@ function chainOf(leaf: DetailedPeerCertificate): string[] {
 
 /** The pinned root, if the server showed it. The trust domain is what the server says it is, and holds only if its certificate
  *  proves under that root to be this trust domain's config server: serverTls checks it before the secret is sent. */
-async function findAnchor(
+function findAnchor(
   seen: Seen,
   token: JoinToken,
   server: string,
-): Promise<Result<{ trustDomain: string; root: string }, JoinRefusal>> {
-  const { sha256OfCertificate } = await import("../pki/pem.ts");
+): Result<{ trustDomain: string; root: string }, JoinRefusal> {
   const root = seen.chain.find((pem) => sha256OfCertificate(pem) === token.caSha256);
   if (root === undefined) {
     const shown = sha256OfCertificate(seen.chain.at(-1) ?? "") ?? "none";

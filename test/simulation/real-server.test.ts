@@ -14,6 +14,7 @@ import { SeededRandom } from "../../agent/base/clock.ts";
 import { SILENT_LOG } from "../../agent/base/log.ts";
 import { type Control, startControl } from "../../agent/control/control.ts";
 import { readHostState } from "../../agent/control/host-state.ts";
+import { DiskIdentityFiles } from "../../agent/control/identity-files.ts";
 import { joinHost } from "../../agent/control/join.ts";
 import { serverTls } from "../../agent/control/server-tls.ts";
 import { WebSocketTransport } from "../../agent/control/websocket-transport.ts";
@@ -188,6 +189,17 @@ test("an agent follows an apply, gets its workload's certificate, and starts aga
   expect(again.snapshots).toEqual(last === undefined ? [] : [last]);
   expect(again.held).toEqual([hostIdentity(TRUST_DOMAIN, "vm-b"), reviews]);
   await again.control.stop();
+});
+
+test("a host that joins again keeps its name and gives up the workload keys it held", async () => {
+  const stateDir = await joined("vm-j", ["default/reviews"]);
+  const file = join(stateDir, "identities/ironmesh-system@host.vm-j.json");
+  const held = JSON.parse(readFileSync(file, "utf8"));
+  const stale = new DiskIdentityFiles({ stateDir }, deps);
+  await stale.write({ ...held, identity: reviews });
+  await joined("vm-j", []);
+  expect((await stale.load()).map(({ identity }) => identity)).toEqual([held.identity]);
+  expect(JSON.parse(readFileSync(file, "utf8")).keyPem).not.toBe(held.keyPem);
 });
 
 test("a token used twice is refused by name, and says what to do", async () => {
