@@ -264,11 +264,10 @@ export class ServerSession {
     this.#timer?.cancel();
     const { server } = this.#status;
     const afterMs = Math.round(this.#backoff.nextMs());
-    this.#deps.log.warn("no config server; the last good version goes on", {
-      server,
-      reason,
-      afterMs,
-    });
+    // Told once; that it is still so is no news.
+    const level = this.#status.lastError === undefined ? "warn" : "debug";
+    const message = "no config server; the last good version goes on";
+    this.#deps.log[level](message, { server, reason, afterMs });
     this.#serverAt = (this.#serverAt + 1) % this.#config.servers.length;
     this.#become({ state: "waiting", server: undefined, lastError: reason });
     this.#timer = this.#deps.timers.after(afterMs, () => this.#connect());
