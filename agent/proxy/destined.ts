@@ -43,8 +43,8 @@ export function endpointPlan(client: ClientView, endpoint: number): ForwardPlan 
   const index = tables.clusterOfEndpoint(endpoint);
   const cluster = index === undefined ? undefined : client.cluster(index);
   const wanted = snapshot.endpoints[endpoint];
-  const pinned = cluster?.view.targets.findIndex((t) => t.endpoint.id === wanted?.id) ?? -1;
-  return cluster === undefined || pinned < 0 ? undefined : plainPlan("direct", cluster, { pinned });
+  const pinned = cluster?.view.targets.find((t) => t.endpoint.id === wanted?.id);
+  return pinned && plainPlan("direct", cluster, { pinned });
 }
 
 export function serviceOf(view: MeshView, destined: Destined): Service | undefined {

@@ -134,12 +134,12 @@ export class Exchange implements Waiter {
     const cluster = plan?.cluster;
     if (plan === undefined || cluster === undefined) return;
     this.#stepDueMs = NEVER;
-    const position = plan.pinned >= 0 ? plan.pinned : cluster.pick(this.#retries.tried);
-    if (position < 0) {
+    const position = plan.pinned === undefined ? cluster.pick(this.#retries.tried) : -1;
+    const target = plan.pinned ?? cluster.target(position);
+    if (target === undefined) {
       this.#fail(FAILURES.no_healthy_upstream);
       return;
     }
-    const target = cluster.target(position);
     this.#position = position;
     this.target = target;
     const perTryMs = plan.retry?.perTryTimeoutMs;

@@ -39,7 +39,6 @@ export function carryInboundTcp(
     moved: { receivedBytes: number; sentBytes: number },
     details: string | undefined,
   ): void => {
-    family.moved(moved.receivedBytes, moved.sentBytes);
     family.closed(flags);
     const { accessLog, clock } = plane.deps;
     if (!accessLog.wants(flags !== "-" || details !== undefined)) return;
@@ -68,6 +67,7 @@ export function carryInboundTcp(
   }
   const relay = new Relay(stream, plane.context, {
     connected: () => family.opened(),
+    moved: (received, sent) => family.moved(received, sent),
     mayStay: () => {
       const now = plane.view === undefined ? undefined : inboundFor(plane.view, arrival);
       return now !== undefined && deniedBy(now, caller) === undefined;

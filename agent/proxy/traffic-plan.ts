@@ -14,7 +14,7 @@ import type {
   Rewrite,
 } from "../policy/snapshot.ts";
 import type { Failure } from "./failure.ts";
-import type { UpstreamCluster } from "./upstream-cluster.ts";
+import type { Target, UpstreamCluster } from "./upstream-cluster.ts";
 
 /** Fields of one direction: names that go, and whole lines that come. */
 export interface FieldPlan {
@@ -38,8 +38,8 @@ export interface ForwardPlan {
   readonly name: string;
   /** Undefined: it does not exist (503, NC). */
   readonly cluster: UpstreamCluster | undefined;
-  /** Always this position of the cluster's targets; -1: as the balancer says. */
-  readonly pinned: number;
+  /** Always this endpoint; undefined: as the balancer says. */
+  readonly pinned: Target | undefined;
   readonly request: FieldPlan;
   readonly response: FieldPlan;
   readonly timeoutMs: number | undefined;
@@ -56,16 +56,16 @@ const NO_FIELDS: FieldPlan = { drops: [], tail: new Uint8Array(0) };
 export const plainPlan = (
   name: string,
   cluster: UpstreamCluster | undefined,
-  options: { pinned?: number; retry?: RetryPolicy } = {},
+  options: { pinned?: Target | undefined } = {},
 ): ForwardPlan => ({
   is: "forward",
   name,
   cluster,
-  pinned: options.pinned ?? -1,
+  pinned: options.pinned,
   request: NO_FIELDS,
   response: NO_FIELDS,
   timeoutMs: undefined,
-  retry: options.retry,
+  retry: undefined,
   rewrite: undefined,
   matches: [],
   fault: undefined,
@@ -81,7 +81,7 @@ export function forwardPlan(
     is: "forward",
     name: route.name,
     cluster,
-    pinned: -1,
+    pinned: undefined,
     request: fieldPlan(destination.headers, route.headers, "request"),
     response: fieldPlan(destination.headers, route.headers, "response"),
     timeoutMs: action.timeoutMs,

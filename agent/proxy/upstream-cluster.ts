@@ -52,6 +52,8 @@ export interface Waiter {
 export const UNLIMITED = 2 ** 31 - 1;
 /** Another thread's connection may have closed: who waits looks again this often. */
 const RECHECK_MS = 16;
+/** Under maxConnections, how soon an idle connection is given up when another thread waits for one. */
+const YIELD_MS = 50;
 
 export class UpstreamCluster {
   view: ClusterView;
@@ -103,8 +105,9 @@ export class UpstreamCluster {
     return this.#balancer.pick(this.#context.nowMs(), tried);
   }
 
-  target(position: number): Target {
-    return this.view.targets[position] as Target;
+  /** Undefined when a snapshot took it away meanwhile, and for -1. */
+  target(position: number): Target | undefined {
+    return this.view.targets[position];
   }
 
   report(target: Target, verdict: Verdict): void {
@@ -149,9 +152,7 @@ export class UpstreamCluster {
     upstream.resume();
     upstream.idleSinceMs = this.#context.recentMs;
     upstream.target.idle.push(upstream);
-    if (this.#sweep.slot < 0) {
-      this.#sweep.set(upstream.idleSinceMs + this.view.limits.idleTimeoutMs);
-    }
+    if (this.#sweep.slot < 0) this.#sweep.set(upstream.idleSinceMs + this.#sweepMs);
     if (this.#waiters.length > 0) this.#wakeWaiters();
   }
 
@@ -248,17 +249,33 @@ export class UpstreamCluster {
     return false;
   }
 
-  #closeIdle(): void {
+  get #isLimited(): boolean {
+    return this.view.slots !== undefined && this.view.limits.maxConnections < UNLIMITED;
+  }
+
+  get #sweepMs(): number {
     const { idleTimeoutMs } = this.view.limits;
+    return this.#isLimited ? Math.min(YIELD_MS, idleTimeoutMs) : idleTimeoutMs;
+  }
+
+  /** Somebody waits, and nobody here: an idle connection of ours is in the way. */
+  get #mustYield(): boolean {
+    const slots = this.view.slots;
+    if (slots === undefined || !this.#isLimited || this.#waiters.length > 0) return false;
+    return this.#context.deps.slots.read(slots.pending) > 0;
+  }
+
+  #closeIdle(): void {
     const nowMs = this.#context.nowMs();
+    const overdueMs = this.#mustYield ? nowMs : nowMs - this.view.limits.idleTimeoutMs;
     let oldestMs = Number.POSITIVE_INFINITY;
-    for (const target of this.view.targets) {
-      while ((target.idle[0]?.idleSinceMs ?? nowMs) + idleTimeoutMs <= nowMs) {
-        target.idle.shift()?.close();
-      }
-      oldestMs = Math.min(oldestMs, target.idle[0]?.idleSinceMs ?? oldestMs);
+    for (const { idle } of this.view.targets) {
+      while (idle[0] !== undefined && idle[0].idleSinceMs <= overdueMs) idle.shift()?.close();
+      oldestMs = Math.min(oldestMs, idle[0]?.idleSinceMs ?? oldestMs);
     }
-    if (oldestMs < Number.POSITIVE_INFINITY) this.#sweep.set(oldestMs + idleTimeoutMs);
+    if (oldestMs === Number.POSITIVE_INFINITY) return;
+    const nextMs = this.#isLimited ? nowMs : oldestMs;
+    this.#sweep.set(nextMs + this.#sweepMs);
   }
 
   #newBalancer(view: ClusterView): Balancer {

@@ -159,13 +159,15 @@ export interface FixtureOptions {
   readonly network?: Partial<MemoryNetworkConfig>;
   readonly config?: Partial<DataPlaneConfig>;
   readonly accessLog?: AccessLogMode;
+  /** Shared with other data planes: threads of one agent. */
+  readonly slots?: SharedSlots;
 }
 
 /** One host with its agent's data plane. */
 export class Host {
   readonly network: MemoryNetwork;
   readonly plane: DataPlane;
-  readonly slots = new SharedSlots(new ArrayBuffer(4096));
+  readonly slots: SharedSlots;
   readonly log: Record<string, unknown>[] = [];
   readonly announced: SeriesAnnouncement[] = [];
   readonly #metrics: SeriesTable;
@@ -173,6 +175,7 @@ export class Host {
 
   constructor(fabric: MemoryFabric, address: string, options: FixtureOptions, bugs: unknown[]) {
     this.network = fabric.host(address);
+    this.slots = options.slots ?? new SharedSlots(new ArrayBuffer(4096));
     const wheel = new TimerWheel(() => fabric.clock.nowMs());
     fabric.clock.drive(wheel);
     this.#metrics = new SeriesTable({ cells: 16_384 }, (s) => this.announced.push(s));
