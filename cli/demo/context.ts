@@ -7,8 +7,10 @@ import { CONTEXT } from "./operator.ts";
 export function rememberContexts(): () => void {
   const file = contextsFile(process.env);
   const before = readContexts(file);
-  // One that a killed demo left is no context to come back to.
-  const current = before.current === CONTEXT ? undefined : before.current;
+  // One that a killed demo left is no context to come back to; where there is but one other, that was it.
+  const others = Object.keys(before.contexts).filter((name) => name !== CONTEXT);
+  const current =
+    before.current !== CONTEXT ? before.current : others.length === 1 ? others[0] : undefined;
   return () => {
     const { contexts } = readContexts(file);
     if (contexts[CONTEXT] === undefined) return;

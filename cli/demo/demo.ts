@@ -52,7 +52,10 @@ export class Demo {
 
   /** Everything, up to the first page that shows details and reviews. Returns its URL on this machine. */
   async start(onLabUp: () => Promise<void> = () => Promise.resolve()): Promise<string> {
-    const say = (text: string): void => this.#progress.step(text);
+    const say = (text: string): void => {
+      if (this.lab.isDown) throw new Error("the demo was interrupted");
+      this.#progress.step(text);
+    };
     say("removing what an earlier demo left");
     await removeLab();
     writeRunDirectory();
@@ -95,6 +98,7 @@ export class Demo {
   async stop(): Promise<void> {
     for (const forwarder of this.#forwarders) forwarder.close();
     await this.lab.down();
+    await removeLab(); // what a start under way made meanwhile
   }
 
   /** The config server on this machine's 127.0.0.1, and an operator who is logged in to it. */

@@ -36,6 +36,8 @@ export class Lab {
   readonly #holders = new Map<string, ChildProcess>();
   readonly #children = new Set<ChildProcess>();
   readonly #meshctl: readonly string[];
+  #isUp: Promise<void> = Promise.resolve();
+  #isDown = false;
 
   /** `meshctl`: the command that starts it on this machine; its first word is the file that hosts get to see. */
   constructor(meshctl: readonly string[]) {
@@ -47,7 +49,17 @@ export class Lab {
     return [EXECUTABLE_IN_HOST, ...this.#meshctl.slice(1), ...args];
   }
 
-  async up(): Promise<void> {
+  /** Being taken down, or gone: nothing is started in it any more. */
+  get isDown(): boolean {
+    return this.#isDown;
+  }
+
+  up(): Promise<void> {
+    this.#isUp = this.#make();
+    return this.#isUp;
+  }
+
+  async #make(): Promise<void> {
     mkdirSync(`${RUN_DIRECTORY}/bin`, { recursive: true, mode: 0o755 });
     writeFileSync(EXECUTABLE_IN_HOST, "", { mode: 0o755 });
     for (const host of HOSTS) writeEtc(host);
@@ -90,12 +102,14 @@ export class Lab {
   }
 
   async down(): Promise<void> {
+    this.#isDown = true;
+    await this.#isUp.catch(() => undefined); // half a lab is removed as a whole one
     for (const child of this.#children) child.kill("SIGKILL");
     await removeLab();
   }
 
   #enter(namespace: string): readonly string[] {
-    const pid = this.#holders.get(namespace)?.pid;
+    const pid = this.#isDown ? undefined : this.#holders.get(namespace)?.pid;
     if (pid === undefined) throw new Error(`the demo has no namespace ${namespace}`);
     return ["nsenter", "-t", String(pid), "--mount", "--uts", "--net", "--"];
   }

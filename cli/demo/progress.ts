@@ -9,6 +9,7 @@ export class Progress {
   readonly #out: WriteStream;
   readonly #startedMs = performance.now();
   #hasLine = false;
+  #isClosed = false;
 
   constructor(out: WriteStream) {
     this.#out = out;
@@ -16,6 +17,7 @@ export class Progress {
 
   /** What is being done now. On a terminal it replaces what was said before. */
   step(text: string): void {
+    if (this.#isClosed) return;
     if (!this.#out.isTTY) return void this.#out.write(`... ${text}\n`);
     this.#out.write(`\r\u001b[K${colors.dim(`${this.#elapsed()}  ${text}`)}`);
     this.#hasLine = true;
@@ -23,6 +25,7 @@ export class Progress {
 
   /** A state that replaces the last one, for as long as it takes. */
   status(text: string): void {
+    if (this.#isClosed) return;
     if (!this.#out.isTTY) return void this.#out.write(`${text}\n`);
     this.#out.write(`\r\u001b[K${text.slice(0, LINE_LENGTH_MAX)}`);
     this.#hasLine = true;
@@ -30,6 +33,7 @@ export class Progress {
 
   /** Something that stays. */
   line(text: string): void {
+    if (this.#isClosed) return;
     this.clear();
     this.#out.write(`${text}\n`);
   }
@@ -37,6 +41,11 @@ export class Progress {
   clear(): void {
     if (this.#hasLine) this.#out.write("\r\u001b[K");
     this.#hasLine = false;
+  }
+
+  /** Says no more: what is still under way ends without a word. */
+  close(): void {
+    this.#isClosed = true;
   }
 
   elapsedMs(): number {

@@ -35,9 +35,14 @@ export async function missingRequirements(): Promise<string[]> {
   ];
 }
 
+/** `su` and some services leave root without the places where its tools are. */
+export function addSystemPaths(): void {
+  process.env["PATH"] = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin`;
+}
+
 export function pathOf(tool: string): string | undefined {
-  const places = `${process.env["PATH"] ?? ""}:/usr/sbin:/sbin:/usr/bin:/bin`.split(delimiter);
-  return places
+  return (process.env["PATH"] ?? "")
+    .split(delimiter)
     .map((place) => join(place, tool))
     .find((path) => {
       try {

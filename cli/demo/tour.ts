@@ -1,14 +1,16 @@
 // `meshctl demo` for a person: what stands, what to try, and a load whose counts are shown until Ctrl-C.
 import { createInterface } from "node:readline";
 import colors from "picocolors";
-import { agentStatus } from "./agents.ts";
+import { adminSocketOf, agentStatus } from "./agents.ts";
 import type { Demo } from "./demo.ts";
-import { addressOf, HOSTS, SERVER_HOST } from "./layout.ts";
+import { addressOf, HOSTS, hostNamed, SERVER_HOST } from "./layout.ts";
 import type { LoadCounts } from "./parts/load.ts";
 import { startLoad } from "./programs.ts";
 import type { Progress } from "./progress.ts";
 import { EXAMPLES, LOGS } from "./run-directory.ts";
 
+/** Seconds over which the shares of the versions are told, and between two lines where there is no terminal. */
+const SHARES_OVER = 10;
 /** Pages a second: enough to see shares move, little enough to be forgotten. */
 const LOAD_RATE = 10;
 
@@ -37,8 +39,18 @@ export async function tour(
   progress.line(`Try, in another terminal (resources and logs: ${EXAMPLES}, ${LOGS}):`);
   for (const [command, what] of SUGGESTIONS)
     progress.line(`  ${colors.green(`${meshctl} ${command}`)}\n      ${colors.dim(what)}`);
-  progress.line(`  ${colors.green(`curl -s ${url} -H 'end-user: jason'`)}`);
+  for (const [command, what] of [
+    [`curl -s ${url} -H 'end-user: jason'`, "the page as jason sees it"],
+    [
+      `curl -s --unix-socket ${adminSocketOf(hostNamed("web"))} http://agent/metrics`,
+      "what web's agent counts, under Istio's names",
+    ],
+  ])
+    progress.line(`  ${colors.green(`${command}`)}\n      ${colors.dim(`${what}`)}`);
   progress.line("");
+  progress.line(
+    "A gentle load runs that never tries twice. Ctrl-C ends it and removes everything.",
+  );
   await showLoad(demo, progress, interrupted);
   return 0;
 }
@@ -53,6 +65,7 @@ const SUGGESTIONS: readonly (readonly [command: string, what: string])[] = [
   [`apply -f ${EXAMPLES}/header-jason.yaml`, "only user jason sees v3 (red stars)"],
   [`apply -f ${EXAMPLES}/reviews-only-productpage.yaml`, "nobody but productpage may read reviews"],
   [`apply -f ${EXAMPLES}/strict.yaml`, "plaintext callers are refused"],
+  [`config routes --admin ${adminSocketOf(hostNamed("web"))}`, "what web's agent made of it"],
   ["get virtualservices -o yaml", "what is in force"],
   ["delete virtualservice reviews", "all versions again"],
 ];
@@ -65,23 +78,29 @@ async function showLoad(
   const child = startLoad(demo.lab, LOAD_RATE);
   const { stdout } = child;
   if (stdout === null) throw new Error("the load has no output");
-  let last = 0;
+  const seen: LoadCounts[] = [];
+  let told = 0;
   createInterface({ input: stdout }).on("line", (line) => {
-    // A log that is not a terminal gets a line every 10 s.
-    if (!process.stdout.isTTY && performance.now() - last < 10_000) return;
-    last = performance.now();
-    progress.status(describe(JSON.parse(line) as LoadCounts));
+    seen.push(JSON.parse(line) as LoadCounts);
+    const [before, now] = [seen[0], seen.at(-1)];
+    if (seen.length > SHARES_OVER) seen.shift();
+    if (before === undefined || now === undefined) return;
+    // What is no terminal gets a line now and then.
+    told += 1;
+    if (process.stdout.isTTY || told % SHARES_OVER === 0) progress.status(describe(now, before));
   });
   await interrupted;
   progress.clear();
 }
 
-export function describe(counts: LoadCounts): string {
-  const pages = counts.keptAlive + counts.fresh;
-  const versions = Object.entries(counts.versions)
-    .sort()
-    .map(([version, times]) => `${version} ${Math.round((100 * times) / Math.max(1, pages))}%`);
-  const failures = Object.entries(counts.failures).map(([what, times]) => `${times} ${what}`);
+/** Shares are of what came since `before`, so that a change shows at once; all else is since the start. */
+export function describe(now: LoadCounts, before: LoadCounts): string {
+  const fresh = Object.entries(now.versions)
+    .map(([version, times]) => [version, times - (before.versions[version] ?? 0)] as const)
+    .sort();
+  const pages = fresh.reduce((sum, [, times]) => sum + times, 0);
+  const shares = fresh.map(([version, n]) => `${version} ${Math.round((100 * n) / (pages || 1))}%`);
+  const failures = Object.entries(now.failures).map(([what, times]) => `${times} ${what}`);
   const bad = failures.length === 0 ? colors.green("0 failures") : colors.red(failures.join(", "));
-  return `load: ${pages} pages (${counts.keptAlive} kept alive, ${counts.fresh} fresh), ${counts.echoed} echoes, ${bad}; reviews ${versions.join(", ")}; Ctrl-C ends`;
+  return `load: ${now.keptAlive + now.fresh} pages (${now.fresh} on fresh connections), ${now.echoed} echoes, ${bad}; reviews now ${shares.join(", ")}`;
 }

@@ -34,6 +34,7 @@ export async function runChecks(
   );
   let failed = 0;
   for (const step of steps) {
+    if (demo.lab.isDown) break; // interrupted
     const sinceMs = progress.elapsedMs();
     const say = (text: string): void => progress.step(`step ${step.number}: ${text}`);
     const outcome = await step.run({ demo, url, capture, say }).then(

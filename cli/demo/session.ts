@@ -1,0 +1,83 @@
+// One run of the demo on this machine: whether it may start, and that it ends with nothing left, however it ends.
+import { runChecks } from "./checks/run-checks.ts";
+import { rememberContexts } from "./context.ts";
+import { Demo } from "./demo.ts";
+import { meshctlCommand } from "./executable.ts";
+import { RUN_DIRECTORY } from "./layout.ts";
+import { Progress } from "./progress.ts";
+import { addSystemPaths, missingRequirements } from "./requirements.ts";
+import { runningDemo } from "./run-directory.ts";
+import { tour } from "./tour.ts";
+
+export interface SessionOptions {
+  readonly isCheck: boolean;
+  /** With isCheck: which steps. */
+  readonly steps: readonly number[];
+  /** What failed is left running until a signal. */
+  readonly keepsFailed: boolean;
+}
+
+/** The check must not touch the operator's own contexts, the tour has to. */
+const CHECK_CONTEXTS = `${RUN_DIRECTORY}/contexts.json`;
+/** As a shell tells it of a command that SIGINT ended. */
+const INTERRUPTED = 130;
+
+/** Resolves to the exit code. */
+export async function runSession(options: SessionOptions): Promise<number> {
+  addSystemPaths();
+  const obstacles = await missingRequirements();
+  const other = runningDemo();
+  if (other !== undefined)
+    obstacles.push(`A demo runs here already (process ${other}): end it with \`kill ${other}\`.`);
+  if (obstacles.length > 0) {
+    process.stderr.write(`${obstacles.join("\n")}\n`);
+    return 1;
+  }
+  const { promise: interrupted, resolve: interrupt } = Promise.withResolvers<void>();
+  let wasInterrupted = false;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+    process.on(signal, () => {
+      wasInterrupted = true;
+      interrupt();
+    });
+  // A terminal that was closed must not keep the rest from being removed.
+  process.stdout.on("error", () => undefined);
+  const progress = new Progress(process.stdout);
+  const { isCheck } = options;
+  const demo = new Demo(meshctlCommand(), progress, isCheck ? CHECK_CONTEXTS : undefined);
+  const restoreContexts = isCheck ? () => undefined : rememberContexts();
+  let code = 1;
+  try {
+    code = await untilOver(demo, progress, options, interrupted);
+  } finally {
+    progress.step("removing every namespace, rule and process");
+    progress.close();
+    restoreContexts();
+    await demo.stop();
+    progress.clear();
+  }
+  // What was being waited for when the signal came will not come, and must not hold the process up.
+  if (wasInterrupted) process.exit(code);
+  return code;
+}
+
+async function untilOver(
+  demo: Demo,
+  progress: Progress,
+  { isCheck, steps, keepsFailed }: SessionOptions,
+  interrupted: Promise<void>,
+): Promise<number> {
+  const story = isCheck ? runChecks(demo, progress, steps) : tour(demo, progress, interrupted);
+  const told = story.catch((cause: unknown) => {
+    if (demo.lab.isDown) return INTERRUPTED;
+    progress.line(`The demo failed: ${cause instanceof Error ? cause.message : String(cause)}`);
+    demo.keepLogs();
+    return 1;
+  });
+  const code = await Promise.race([told, interrupted.then(() => (isCheck ? INTERRUPTED : 0))]);
+  if (code === 1 && keepsFailed) {
+    progress.line("Everything is left running (--keep); Ctrl-C removes it.");
+    await interrupted;
+  }
+  return code;
+}
