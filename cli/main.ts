@@ -67,8 +67,7 @@ const [first, ...rest] = words;
 if (first === "agent" && !rest.includes("--help") && !rest.includes("-h")) await startAgent(rest);
 else {
   const { runCli } = await import("./run.ts");
-  // Not process.exit: what is still on its way to a pipe is written first.
-  process.exitCode = (await runCli(words, processTerminal(), PROGRAMS)) || process.exitCode;
+  await end(await runCli(words, processTerminal(), PROGRAMS));
 }
 
 /** Past commander and all packages of the CLI: from exec to the first request counts in milliseconds. */
@@ -76,8 +75,16 @@ async function startAgent(options: readonly string[]): Promise<void> {
   try {
     const { parseAgentOptions } = await import("./agent-options.ts");
     await PROGRAMS.agent(parseAgentOptions(options));
+    await end(0);
   } catch (error) {
     const { tellFailure } = await import("./run.ts");
-    process.exitCode = await tellFailure(error, processTerminal());
+    await end(await tellFailure(error, processTerminal()));
   }
+}
+
+/** Whatever threads or sockets a failure left behind; but not before what was printed has reached its pipe. */
+async function end(exitCode: number): Promise<never> {
+  for (const stream of [process.stdout, process.stderr])
+    await new Promise<void>((resolve) => stream.write("", () => resolve()));
+  return process.exit(exitCode);
 }

@@ -99,8 +99,10 @@ export async function tellFailure(error: unknown, terminal: Terminal): Promise<n
     if (error.next !== undefined) terminal.err(`${error.next}`);
     return error.exitCode;
   }
-  terminal.err(
-    `${red("bug:")} ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`,
-  );
+  if (error instanceof Error && !isBug(error)) terminal.err(`${red("error:")} ${error.message}`);
+  else terminal.err(`${red("bug:")} ${error instanceof Error ? error.stack : String(error)}`);
   return EXIT_FAILED;
 }
+
+/** A plain Error of the agent or the server says in words what is wrong with this host; TypeErrors and their like are ours. */
+const isBug = (error: Error): boolean => error.constructor !== Error && !("code" in error);
