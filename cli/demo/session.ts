@@ -34,21 +34,15 @@ export async function runSession(options: SessionOptions): Promise<number> {
     return 1;
   }
   const { promise: interrupted, resolve: interrupt } = Promise.withResolvers<void>();
-  let wasInterrupted = false;
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
-    process.on(signal, () => {
-      wasInterrupted = true;
-      interrupt();
-    });
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, interrupt);
   // A terminal that was closed must not keep the rest from being removed.
   process.stdout.on("error", () => undefined);
   const progress = new Progress(process.stdout);
   const { isCheck } = options;
   const demo = new Demo(meshctlCommand(), progress, isCheck ? CHECK_CONTEXTS : undefined);
   const restoreContexts = isCheck ? () => undefined : rememberContexts();
-  let code = 1;
   try {
-    code = await untilOver(demo, progress, options, interrupted);
+    return await untilOver(demo, progress, options, interrupted);
   } finally {
     progress.step("removing every namespace, rule and process");
     progress.close();
@@ -56,9 +50,6 @@ export async function runSession(options: SessionOptions): Promise<number> {
     await demo.stop();
     progress.clear();
   }
-  // What was being waited for when the signal came will not come, and must not hold the process up.
-  if (wasInterrupted) process.exit(code);
-  return code;
 }
 
 async function untilOver(

@@ -7,7 +7,12 @@ import { connect, createServer, type Socket } from "node:net";
 export async function serveRelay(routes: readonly string[]): Promise<void> {
   await Promise.all(routes.map(serveRoute));
   console.log("ready");
+  await untilTold();
 }
+
+/** A part serves until it is ended. */
+export const untilTold = (): Promise<void> =>
+  new Promise((resolve) => process.once("SIGTERM", () => resolve()));
 
 function serveRoute(route: string): Promise<void> {
   const [path = "", target = ""] = route.split("=");

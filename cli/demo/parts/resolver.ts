@@ -5,6 +5,7 @@ import { createServer as createWebServer } from "node:http";
 import { createServer } from "node:net";
 import { type Answer, decode, encode, type Question } from "dns-packet";
 import { ORDINARY_NAME } from "../layout.ts";
+import { untilTold } from "./relay.ts";
 
 /** One host's view: the site is at the router's address that faces it. */
 export interface ResolverConfig {
@@ -19,6 +20,7 @@ export async function serveResolver({ addresses }: ResolverConfig): Promise<void
   });
   await new Promise<void>((resolve) => site.listen(80, "0.0.0.0", resolve));
   console.log("ready");
+  await untilTold();
 }
 
 function listenUdp(address: string): Promise<void> {
