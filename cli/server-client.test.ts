@@ -4,10 +4,14 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseJoinToken } from "../agent/api/join-token.ts";
+import type { JoinResponse } from "../agent/api/session.ts";
+import { hostIdentity } from "../agent/api/spiffe.ts";
 import { SILENT_LOG } from "../agent/base/log.ts";
 import { systemClock, systemTimers } from "../agent/os/clock.ts";
+import { createCsr } from "../agent/pki/x509.ts";
 import { type Registry, startRegistry } from "../registry/registry.ts";
 import { meshctl as runMeshctl } from "../test/support/cli-terminal.ts";
+import { ask, TestAgent } from "../test/support/config-server-client.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "ironmesh-cli-"));
 const examples = new URL("../docs/examples/", import.meta.url).pathname;
@@ -187,4 +191,53 @@ test("a server that is away is told with its address", async () => {
     exitCode: 1,
     err: expect.stringContaining("cannot reach the config server at 127.0.0.1:1"),
   });
+});
+
+test("apply --wait returns when the connected agents run it, and fails when one refuses", async () => {
+  const made = await meshctl("token", "create", "--host", "vm-1", "--service-account", "reviews");
+  const token = parseJoinToken(made.out);
+  if (!token.ok) throw new Error(token.error);
+  const { csrPem, keyPem } = await createCsr(hostIdentity("mesh.test", "vm-1"));
+  const { secret } = token.value;
+  const joined = await ask<JoinResponse>(server, "POST", "/v1/join", {
+    secret,
+    host: "vm-1",
+    csr: csrPem,
+  });
+  const agent = new TestAgent(server, { cert: joined.body.certificates.join(""), key: keyPem });
+  await agent.opened();
+  agent.hello("vm-1");
+  const first = await agent.manifest();
+  agent.say({ type: "ack", epoch: first.manifest.epoch, version: first.manifest.version });
+
+  const strict = join(examples, "strict-mtls.yaml");
+  const applying = meshctl("apply", "-f", strict, "--wait", "10s");
+  const { manifest } = await agent.manifest();
+  agent.say({ type: "ack", epoch: manifest.epoch, version: manifest.version });
+  const applied = await applying;
+  expect(applied).toMatchObject({
+    exitCode: 0,
+    err: expect.stringMatching(/1 connected agent runs version \d+ after \d+ ms/),
+  });
+  expect((await meshctl("status")).out).toMatch(/vm-1 .* yes +0\.1\.0 +\d+ +24h left/);
+
+  const text = readFileSync(strict, "utf8").replace("STRICT", "PERMISSIVE");
+  const refused = runMeshctl(["apply", "-f", "-", "--wait", "10s"], { env, stdin: text });
+  const next = (await agent.manifest()).manifest;
+  agent.say({ type: "nack", epoch: next.epoch, version: next.version, reasons: ["no such thing"] });
+  expect(await refused).toMatchObject({
+    exitCode: 1,
+    err: expect.stringContaining("vm-1: no such thing"),
+  });
+  expect(await meshctl("status")).toMatchObject({
+    exitCode: 1,
+    out: expect.stringContaining("REFUSED"),
+  });
+
+  const late = await runMeshctl(["apply", "-f", "-", "--wait", "50ms"], {
+    env,
+    stdin: text.replace("PERMISSIVE", "DISABLE"),
+  });
+  expect(late).toMatchObject({ exitCode: 1, err: expect.stringContaining("not on version") });
+  agent.socket.close();
 });

@@ -90,12 +90,6 @@ export const readAuthorizationPolicy = (doc: ResourceDocument) =>
   specOf(doc, "AuthorizationPolicy");
 export const readWorkload = (doc: ResourceDocument) => specOf(doc, "Workload");
 
-/** What a port speaks, as the proxy has it. `auto`: the first bytes decide. See port-protocol.ts for the names. */
-export function protocolOf(name: string | undefined): "http" | "tcp" | "auto" {
-  if (name === undefined) return "auto";
-  return name.toUpperCase() === "HTTP" ? "http" : "tcp";
-}
-
 /** JSON with sorted keys: equal values give equal bytes, so they can be compared and hashed. */
 export function canonicalJson(value: unknown): string {
   return JSON.stringify(value, (_key, inner: unknown) => {
