@@ -1,0 +1,176 @@
+import { describe, expect, test } from "bun:test";
+import {
+  answering,
+  app,
+  ask,
+  dial,
+  GET,
+  ok,
+  settle,
+  status,
+  withRoute,
+} from "../../test/support/http-conversation.ts";
+import {
+  cluster,
+  endpoint,
+  forwardRoute,
+  MeshFixture,
+  NO_HEADERS,
+} from "../../test/support/mesh-fixture.ts";
+
+describe("what goes wrong upstream", () => {
+  test("no route is 404 NR, no cluster 503 NC, no endpoint 503 UH", () => {
+    const uri = { is: "prefix", value: "/b" } as const;
+    const none = withRoute({ ...forwardRoute(), matches: [{ uri }] });
+    expect(ask(none)).toStartWith("HTTP/1.1 404 ");
+    expect(none.client.count("istio_requests_total", { response_flags: "NR" })).toBe(1);
+    const destinations = [{ cluster: undefined, weight: 1, headers: NO_HEADERS }];
+    expect(ask(withRoute(forwardRoute({ destinations })))).toStartWith("HTTP/1.1 503 ");
+    const empty = new MeshFixture();
+    empty.swapClient({ clusters: [cluster({ endpoints: [] })] });
+    expect(ask(empty)).toStartWith("HTTP/1.1 503 ");
+    expect(empty.client.count("istio_requests_total", { response_flags: "UH" })).toBe(1);
+  });
+
+  test("a refused connection is tried again on the other endpoint", () => {
+    const mesh = new MeshFixture();
+    app(
+      mesh,
+      answering(() => ok()),
+    );
+    mesh.swapClient({
+      clusters: [cluster({ endpoints: [0, 1] })],
+      endpoints: [endpoint(0), endpoint(1, { address: "10.0.0.9", id: "10.0.0.9:8080" })],
+    });
+    for (let i = 0; i < 6; i++) expect(ask(mesh, GET, 1000)).toBe(ok());
+  });
+
+  test("with nobody to connect to it is 503 UF after the retries are spent", () => {
+    const mesh = new MeshFixture();
+    mesh.server.network.unlisten(15008);
+    expect(ask(mesh, GET, 2000)).toStartWith("HTTP/1.1 503 ");
+    expect(mesh.client.count("istio_requests_total", { response_flags: "UF,URX" })).toBe(1);
+  });
+
+  test("a dial that never ends is given up after connectTimeoutMs", () => {
+    const mesh = withRoute(forwardRoute({ retry: undefined }));
+    mesh.fabric.silent.add("10.0.0.2:15008");
+    const client = dial(mesh);
+    client.send(GET);
+    settle(mesh, 9_900);
+    expect(client.text).toBe("");
+    settle(mesh, 300);
+    expect(client.text).toStartWith("HTTP/1.1 503 ");
+    expect(mesh.client.slots.read(10)).toBe(0);
+  });
+
+  test("an app that is down is 503 from its own agent", () => {
+    const mesh = new MeshFixture();
+    expect(ask(mesh)).toStartWith("HTTP/1.1 503 ");
+    expect(mesh.server.count("istio_requests_total", { response_flags: "UF" })).toBe(1);
+  });
+
+  test("an app that takes too long is 504 UT after the route's timeout, retries included", () => {
+    const mesh = withRoute(forwardRoute({ timeoutMs: 500 }));
+    app(mesh, () => undefined);
+    const client = dial(mesh);
+    client.send(GET);
+    settle(mesh, 450);
+    expect(client.text).toBe("");
+    settle(mesh, 100);
+    expect(client.text).toStartWith("HTTP/1.1 504 ");
+    expect(mesh.client.count("istio_requests_total", { response_flags: "UT" })).toBe(1);
+  });
+
+  test("a try that takes too long is tried again", () => {
+    const retry = {
+      attempts: 2,
+      perTryTimeoutMs: 100,
+      on: ["5xx"] as const,
+      statusCodes: [],
+      backoffBaseMs: 25,
+    };
+    const mesh = withRoute(forwardRoute({ retry }));
+    app(mesh, (_end, nth) => (nth === 2 ? ok("third time") : undefined));
+    expect(ask(mesh, GET, 1000)).toContain("third time");
+  });
+
+  test("a 503 is tried again when the policy says so, and the body goes out again whole", () => {
+    const retry = {
+      attempts: 2,
+      perTryTimeoutMs: undefined,
+      on: ["5xx"] as const,
+      statusCodes: [],
+      backoffBaseMs: 25,
+    };
+    const mesh = withRoute(forwardRoute({ retry }));
+    let answered = 0;
+    const bodies: string[] = [];
+    app(mesh, (end) => {
+      const at = end.text.indexOf("\r\n\r\n");
+      if (at < 0 || end.text.length < at + 7) return undefined;
+      bodies.push(end.text.slice(at + 4));
+      end.text = "";
+      return answered++ < 2 ? status(503) : ok();
+    });
+    const text = ask(mesh, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", 1000);
+    expect(text).toBe(ok());
+    expect(bodies).toEqual(["abc", "abc", "abc"]);
+  });
+
+  test("a pooled connection that its server closed meanwhile is not the client's trouble", () => {
+    const mesh = new MeshFixture();
+    const apps = app(mesh, (end, nth) => {
+      if (nth > 0) return end.text.endsWith("\r\n\r\n") ? ok("fresh") : undefined;
+      if (end.text.split("\r\n\r\n").length === 2) return ok();
+      end.stream?.reset();
+      return undefined;
+    });
+    const client = dial(mesh);
+    client.send(GET);
+    settle(mesh);
+    client.take();
+    client.send(GET);
+    settle(mesh);
+    expect(client.take()).toBe(ok("fresh"));
+    expect(apps).toHaveLength(2);
+  });
+
+  test("but a POST on it is 503 UC: it may have been carried out", () => {
+    const mesh = new MeshFixture();
+    const post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
+    app(mesh, (end) => {
+      if (end.text.split("\r\n\r\n").length === 2) return ok();
+      end.stream?.reset();
+      return undefined;
+    });
+    const client = dial(mesh);
+    client.send(post);
+    settle(mesh);
+    client.take();
+    client.send(post);
+    settle(mesh);
+    expect(client.take()).toStartWith("HTTP/1.1 503 ");
+  });
+
+  test("a response that is cut short cuts the client's connection too", () => {
+    const mesh = new MeshFixture();
+    app(mesh, (end) => {
+      end.send("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nonly this");
+      end.end();
+      return undefined;
+    });
+    const client = dial(mesh);
+    client.send(GET);
+    settle(mesh);
+    expect(client.text).toContain("only this");
+    expect(client.closed).toEqual({ is: "failed", code: "ECONNRESET" });
+  });
+
+  test("an answer that is not HTTP is 502 UPE", () => {
+    const mesh = new MeshFixture();
+    app(mesh, () => "220 smtp ready\r\n\r\n");
+    expect(ask(mesh)).toStartWith("HTTP/1.1 502 ");
+    expect(mesh.server.count("istio_requests_total", { response_flags: "UPE" })).toBe(1);
+  });
+});
