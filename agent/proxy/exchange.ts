@@ -212,7 +212,7 @@ export class Exchange implements Waiter {
 
   /** A 1xx: passed on as it is. */
   forwardInterim(bytes: Uint8Array, start: number, end: number): void {
-    this.#connection.sendResponse(bytes, start, end);
+    this.#connection.sendInterim(bytes, start, end);
   }
 
   /** Sends the final head and what came with its body. False: the response was not wanted, a retry is under way. */
@@ -249,7 +249,7 @@ export class Exchange implements Waiter {
 
   forwardBody(bytes: Uint8Array, start: number, end: number): void {
     this.responseBytes += end - start;
-    this.#connection.sendResponse(bytes, start, end);
+    this.#connection.sendResponseBody(bytes, start, end);
   }
 
   responseDone(isReusable: boolean): void {

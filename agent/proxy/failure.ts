@@ -129,13 +129,6 @@ export const FAILURES = {
     side: "downstream",
     body: "request head is too long",
   },
-  version_too_old: {
-    status: 426,
-    flag: "DPE",
-    details: "low_version",
-    side: "downstream",
-    body: "HTTP/1.1 is needed",
-  },
   fault_abort: {
     status: 0,
     flag: "FI",

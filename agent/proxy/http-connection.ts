@@ -12,6 +12,7 @@ import { readRequestHead } from "../protocol/http1/read-request.ts";
 import { NEED_MORE, refusalOf } from "../protocol/http1/refusal.ts";
 import { isIdempotent } from "../resilience/retry.ts";
 import { requestEntry } from "./access-record.ts";
+import { Dechunker } from "./dechunker.ts";
 import { Exchange } from "./exchange.ts";
 import { FAILURES, type Failure } from "./failure.ts";
 import { Guarded } from "./guarded.ts";
@@ -51,6 +52,9 @@ export class HttpConnection extends Guarded implements OpenConnection {
   /** The answer to the request at hand is complete, though perhaps not all sent. */
   #isAnswered = false;
   #keepsAlive = true;
+  /** HTTP/1.0: no interim responses, no chunks, one request. */
+  #speaksOld = false;
+  #dechunker: Dechunker | undefined;
   #requests = 0;
   #activeMs: number;
   #headStartMs = 0;
@@ -129,10 +133,6 @@ export class HttpConnection extends Guarded implements OpenConnection {
       this.#refuse({ ...FAILURES.downstream_nonsense, status, body: `${reason}\n` });
       return end;
     }
-    if (head.minorVersion === 0) {
-      this.#refuse(FAILURES.version_too_old);
-      return end;
-    }
     return this.#takeRequest(head, bytes, headEnd, end, limit);
   }
 
@@ -147,7 +147,8 @@ export class HttpConnection extends Guarded implements OpenConnection {
     exchange.isHead = head.isHead;
     exchange.isUpgrade = head.isUpgrade;
     exchange.isIdempotent = isIdempotent(head.method);
-    this.#keepsAlive = head.keepAlive;
+    this.#speaksOld = head.minorVersion === 0;
+    this.#keepsAlive = head.keepAlive && !this.#speaksOld;
     if (this.#context.deps.accessLog.mode !== "off") exchange.entry = requestEntry(head);
     this.#body.begin(head);
     let stop = headEnd;
@@ -265,13 +266,18 @@ export class HttpConnection extends Guarded implements OpenConnection {
   ): number {
     if (head.bodyKind === "until_close" || this.#closesAfterThis) this.#keepsAlive = false;
     const { sender } = this.#context;
-    const cut = sender.placeResponse(head, plan, !this.#keepsAlive, bytes, headEnd, stop, limit);
+    const strips = this.#speaksOld && head.isChunked;
+    if (strips) head.drop("transfer-encoding");
+    const until = strips ? headEnd : stop;
+    const room = until === stop ? limit : 0; // chunks that follow must not be overwritten
+    const cut = sender.placeResponse(head, plan, !this.#keepsAlive, bytes, headEnd, until, room);
     if (cut < 0) {
       this.#exchange.upstreamNonsense(0);
       return 0;
     }
     this.sendResponse(sender.bytes, sender.start, sender.end);
-    if (cut < stop) this.sendResponse(bytes, cut, stop);
+    if (strips) this.#dechunker = new Dechunker();
+    if (cut < stop) this.sendResponseBody(bytes, cut, stop);
     return sender.end - sender.start + stop - cut;
   }
 
@@ -283,6 +289,15 @@ export class HttpConnection extends Guarded implements OpenConnection {
       this.#state === "body" ||
       (requestsPerConnectionMax > 0 && this.#requests >= requestsPerConnectionMax)
     );
+  }
+
+  sendInterim(bytes: Uint8Array, start: number, end: number): void {
+    if (!this.#speaksOld) this.sendResponse(bytes, start, end);
+  }
+
+  sendResponseBody(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#dechunker === undefined) this.sendResponse(bytes, start, end);
+    else this.#dechunker.scan(bytes, start, end, (b, s, e) => this.sendResponse(b, s, e));
   }
 
   sendResponse(bytes: Uint8Array, start: number, end: number): void {

@@ -235,6 +235,22 @@ describe("HTTP/1.1 on one connection", () => {
     expect(client.hasEnded).toBe(true);
   });
 
+  test("a client of HTTP/1.0 gets an answer without chunks or interim heads, ended by the connection", () => {
+    const mesh = new MeshFixture({ network: { splits: true } });
+    const chunks = "5;x=y\r\nhello\r\n7\r\n, world\r\n0\r\nx-sum: 1\r\n\r\n";
+    const apps = app(mesh, (end) =>
+      end.text.endsWith("\r\n\r\n")
+        ? `HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${chunks}`
+        : undefined,
+    );
+    const client = dial(mesh);
+    client.send("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n\r\n");
+    settle(mesh, 1000);
+    expect(apps[0]?.text).toStartWith("GET / HTTP/1.1\r\n");
+    expect(client.text).toBe("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\nhello, world");
+    expect(client.hasEnded).toBe(true);
+  });
+
   test("an Upgrade becomes a tunnel in both directions", () => {
     const mesh = new MeshFixture();
     const apps = app(mesh, (end) => {
