@@ -76,7 +76,7 @@ test("what Istio has and we do not yet is refused by its path", () => {
     ["spec.rules[0].when[0].key `request.auth.claims[a]` is not supported yet"],
   );
   expect(entry({ resolution: "NONE", endpoints: undefined })).toEqual([
-    "spec.resolution NONE is not supported yet; write STATIC or DNS",
+    "spec.resolution NONE is not supported yet; write STATIC",
   ]);
   expect(workload({ process: { mesosTask: "x" } })).toEqual([
     "spec.process.mesosTask is not supported yet",

@@ -121,7 +121,8 @@ spec:
   ports:
   - {number: 80, name: http-port, protocol: HTTP}
   - {number: 443, name: https, protocol: HTTPS}
-  resolution: DNS
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.7}]
 ---
 apiVersion: security.istio.io/v1beta1
 kind: AuthorizationPolicy

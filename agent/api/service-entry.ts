@@ -29,9 +29,7 @@ const endpointAddress = z.string().refine((v) => isAddress(v) || isDomain(v), {
 /** A machine that backs a service, without an agent of ours unless a Workload says otherwise: dialled in plaintext. */
 export const workloadEntrySpec = fields(
   {
-    address: endpointAddress.describe(
-      "IP address; a host name only inside a ServiceEntry with resolution DNS.",
-    ),
+    address: endpointAddress.describe("IP address."),
     ports: z
       .record(nonEmpty, port)
       .optional()
@@ -50,9 +48,14 @@ const servicePort = fields({
   name: dnsLabel.describe("Name of the port, unique in the service."),
   protocol: portProtocolName
     .optional()
-    .describe("HTTP, or TCP (also TLS, HTTPS, MONGO): opaque. Default: the first bytes decide."),
+    .describe(
+      "HTTP, or TCP (also TLS, HTTPS, MONGO): opaque. Default: by `name` (`http-web`), else the first bytes decide.",
+    ),
   targetPort: port.optional().describe("Port at the endpoints. Default: `number`."),
 });
+
+/** DNS stays in the type: the compiler is total over whatever another version of the server let in. */
+const RESOLUTIONS_NOT_YET = new Set(["NONE", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]);
 
 function checkHosts(hosts: string[], report: Report): void {
   if (hosts.length === 0) report("must not be empty");
@@ -70,7 +73,11 @@ export const serviceEntrySpec = fields(
     hosts: list(wildcardHost)
       .check(across(checkHosts))
       .describe("DNS names of the service; each gets a virtual IP."),
-    addresses: list(cidr)
+    addresses: list(
+      cidr.refine((v) => !v.includes("/") || /\/(?:32|128)$/.test(v), {
+        error: "is not supported yet: a block of addresses; write single addresses",
+      }),
+    )
       .optional()
       .describe("Further addresses that mean this service when dialled."),
     ports: list(servicePort)
@@ -93,18 +100,17 @@ export const serviceEntrySpec = fields(
       .enum(["STATIC", "DNS"], {
         error: (issue) => {
           if (issue.input === undefined)
-            return "is missing: NONE, Istio's default, is not supported yet; write STATIC or DNS";
-          return ["NONE", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"].some((name) => name === issue.input)
-            ? `${issue.input} is not supported yet; write STATIC or DNS`
+            return "is missing: NONE, Istio's default, is not supported yet; write STATIC";
+          return RESOLUTIONS_NOT_YET.has(String(issue.input))
+            ? `${String(issue.input)} is not supported yet; write STATIC`
             : undefined;
         },
       })
-      .describe(
-        "STATIC: the addresses of `endpoints`. DNS: host names are resolved by each agent's own resolver.",
-      ),
-    endpoints: list(workloadEntrySpec)
-      .optional()
-      .describe("Where the service is. Default with DNS: its hosts."),
+      .refine((v) => !RESOLUTIONS_NOT_YET.has(v), {
+        error: "DNS is not supported yet; write STATIC and the addresses in `endpoints`",
+      })
+      .describe("STATIC: the addresses of `endpoints`. Others are not supported yet."),
+    endpoints: list(workloadEntrySpec).optional().describe("Where the service is."),
     workloadSelector: fields({
       labels: labels.describe("Labels a WorkloadEntry or Workload must have."),
     })

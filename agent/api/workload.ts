@@ -36,12 +36,16 @@ const processes = fields(
 
 const servicePort = fields({
   port: port.describe("Port that callers use."),
-  name: dnsLabel.optional().describe("Name of the port, for people. Default: none."),
+  name: dnsLabel
+    .optional()
+    .describe(
+      "Name of the port. One that begins with a protocol (`http-web`, `tcp-db`) tells it where `protocol` does not. Default: none.",
+    ),
   targetPort: port.optional().describe("Port the app listens on. Default: `port`."),
   protocol: portProtocolName
     .optional()
     .describe(
-      "HTTP: routed request by request. TCP (also TLS, HTTPS, MONGO, MYSQL, REDIS): carried unread. Default: the first bytes decide, which delays server-first protocols.",
+      "HTTP: routed request by request. TCP (also TLS, HTTPS, MONGO, MYSQL, REDIS): carried unread. Default: by `name`, else the first bytes decide, which delays server-first protocols.",
     ),
 });
 
