@@ -35,6 +35,14 @@ describe("routes", () => {
     expect(apps[0]?.text).not.toContain("host: server");
   });
 
+  test("a rewrite by regular expression keeps the query, and no rule breaks the request line", () => {
+    const uriRegex = { match: "^/a/(.*)$", rewrite: "/x y/\\1" };
+    const mesh = withRoute(forwardRoute({ rewrite: { uriRegex } }));
+    const apps = app(mesh, () => undefined);
+    ask(mesh, "GET /a/b?c HTTP/1.1\r\nhost: server\r\n\r\n");
+    expect(apps[0]?.text).toStartWith("GET /x%20y/b?c HTTP/1.1\r\n");
+  });
+
   test("redirects and direct responses are answered here", () => {
     const redirect = withRoute({
       ...forwardRoute(),

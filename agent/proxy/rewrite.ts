@@ -1,5 +1,6 @@
 // VirtualService `rewrite`, as Istio defines it: a uri replaces the matched prefix, or the whole path of another match.
 import { bytesOf } from "../base/bytes.ts";
+import { rewritePath } from "../policy/rewrite-path.ts";
 import type { HttpMatch, Rewrite } from "../policy/snapshot.ts";
 import type { RequestRewrite } from "../protocol/http1/edit.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
@@ -22,10 +23,15 @@ function targetOf(
   matches: readonly HttpMatch[],
   head: RequestHead,
 ): string | undefined {
-  if (rewrite.uri === undefined) return undefined;
-  const path = head.path;
+  // Whatever a resource says, a space or a line end must not get into the request line.
+  const { uri, uriRegex } = rewrite;
+  if (uri === undefined && uriRegex === undefined) return undefined;
   const query = head.queryEnd > head.queryStart ? `?${head.query}` : "";
-  return `${replacePath(rewrite.uri, matches, path)}${query}`;
+  const path =
+    uriRegex === undefined
+      ? replacePath(uri ?? "/", matches, head.path)
+      : rooted(rewritePath(uriRegex, head.path));
+  return `${path}${query}`.replace(/[^\x21-\x7e]/g, encodeURIComponent);
 }
 
 function replacePath(uri: string, matches: readonly HttpMatch[], path: string): string {

@@ -101,12 +101,18 @@ export const answerOf = (failure: Failure, fields: readonly HeaderField[] = []):
   fields,
 });
 
+/** A value that ended its line would begin a field of its own. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control bytes are what this is about
+const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/g;
+
 function fieldPlan(first: HeaderOps, second: HeaderOps, side: "request" | "response"): FieldPlan {
   const edits = [first[side], second[side]];
   if (edits.every(isEmpty)) return NO_FIELDS;
   const drops = edits.flatMap((edit) => [...edit.remove, ...edit.set.map(([name]) => name)]);
   const lines = edits.flatMap((edit) => [...edit.set, ...edit.add]);
-  const text = lines.map(([name, value]) => `${name.toLowerCase()}: ${value}\r\n`).join("");
+  const text = lines
+    .map(([name, value]) => `${name.toLowerCase()}: ${value.replace(CONTROL, " ")}\r\n`)
+    .join("");
   return { drops: drops.map((name) => name.toLowerCase()), tail: bytesOf(text) };
 }
 
