@@ -3,11 +3,14 @@
 import { rmSync } from "node:fs";
 import { parseArgs } from "node:util";
 
-const { values } = parseArgs({ options: { target: { type: "string" }, outfile: { type: "string" } } });
+const { values } = parseArgs({
+  options: { target: { type: "string" }, outfile: { type: "string" } },
+});
 const outfile = values.outfile ?? "dist/meshctl";
 rmSync(outfile, { force: true });
 const version = (await Bun.file("package.json").json()).version as string;
-const commit = Bun.spawnSync(["git", "rev-parse", "--short", "HEAD"]).stdout.toString().trim() || "unknown";
+const commit =
+  Bun.spawnSync(["git", "rev-parse", "--short", "HEAD"]).stdout.toString().trim() || "unknown";
 const result = Bun.spawnSync(
   [
     process.execPath,
@@ -17,6 +20,9 @@ const result = Bun.spawnSync(
     "--bytecode",
     "--splitting",
     "--format=esm",
+    // Not from whatever directory it is called in: a bunfig.toml there would run code, an .env would choose a context.
+    "--no-compile-autoload-bunfig",
+    "--no-compile-autoload-dotenv",
     ...(values.target === undefined ? [] : [`--target=bun-${values.target}`]),
     `--define=process.env.IRONMESH_VERSION="${version}"`,
     `--define=process.env.IRONMESH_COMMIT="${commit}"`,

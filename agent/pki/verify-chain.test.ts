@@ -1,6 +1,5 @@
 import { beforeAll, expect, test } from "bun:test";
-import "reflect-metadata";
-import * as x509 from "@peculiar/x509";
+import type * as X509 from "@peculiar/x509";
 import { readPem, sha256OfCertificate, writePem } from "./pem.ts";
 import { isSignedBy, openSigningKey, signText } from "./signature.ts";
 import { TrustBundle } from "./trust-bundle.ts";
@@ -15,6 +14,7 @@ import {
   issueCertificate,
   readCsr,
 } from "./x509.ts";
+import { x509 } from "./x509-package.ts";
 
 const NOW = 1_800_000_000_000;
 const HOUR = 3_600_000;
@@ -40,9 +40,9 @@ async function leafOf(identity = ID, authority = intermediate, more = {}): Promi
 }
 
 interface Forged {
-  readonly extensions?: x509.Extension[];
+  readonly extensions?: X509.Extension[];
   readonly uris?: readonly string[];
-  readonly usage?: x509.KeyUsageFlags;
+  readonly usage?: X509.KeyUsageFlags;
   readonly isCa?: boolean;
   readonly key?: CryptoKey;
   readonly hash?: string;

@@ -1,14 +1,14 @@
 // What is believed of a certificate chain: RFC 5280 path validation as far as SPIFFE X.509-SVIDs need it (X509-SVID.md 4, 5).
 // The TLS library checks chains too; this is for what TLS does not carry (manifests, answers of the server) and for the rules
 // that TLS does not know. Whoever presents a chain is a stranger: everything is bounded, nothing throws.
-import "./reflect.ts"; // @peculiar/x509 needs it first
-import * as x509 from "@peculiar/x509";
+import type * as X509 from "@peculiar/x509";
 import { parseSpiffeId } from "../api/spiffe.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { CHAIN_LENGTH_MAX } from "./chain-length.ts";
 import { readPem } from "./pem.ts";
 import type { TrustRoots } from "./trust-bundle.ts";
 import { onlySpiffeId, SAN_OID } from "./x509.ts";
+import { x509 } from "./x509-package.ts";
 
 export type ChainRefusal =
   | "no_certificate"
@@ -75,8 +75,8 @@ export function readCertificate(pem: string): CertificateFacts | undefined {
   };
 }
 
-function readCertificates(pems: readonly string[]): x509.X509Certificate[] | undefined {
-  const certificates: x509.X509Certificate[] = [];
+function readCertificates(pems: readonly string[]): X509.X509Certificate[] | undefined {
+  const certificates: X509.X509Certificate[] = [];
   for (const pem of pems) {
     const der = readPem(pem, "CERTIFICATE");
     if (der === undefined) return undefined;
@@ -91,10 +91,10 @@ function readCertificates(pems: readonly string[]): x509.X509Certificate[] | und
 
 /** Leaf first, ending in the root of the bundle that signed the last one. Roots that come with the chain count for nothing. */
 async function anchor(
-  chain: readonly x509.X509Certificate[],
-  roots: readonly x509.X509Certificate[],
-): Promise<Result<readonly x509.X509Certificate[], ChainRefusal>> {
-  const last = chain.at(-1) as x509.X509Certificate;
+  chain: readonly X509.X509Certificate[],
+  roots: readonly X509.X509Certificate[],
+): Promise<Result<readonly X509.X509Certificate[], ChainRefusal>> {
+  const last = chain.at(-1) as X509.X509Certificate;
   if (chain.length > 1 && roots.some((root) => root.equal(last))) return ok(chain);
   const named = roots.filter((root) => root.subject === last.issuer);
   if (named.length === 0) return err("untrusted_issuer");
@@ -105,12 +105,12 @@ async function anchor(
 }
 
 const isSigned = (
-  certificate: x509.X509Certificate,
-  issuer: x509.X509Certificate,
+  certificate: X509.X509Certificate,
+  issuer: X509.X509Certificate,
 ): Promise<boolean> => certificate.verify({ publicKey: issuer.publicKey, signatureOnly: true });
 
 function checkLeaf(
-  leaf: x509.X509Certificate,
+  leaf: X509.X509Certificate,
   trustDomain: string,
   use: LeafUse,
 ): Result<string, ChainRefusal> {
@@ -137,7 +137,7 @@ function checkLeaf(
 }
 
 async function checkPath(
-  path: readonly x509.X509Certificate[],
+  path: readonly X509.X509Certificate[],
   trustDomain: string,
 ): Promise<ChainRefusal | undefined> {
   for (const [at, certificate] of path.entries()) {
@@ -161,7 +161,7 @@ const KNOWN_CRITICAL: ReadonlySet<string> = new Set([
 ]);
 const STRONG_HASHES: ReadonlySet<string> = new Set(["SHA-256", "SHA-384", "SHA-512"]);
 
-function checkForm(certificate: x509.X509Certificate): ChainRefusal | undefined {
+function checkForm(certificate: X509.X509Certificate): ChainRefusal | undefined {
   const seen = new Set<string>();
   for (const extension of certificate.extensions) {
     if (seen.has(extension.type)) return "malformed"; // RFC 5280 4.2: no extension twice.
@@ -176,7 +176,7 @@ function checkForm(certificate: x509.X509Certificate): ChainRefusal | undefined 
 
 /** `below` is how many intermediates lie between this one and the leaf. */
 function checkIssuer(
-  issuer: x509.X509Certificate,
+  issuer: X509.X509Certificate,
   below: number,
   trustDomain: string,
 ): ChainRefusal | undefined {
@@ -198,7 +198,7 @@ function checkIssuer(
 }
 
 function checkTimes(
-  path: readonly x509.X509Certificate[],
+  path: readonly X509.X509Certificate[],
   nowMs: number,
 ): ChainRefusal | undefined {
   for (const certificate of path) {

@@ -1,11 +1,11 @@
 // The mesh's certificates are made here: root, intermediate, and X.509-SVIDs (SPIFFE X509-SVID.md) for CSRs whose keys never
 // leave their host. ECDSA P-256 throughout. Time is an argument. verify-chain.ts is the other half: what is believed.
-import "./reflect.ts"; // @peculiar/x509 needs it first
 import { randomBytes } from "node:crypto";
-import * as x509 from "@peculiar/x509";
+import type * as X509 from "@peculiar/x509";
 import { parseSpiffeId } from "../api/spiffe.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { readPem, writePem } from "./pem.ts";
+import { x509 } from "./x509-package.ts";
 
 const P256 = { name: "ECDSA", namedCurve: "P-256", hash: "SHA-256" } as const;
 
@@ -185,7 +185,7 @@ export async function readCsr(csrPem: string): Promise<Result<Csr, CsrRefusal>> 
 export const SAN_OID = "2.5.29.17";
 
 /** The URI SAN, if there is exactly one and it is an identity of a mesh (X509-SVID 2: exactly one). */
-export function onlySpiffeId(extensions: readonly x509.Extension[]): string | undefined {
+export function onlySpiffeId(extensions: readonly X509.Extension[]): string | undefined {
   const [san] = extensions;
   if (extensions.length !== 1 || !(san instanceof x509.SubjectAlternativeNameExtension))
     return undefined;
@@ -197,7 +197,7 @@ export function onlySpiffeId(extensions: readonly x509.Extension[]): string | un
 
 async function openAuthority(
   authority: Authority,
-): Promise<{ certificate: x509.X509Certificate; key: CryptoKey }> {
+): Promise<{ certificate: X509.X509Certificate; key: CryptoKey }> {
   const der = readPem(authority.keyPem, "PRIVATE KEY");
   if (der === undefined) throw new Error("the authority's key is no PKCS#8 PEM");
   return {
@@ -220,13 +220,13 @@ function makeSerial(): string {
 }
 
 /** Names differ for each authority, so that a chain is never built over the wrong one. */
-const authorityName = (role: string, trustDomain: string): x509.JsonName => [
+const authorityName = (role: string, trustDomain: string): X509.JsonName => [
   { O: ["Ironmesh"] },
   { CN: [`${role} ${randomBytes(4).toString("hex")} of ${trustDomain}`.slice(0, 64)] },
 ];
 
 /** A signing certificate's SPIFFE ID is its trust domain's, without a path (X509-SVID 3.1). */
-const authorityExtensions = (trustDomain: string, pathLength: number): x509.Extension[] => [
+const authorityExtensions = (trustDomain: string, pathLength: number): X509.Extension[] => [
   new x509.BasicConstraintsExtension(true, pathLength, true),
   new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
   new x509.SubjectAlternativeNameExtension([{ type: "url", value: `spiffe://${trustDomain}` }]),
