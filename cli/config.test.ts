@@ -115,6 +115,7 @@ test("certificates are shown with the time they have left", async () => {
 test("status --agent tells whether the server is heard, and problems by exit code 1", async () => {
   const fine = await meshctl(["status", "--admin", admin]);
   expect(fine.exitCode).toBe(0);
+  expect(fine.out).toMatch(/^host +db-1\n/);
   expect(fine.out).toContain("https://mesh-1:15010 NOT connected: timed out");
   problems = ["version 13 was refused"];
   const troubled = await meshctl(["status", "--admin", admin]);

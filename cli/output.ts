@@ -61,6 +61,7 @@ export async function tableText(table: Table, isColour: boolean): Promise<string
     colours(isColour),
   ]);
   const drawn = new CliTable({
+    // None for a list of facts.
     head: table.columns.map((name) => bold(name.toUpperCase())),
     chars: NO_BORDERS,
     style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },

@@ -27,13 +27,13 @@ export function servicesTable({ services }: Snapshot): Table {
 export function routesTable(snapshot: Snapshot): Table {
   const rows = snapshot.services.flatMap((service) =>
     service.ports.flatMap((port) => [
-      ...port.httpRoutes.map((route) => [
+      ...(port.protocol === "tcp" ? [] : port.httpRoutes).map((route) => [
         `${service.host}:${port.port}`,
         route.name,
         route.matches.map(matchText).join(" or ") || "everything",
         actionText(route, snapshot),
       ]),
-      ...port.tcpRoutes.map((route) => [
+      ...(port.protocol === "http" ? [] : port.tcpRoutes).map((route) => [
         `${service.host}:${port.port}`,
         route.name,
         "connections",

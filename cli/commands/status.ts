@@ -91,12 +91,15 @@ function agentTable(status: AgentStatus): Table {
       "server",
       `${server.url} ${server.isConnected ? "connected" : `NOT connected: ${server.lastError ?? "trying"}`}`,
     ],
-    ["traffic", `${status.openConnections} connections on ${status.workers} workers`],
+    [
+      "traffic",
+      `${status.openConnections} open connections, ${status.workers} ${status.workers === 1 ? "thread" : "threads"}`,
+    ],
     [
       "redirect",
       `${redirect.mode} by ${redirect.backend}, ${redirect.isApplied ? "applied" : "NOT applied"}${redirect.problem === undefined ? "" : `: ${redirect.problem}`}`,
     ],
     ...status.problems.map((problem): [string, string] => ["PROBLEM", problem]),
   ];
-  return { columns: ["", ""], rows, empty: "" };
+  return { columns: [], rows, empty: "" };
 }
