@@ -10,12 +10,14 @@ import type { Terminal } from "./terminal.ts";
 export interface FromFiles {
   readonly resources: readonly ResourceDocument[];
   readonly problems: readonly Problem[];
+  /** With file and line, if it is about one of these resources. */
+  locate(problem: Problem): Problem;
 }
 
 /** All of them, with every problem of every file. */
 export async function readFiles(paths: readonly string[], terminal: Terminal): Promise<FromFiles> {
   if (paths.length === 0) throw usage("which file?", "give -f FILE, -f DIRECTORY or -f -");
-  const { readResources, findTwice } = await import("../agent/api/read-yaml.ts");
+  const { readResources, findTwice, locateProblem } = await import("../agent/api/read-yaml.ts");
   const read = [];
   for (const file of paths.flatMap(filesOf)) {
     const text = file === "-" ? await terminal.readStdin() : readText(file);
@@ -24,15 +26,17 @@ export async function readFiles(paths: readonly string[], terminal: Terminal): P
   const resources = read.flatMap((r) => r.resources);
   const problems = read.flatMap((r) => r.problems);
   if (read.length > 1) problems.push(...findTwice(resources, "the given files"));
-  return { resources, problems };
+  const places = new Map(read.flatMap((r) => [...r.places]));
+  return { resources, problems, locate: (problem) => locateProblem(problem, places) };
 }
 
 /** Those that are to be sent: tells warnings, and fails on errors with all of them. */
 export async function readValidFiles(
   paths: readonly string[],
   terminal: Terminal,
-): Promise<readonly ResourceDocument[]> {
-  const { resources, problems } = await readFiles(paths, terminal);
+): Promise<FromFiles> {
+  const read = await readFiles(paths, terminal);
+  const { resources, problems } = read;
   await tellProblems(problems, terminal);
   const errors = problems.filter((p) => p.severity === "error").length;
   if (errors > 0)
@@ -45,7 +49,7 @@ export async function readValidFiles(
       `no resources in ${paths.join(", ")}`,
       "a resource has apiVersion, kind, metadata and spec; docs/examples has some",
     );
-  return resources;
+  return read;
 }
 
 export async function tellProblems(

@@ -150,7 +150,25 @@ test("what the server alone can see is told too", async () => {
     stdin: readFileSync(join(examples, "workloads.yaml"), "utf8"),
   });
   expect(ran.exitCode).toBe(0);
-  expect(ran.err).toContain("names host host-1, which has not joined");
+  expect(ran.err).toMatch(
+    /stdin:\d+: warning: Workload default\/productpage: .* names host host-1, which has not joined/,
+  );
+  const clash = await runMeshctl(["apply", "-f", "-"], {
+    env,
+    stdin: `apiVersion: ironmesh.dev/v1
+kind: Workload
+metadata: {name: zz-other}
+spec:
+  hosts: [host-1]
+  serviceAccount: other
+  process: {user: other}
+  services: [{name: productpage, ports: [{port: 9080, protocol: TCP}]}]
+`,
+  });
+  expect(clash).toMatchObject({
+    exitCode: 1,
+    err: expect.stringMatching(/stdin:4: error: .*write the same protocol in both/),
+  });
   const valid = await meshctl("validate", "-f", examples, "--server");
   expect(valid.err).not.toContain("bug:");
 });

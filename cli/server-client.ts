@@ -24,15 +24,20 @@ const ANSWER_TIMEOUT_MS = 60_000;
 /** The server understood and refused. */
 export class Refusal extends CommandFailure {
   readonly code: string;
-  readonly problems: readonly Problem[];
+  readonly #error: ApiError["error"];
 
-  constructor({ code, message, next, problems = [] }: ApiError["error"]) {
-    super(
-      [message, ...problems.map((p) => `  ${problemText(p)}`)].join("\n"),
-      next ?? nextFor(code),
-    );
+  constructor(error: ApiError["error"]) {
+    const { code, message, next, problems = [] } = error;
+    const lines = [message, ...problems.map((p) => `  ${problemText(p)}`)];
+    super(lines.join("\n"), next ?? nextFor(code));
     this.code = code;
-    this.problems = problems;
+    this.#error = error;
+  }
+
+  /** The same, its problems with the file and line they stand in. */
+  located(locate: (problem: Problem) => Problem): Refusal {
+    const { problems = [] } = this.#error;
+    return new Refusal({ ...this.#error, problems: problems.map(locate) });
   }
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { problemText } from "./problem-text.ts";
-import { readResources } from "./read-yaml.ts";
+import { locateProblem, readResources } from "./read-yaml.ts";
 import { titleOf } from "./resource.ts";
 
 const examples = new URL("../../docs/examples/", import.meta.url).pathname;
@@ -181,8 +181,8 @@ test("an alias bomb and an endless file are refused, not expanded", () => {
 });
 
 test("an empty file holds nothing and is no error", () => {
-  expect(readResources("", "empty.yaml")).toEqual({ resources: [], problems: [] });
-  expect(readResources("---\n---\n", "empty.yaml")).toEqual({ resources: [], problems: [] });
+  for (const text of ["", "---\n---\n", "# nothing\n"])
+    expect(readResources(text, "empty.yaml")).toMatchObject({ resources: [], problems: [] });
 });
 
 test("a List, as kubectl prints it, is what it holds", () => {
@@ -201,4 +201,25 @@ items:
   const read = readResources(text, "list.yaml");
   expect(read.resources.map(titleOf)).toEqual(["PeerAuthentication default/a"]);
   expect(read.problems).toMatchObject([{ place: "list.yaml:11", path: "spec.mtl" }]);
+});
+
+test("what a server finds later is told with the line it stands in", () => {
+  const text = `apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: a}
+spec:
+  selector:
+    matchLabels:
+      "a.b/c": x
+`;
+  const { places } = readResources(text, "a.yaml");
+  const problem = {
+    document: "PeerAuthentication default/a",
+    path: 'spec.selector.matchLabels["a.b/c"]',
+    reason: "selects nothing",
+    severity: "warning",
+  } as const;
+  expect(locateProblem(problem, places).place).toBe("a.yaml:7");
+  expect(locateProblem({ ...problem, path: "spec" }, places).place).toBe("a.yaml:4");
+  expect(locateProblem({ ...problem, document: "other" }, places).place).toBeUndefined();
 });

@@ -11,7 +11,7 @@ import {
 } from "yaml";
 import type { Problem } from "../base/result.ts";
 import { checkResource, type FieldPath } from "./parse-resource.ts";
-import { refOf } from "./resource.ts";
+import { refOf, titleOf } from "./resource.ts";
 import type { ResourceDocument } from "./session.ts";
 
 export const TEXT_LENGTH_MAX = 16 * 1024 * 1024;
@@ -21,32 +21,52 @@ export interface ReadResources {
   /** Those without errors, in the order they stand. */
   readonly resources: readonly ResourceDocument[];
   readonly problems: readonly Problem[];
+  /** Where each resource's fields stand, by titleOf; see locateProblem. */
+  readonly places: Places;
 }
+export type Places = ReadonlyMap<string, (path: FieldPath) => string>;
 
 /** Reads what people write. `file` is what problems are told to be in: a path, or `stdin`. */
 export function readResources(text: string, file: string): ReadResources {
   const refused = (reason: string, line = 1): ReadResources => ({
     resources: [],
     problems: [{ place: `${file}:${line}`, path: "", reason, severity: "error" }],
+    places: new Map(),
   });
   if (text.length > TEXT_LENGTH_MAX)
     return refused(`is too large: more than ${TEXT_LENGTH_MAX} characters`);
   const lines = new LineCounter();
   const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false });
-  if (!Array.isArray(documents)) return { resources: [], problems: [] };
+  if (!Array.isArray(documents)) return NOTHING; // Only comments: the parser's own empty stream.
   if (documents.length > DOCUMENTS_MAX) return refused(`has more than ${DOCUMENTS_MAX} documents`);
 
   const resources: ResourceDocument[] = [];
   const problems: Problem[] = [];
+  const places = new Map<string, (path: FieldPath) => string>();
   documents.forEach((document, i) => {
     const placeOf = (offset: number): string => `${file}:${lines.linePos(offset).line}`;
     const read = readDocument(document, placeOf);
     resources.push(...read.resources);
     problems.push(...read.problems.map((p) => named(p, i)).sort(byLine));
+    for (const [title, at] of read.places) places.set(title, at);
   });
   problems.push(...findTwice(resources, file));
-  return { resources, problems };
+  return { resources, problems, places };
 }
+
+const NOTHING: ReadResources = { resources: [], problems: [], places: new Map() };
+
+/** Gives a problem that a server found in these resources the file and line it stands in; others stay as they are. */
+export function locateProblem(problem: Problem, places: Places): Problem {
+  const at = problem.place === undefined ? places.get(problem.document ?? "") : undefined;
+  return at === undefined ? problem : { ...problem, place: at(pathOfText(problem.path)) };
+}
+
+/** The other way round than pathText. */
+const pathOfText = (text: string): FieldPath =>
+  [...text.matchAll(/\[([0-9]+)\]|\["([^"]*)"\]|([^.[\]]+)/g)].map(([, index, key, name]) =>
+    index === undefined ? (key ?? name ?? "") : Number(index),
+  );
 
 function readDocument(document: Document, placeOf: (offset: number) => string): ReadResources {
   const broken = (offset: number, reason: string): Problem => ({
@@ -57,24 +77,29 @@ function readDocument(document: Document, placeOf: (offset: number) => string): 
   });
   if (document.errors.length > 0) {
     const problems = document.errors.map((e) => broken(e.pos[0], `is not YAML: ${e.message}`));
-    return { resources: [], problems };
+    return { ...NOTHING, problems };
   }
   const { contents } = document;
-  if (contents === null) return { resources: [], problems: [] };
+  if (contents === null) return NOTHING;
   let value: unknown;
   try {
     value = document.toJS({ maxAliasCount: 100 });
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
-    return { resources: [], problems: [broken(contents.range?.[0] ?? 0, reason)] };
+    return { ...NOTHING, problems: [broken(contents.range?.[0] ?? 0, reason)] };
   }
-  if (value === null) return { resources: [], problems: [] };
-  const checked = itemsOf(value).map(([item, path]) =>
-    checkResource(item, (inner) => placeOf(offsetOf(contents, [...path, ...inner]))),
+  if (value === null) return NOTHING;
+  const checked = itemsOf(value).map(([item, path]) => {
+    const at = (inner: FieldPath) => placeOf(offsetOf(contents, [...path, ...inner]));
+    return { ...checkResource(item, at), at };
+  });
+  const accepted = checked.flatMap(({ resource, at }) =>
+    resource === undefined ? [] : [{ resource, at }],
   );
   return {
-    resources: checked.flatMap(({ resource }) => (resource === undefined ? [] : [resource])),
-    problems: checked.flatMap((c) => c.problems),
+    resources: accepted.map(({ resource }) => resource),
+    problems: checked.flatMap(({ problems }) => problems),
+    places: new Map(accepted.map(({ resource, at }) => [titleOf(resource), at])),
   };
 }
 

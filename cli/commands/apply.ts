@@ -3,6 +3,7 @@ import type { ApplyResponse } from "../../agent/api/operator-api.ts";
 import { usage } from "../failure.ts";
 import { print } from "../output.ts";
 import { readValidFiles, tellProblems } from "../resource-files.ts";
+import { Refusal } from "../server-client.ts";
 import {
   type AddCommand,
   clientOf,
@@ -59,11 +60,13 @@ function parseWait(text: string): number {
 
 async function apply(around: Surroundings, options: ApplyOptions): Promise<void> {
   const { terminal } = around;
-  const documents = await readValidFiles(options.filename, terminal);
+  const { resources, locate } = await readValidFiles(options.filename, terminal);
   const client = clientOf(around, options);
   const isDryRun = options.dryRun === true;
-  const applied = await client.apply(documents, isDryRun);
-  await tellProblems(applied.warnings, terminal);
+  const applied = await client.apply(resources, isDryRun).catch((error: unknown) => {
+    throw error instanceof Refusal ? error.located(locate) : error;
+  });
+  await tellProblems(applied.warnings.map(locate), terminal);
   await print(terminal, options.output, applied, () => tableOf(applied, isDryRun));
   if (isDryRun || options.wait === undefined) return;
   const timeoutMs = options.wait === true ? DEFAULT_WAIT_MS : options.wait;

@@ -65,7 +65,7 @@ async function targetsOf(
 ): Promise<readonly Target[]> {
   if (first === undefined) {
     if (options.filename.length === 0) throw usage("which resource?", "give KIND NAME, or -f FILE");
-    return readValidFiles(options.filename, terminal);
+    return (await readValidFiles(options.filename, terminal)).resources;
   }
   if (options.filename.length > 0) throw usage("give KIND NAME or -f FILE, not both");
   const { kind, name } = parseTarget(first, second);

@@ -31,7 +31,7 @@ export const addDiff: AddCommand = (program, around) => {
 
 async function diff(around: Surroundings, options: DiffOptions): Promise<void> {
   const { terminal } = around;
-  const wanted = await readValidFiles(options.filename, terminal);
+  const { resources: wanted } = await readValidFiles(options.filename, terminal);
   const { resources } = await clientOf(around, options).list({});
   const stored = new Map(resources.map((doc) => [refOf(doc), doc]));
   const { red, green, bold } = await colours(terminal.isColour);

@@ -34,10 +34,10 @@ export const addValidate: AddCommand = (program, around) => {
 
 async function validate(around: Surroundings, options: ValidateOptions): Promise<void> {
   const { terminal } = around;
-  const { resources, problems: local } = await readFiles(options.filename, terminal);
+  const { resources, problems: local, locate } = await readFiles(options.filename, terminal);
   const problems: Problem[] = [...local];
   if (options.server === true && !hasErrors(problems))
-    problems.push(...(await clientOf(around, options).validate(resources)).problems);
+    problems.push(...(await clientOf(around, options).validate(resources)).problems.map(locate));
   if (hasErrors(problems)) around.setExitCode(EXIT_FAILED);
   if (options.output === "table") await tellProblems(problems, terminal);
   const isValid = !hasErrors(problems);
