@@ -2,8 +2,6 @@
 // so a scrape sees one agent, whatever its number of threads.
 import type { SeriesAnnouncement, SeriesLabels } from "./series.ts";
 
-export const PROMETHEUS_CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8";
-
 /** One thread's table as the reader has it: its memory, and what it has announced. */
 export interface TableView {
   readonly memory: SharedArrayBuffer;

@@ -136,6 +136,7 @@ export class ConnectionFamily {
   readonly #opened: Counter;
   readonly #sent: Counter;
   readonly #received: Counter;
+  readonly #closed = new Map<string, Counter>();
 
   constructor(table: SeriesTable, traffic: Traffic) {
     this.#table = table;
@@ -156,8 +157,14 @@ export class ConnectionFamily {
     if (sent > 0) this.#sent.add(sent);
   }
 
+  /** `flags` is one of a few words. */
   closed(flags: string): void {
-    const labels = { ...this.#labels, response_flags: flags };
-    this.#table.counter("istio_tcp_connections_closed_total", labels).add();
+    let counter = this.#closed.get(flags);
+    if (counter === undefined) {
+      const labels = { ...this.#labels, response_flags: flags };
+      counter = this.#table.counter("istio_tcp_connections_closed_total", labels);
+      this.#closed.set(flags, counter);
+    }
+    counter.add();
   }
 }

@@ -41,6 +41,10 @@ export function appTarget(port: InboundPort): DialTarget {
 export const arrivesUnproven = (caller: Caller, port: InboundPort): boolean =>
   caller.identity === undefined && port.mtls === "strict";
 
+/** The same for all that inboundTraffic() says the same of. */
+export const trafficKey = ({ at }: Inbound, caller: Caller): string =>
+  `${at.workload} ${at.port.appPort} ${at.service} ${caller.identity} ${caller.address}`;
+
 export function inboundTraffic({ view, at, workload }: Inbound, caller: Caller): Traffic {
   const service = at.service === undefined ? undefined : view.snapshot.services[at.service];
   return {

@@ -11,6 +11,7 @@ import {
   inboundFor,
   inboundPeers,
   inboundTraffic,
+  trafficKey,
 } from "./arrival.ts";
 import { connectionRecord } from "./connection-record.ts";
 import type { DataPlane } from "./data-plane.ts";
@@ -32,7 +33,10 @@ export function carryInboundTcp(
   caller: Caller,
   stream: Stream,
 ): void {
-  const family = new ConnectionFamily(plane.deps.metrics, inboundTraffic(inbound, caller));
+  const family = inbound.view.connectionFamily(
+    trafficKey(inbound, caller),
+    () => new ConnectionFamily(plane.deps.metrics, inboundTraffic(inbound, caller)),
+  );
   const startMs = plane.context.nowMs();
   const finish = (
     flags: string,

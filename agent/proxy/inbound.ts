@@ -13,6 +13,7 @@ import {
   inboundFor,
   inboundPeers,
   inboundTraffic,
+  trafficKey,
 } from "./arrival.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { Detection } from "./detection.ts";
@@ -66,6 +67,7 @@ export function appCluster(plane: DataPlane, book: ClusterBook, inbound: Inbound
     const dial = appTarget(port);
     return {
       name: clusterName,
+      service: undefined,
       balancer: "round_robin",
       outlier: undefined,
       limits: {
@@ -148,11 +150,17 @@ class InboundRole implements HttpRole {
     this.#family = undefined;
   }
 
-  record(exchange: Exchange): void {
-    this.#family ??= new RequestFamily(
-      this.#plane.deps.metrics,
-      inboundTraffic(this.#inbound, this.#caller),
+  #findFamily(): RequestFamily {
+    const inbound = this.#inbound;
+    const caller = this.#caller;
+    return inbound.view.requestFamily(
+      trafficKey(inbound, caller),
+      () => new RequestFamily(this.#plane.deps.metrics, inboundTraffic(inbound, caller)),
     );
+  }
+
+  record(exchange: Exchange): void {
+    this.#family ??= this.#findFamily();
     const nowMs = this.#plane.context.recentMs;
     this.#family.record(
       exchange.status,

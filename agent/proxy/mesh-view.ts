@@ -1,8 +1,12 @@
 // A snapshot as the data path uses it: its tables, and per source identity the clusters it may dial. Made at each swap; the
 // clusters themselves live on in the ClusterBook, with their connections.
 import type { DialTarget } from "../base/net.ts";
-import type { Party } from "../observe/request-metrics.ts";
-import { UNKNOWN_PARTY } from "../observe/request-metrics.ts";
+import {
+  type ConnectionFamily,
+  type Party,
+  type RequestFamily,
+  UNKNOWN_PARTY,
+} from "../observe/request-metrics.ts";
 import type {
   Cluster,
   Destination,
@@ -77,6 +81,9 @@ export class MeshView {
   readonly tables: Tables;
   readonly #book: ClusterBook;
   readonly #clients: (ClientView | undefined)[] = [];
+  readonly #requestFamilies = new Map<string, RequestFamily>();
+  readonly #connectionFamilies = new Map<string, ConnectionFamily>();
+  #httpPorts: Set<number> | undefined;
 
   constructor(snapshot: Snapshot, book: ClusterBook) {
     this.snapshot = snapshot;
@@ -94,12 +101,51 @@ export class MeshView {
     return made;
   }
 
-  /** The workload whose outbound listener that is, whatever its index is by now. */
-  clientOfListener(outboundPort: number | undefined): ClientView {
+  /** Whose outbound listener that is by now. A port that went to another identity is not the old one's any more: such a
+   *  connection goes on as nobody's. */
+  clientOf(before: ClientView): ClientView {
+    const { outboundPort, identity } = before;
     if (outboundPort === undefined) return this.client(undefined);
-    const at = this.snapshot.workloads.findIndex((w) => w.outboundPort === outboundPort);
+    const at = this.snapshot.workloads.findIndex(
+      (w) => w.outboundPort === outboundPort && w.identity === identity,
+    );
     return this.client(at < 0 ? undefined : at);
   }
+
+  /** Some service speaks, or may speak, HTTP on that port. */
+  isHttpPort(port: number): boolean {
+    this.#httpPorts ??= httpPortsOf(this.snapshot);
+    return this.#httpPorts.has(port);
+  }
+
+  /** Made once for each caller of a local port, however many connections it makes. */
+  requestFamily(key: string, make: () => RequestFamily): RequestFamily {
+    return remembered(this.#requestFamilies, key, make);
+  }
+
+  connectionFamily(key: string, make: () => ConnectionFamily): ConnectionFamily {
+    return remembered(this.#connectionFamilies, key, make);
+  }
+}
+
+/** Callers of local ports whose metrics are at hand; more are looked up anew. */
+const FAMILIES_MAX = 4096;
+
+function remembered<T>(known: Map<string, T>, key: string, make: () => T): T {
+  const found = known.get(key);
+  if (found !== undefined) return found;
+  if (known.size >= FAMILIES_MAX) known.clear();
+  const made = make();
+  known.set(key, made);
+  return made;
+}
+
+function httpPortsOf({ services }: Snapshot): Set<number> {
+  const ports = new Set<number>();
+  for (const service of services) {
+    for (const { port, protocol } of service.ports) if (protocol !== "tcp") ports.add(port);
+  }
+  return ports;
 }
 
 /** The mesh as one local identity sees it. */
@@ -170,7 +216,8 @@ export function clusterView(snapshot: Snapshot, cluster: Cluster, identity: stri
     if (endpoint !== undefined) targets.push(targetOf(endpoint, identity));
   }
   const { name, balancer, outlier, limits, slots } = cluster;
-  return { name, balancer, outlier, limits, slots, targets };
+  const service = snapshot.services[cluster.service];
+  return { name, service, balancer, outlier, limits, slots, targets };
 }
 
 const targetOf = (endpoint: Endpoint, identity: string): Target =>

@@ -4,7 +4,7 @@ import { ConnectionFamily, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
 import { pickDestination, routeTcp } from "../policy/match-route.ts";
 import { connectionRecord } from "./connection-record.ts";
 import type { DataPlane } from "./data-plane.ts";
-import { type Destined, endpointParty, endpointPlan, serviceOf } from "./destined.ts";
+import { type Destined, endpointParty, endpointPlan } from "./destined.ts";
 import type { ClientView } from "./mesh-view.ts";
 import { Relay } from "./relay.ts";
 import type { Target, UpstreamCluster } from "./upstream-cluster.ts";
@@ -34,7 +34,7 @@ export function carryOutboundTcp(
     plane.refuse(stream, "overflow");
     return;
   }
-  new OutboundTcp(plane, client, destined, way, stream, original).begin();
+  new OutboundTcp(plane, client, way, stream, original).begin();
 }
 
 function wayOf(
@@ -73,7 +73,6 @@ function toWholeService(
 class OutboundTcp {
   readonly #plane: DataPlane;
   readonly #client: ClientView;
-  readonly #destined: Destined;
   readonly #way: Way;
   readonly #stream: Stream;
   readonly #original: OriginalDestination;
@@ -85,14 +84,12 @@ class OutboundTcp {
   constructor(
     plane: DataPlane,
     client: ClientView,
-    destined: Destined,
     way: Way,
     stream: Stream,
     original: OriginalDestination,
   ) {
     this.#plane = plane;
     this.#client = client;
-    this.#destined = destined;
     this.#way = way;
     this.#stream = stream;
     this.#original = original;
@@ -135,8 +132,14 @@ class OutboundTcp {
     if (this.#target === undefined) return;
     this.#way.cluster.report(this.#target, verdict);
     if (verdict !== "success") return;
-    this.#family = this.#newFamily(this.#target);
+    this.#family = this.#familyOf(this.#target);
     this.#family.opened();
+  }
+
+  #familyOf(target: Target | undefined): ConnectionFamily {
+    const family = target?.connectionFamily ?? this.#newFamily(target);
+    if (target !== undefined) target.connectionFamily = family;
+    return family;
   }
 
   #newFamily(target: Target | undefined): ConnectionFamily {
@@ -144,7 +147,7 @@ class OutboundTcp {
       reporter: "source",
       source: this.#client.party,
       destination: target === undefined ? UNKNOWN_PARTY : endpointParty(target),
-      service: serviceOf(this.#client.mesh, this.#destined) ?? {
+      service: this.#way.cluster.view.service ?? {
         host: "unknown",
         name: "PassthroughCluster",
         namespace: "unknown",
@@ -155,7 +158,7 @@ class OutboundTcp {
 
   #end(relay: Relay): void {
     this.#way.cluster.releaseConnection();
-    this.#family ??= this.#newFamily(this.#target); // never connected, so nothing moved
+    this.#family ??= this.#familyOf(this.#target); // never connected, so nothing moved
     this.#family.closed(relay.flags);
     const { accessLog, clock } = this.#plane.deps;
     if (!accessLog.wants(relay.flags !== "-")) return;

@@ -1,6 +1,6 @@
 // Connections of local processes towards the mesh: which service was meant, what it speaks, and which route takes it.
 import type { OriginalDestination, Stream } from "../base/net.ts";
-import { RequestFamily, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
+import { RequestFamily, type Traffic, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
 import { pickDestination, routeHttp } from "../policy/match-route.ts";
 import type { HttpRoute, Protocol, ServicePort } from "../policy/snapshot.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
@@ -39,10 +39,7 @@ function protocolOf(view: MeshView, destined: Destined, original: OriginalDestin
   if (destined.is === "service") return destined.port.protocol;
   if (destined.is === "stranger") {
     // Looked at only where a Host could name one of ours; else a server that speaks first would be kept waiting for nothing.
-    const isHttpPort = view.snapshot.services.some((service) =>
-      service.ports.some((p) => p.port === original.port && p.protocol !== "tcp"),
-    );
-    return isHttpPort ? "auto" : "tcp";
+    return view.isHttpPort(original.port) ? "auto" : "tcp";
   }
   const cluster = view.snapshot.clusters[view.tables.clusterOfEndpoint(destined.endpoint) ?? -1];
   const service = cluster === undefined ? undefined : view.snapshot.services[cluster.service];
@@ -90,7 +87,7 @@ class OutboundRole implements HttpRole {
 
   /** A snapshot replaced the one this connection was serving by. */
   #renew(view: MeshView): void {
-    this.#client = view.clientOfListener(this.#client.outboundPort);
+    this.#client = view.clientOf(this.#client);
     this.#destined = destinedFor(view, this.#original);
     this.#endpointPlan = undefined;
     this.#familyWithoutTarget = undefined;
@@ -137,7 +134,7 @@ class OutboundRole implements HttpRole {
   }
 
   record(exchange: Exchange): void {
-    const family = this.#familyOf(exchange.target);
+    const family = this.#familyOf(exchange);
     const nowMs = this.#plane.context.recentMs;
     family.record(
       exchange.status,
@@ -158,22 +155,26 @@ class OutboundRole implements HttpRole {
     accessLog.add(requestRecord(exchange, peers, { nowMs, wallMs: clock.wallMs() }));
   }
 
-  #familyOf(target: Target | undefined): RequestFamily {
+  #familyOf({ target, plan }: Exchange): RequestFamily {
     let family = target === undefined ? this.#familyWithoutTarget : target.family;
     if (family !== undefined) return family;
-    family = this.#newFamily(target);
-    if (target === undefined) this.#familyWithoutTarget = family;
-    else target.family = family;
+    if (target === undefined) {
+      family = this.#newFamily(undefined, serviceOf(this.#client.mesh, this.#destined));
+      this.#familyWithoutTarget = family;
+    } else {
+      family = this.#newFamily(target, plan?.cluster?.view.service);
+      target.family = family;
+    }
     return family;
   }
 
-  #newFamily(target: Target | undefined): RequestFamily {
-    const { mesh, party } = this.#client;
+  #newFamily(target: Target | undefined, service: Traffic["service"] | undefined): RequestFamily {
+    const { party } = this.#client;
     return new RequestFamily(this.#plane.deps.metrics, {
       reporter: "source",
       source: party,
       destination: target === undefined ? UNKNOWN_PARTY : endpointParty(target),
-      service: serviceOf(mesh, this.#destined) ?? STRANGER,
+      service: service ?? STRANGER,
       security: target?.endpoint.mesh === undefined ? "none" : "mutual_tls",
     });
   }

@@ -23,6 +23,7 @@ export function passThroughView({ address, port }: OriginalDestination): Cluster
   };
   return {
     name: `PassthroughCluster|${address}:${port}`,
+    service: undefined,
     balancer: "round_robin",
     outlier: undefined,
     limits: {

@@ -238,6 +238,9 @@ describe("strangers", () => {
       settle(mesh);
       expect(end.text).toEndWith(answer ?? "");
     }
+    const requests = (name: string) =>
+      mesh.client.count("istio_requests_total", { destination_service_name: name });
+    expect([requests("server"), requests("PassthroughCluster")]).toEqual([1, 1]);
   });
 
   test("a process of no workload has the host's identity", () => {

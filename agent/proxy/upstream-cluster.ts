@@ -2,7 +2,7 @@
 // It outlives snapshots: a swap hands it the new view and it keeps its connections.
 import type { DialTarget } from "../base/net.ts";
 import type { Deadline } from "../base/timer-wheel.ts";
-import type { RequestFamily } from "../observe/request-metrics.ts";
+import type { ConnectionFamily, RequestFamily, Traffic } from "../observe/request-metrics.ts";
 import type { Cluster, ClusterLimits, ClusterSlots, Endpoint } from "../policy/snapshot.ts";
 import { Balancer } from "../resilience/balancer.ts";
 import { OutlierDetector, type Verdict } from "../resilience/outlier.ts";
@@ -19,6 +19,7 @@ export class Target {
   readonly idle: HttpUpstream[] = [];
   /** Made when first asked for. */
   family: RequestFamily | undefined;
+  connectionFamily: ConnectionFamily | undefined;
   /** After a swap: the same endpoint in the new view, or nobody. */
   successor: Target | undefined;
   isGone = false;
@@ -35,6 +36,8 @@ export class Target {
 export interface ClusterView {
   /** As logs and metrics call it. */
   readonly name: string;
+  /** What metrics say is called there; undefined: nobody the mesh knows. */
+  readonly service: Traffic["service"] | undefined;
   readonly balancer: Cluster["balancer"];
   readonly outlier: Cluster["outlier"];
   readonly limits: ClusterLimits;
