@@ -324,4 +324,23 @@ describe("life of the agent", () => {
     settle(mesh);
     expect(mesh.server.plane.openConnections).toBe(0);
   });
+
+  test("a listener that went to another workload takes no open connection with it", () => {
+    const mesh = new MeshFixture();
+    const seen: string[] = [];
+    mesh.server.network.listen(8080, (stream) => {
+      const end = new TextEnd().attach(stream);
+      end.onText = () => {
+        seen.push(/URI=(\S+)/.exec(end.take())?.[1] ?? "");
+        end.send(ok());
+      };
+    });
+    const client = dial(mesh);
+    client.send(GET);
+    settle(mesh);
+    mesh.swapClient({ workloads: [workload("another")], version: 2 });
+    client.send(GET);
+    settle(mesh);
+    expect(seen).toEqual([CLIENT_ID, "spiffe://mesh/ns/ironmesh-system/sa/host.10.0.0.1"]);
+  });
 });
