@@ -12,12 +12,12 @@ const ABOUT: Readonly<Record<Kind, { readonly prose: string; readonly example?: 
   },
   VirtualService: {
     prose:
-      "Where requests for a host go: matched, split by weight, rewritten, retried, timed out. The caller's agent does it. With several VirtualServices for one host the oldest wins.",
+      "Where requests for a host go: matched, split by weight, rewritten, retried, timed out. The caller's agent does it. With several VirtualServices for one host the first by name holds, and the others are warned about.",
     example: "canary.yaml",
   },
   DestinationRule: {
     prose:
-      "Subsets of a service, and how its endpoints are balanced, limited and ejected. The caller's agent does it.",
+      "Subsets of a service, and how its endpoints are balanced, limited and ejected. The caller's agent does it. Rules for one host and namespace are merged: subsets add up, the first traffic policy stays.",
     example: "canary.yaml",
   },
   ServiceEntry: {
