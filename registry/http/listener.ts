@@ -2,13 +2,9 @@
 // port. node:https of this runtime shows no peer certificate and cannot rotate its own, so node:tls accepts and hands each
 // connection to a node:http server. That server's own timeouts do not run for handed-over connections: the deadline here does.
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import {
-  createServer as createTlsServer,
-  type TLSSocket,
-  type Server as TlsServer,
-} from "node:tls";
+import { createServer as createTlsServer, TLSSocket, type Server as TlsServer } from "node:tls";
 import { getRequestListener } from "@hono/node-server";
 import { type Bindings, peerOf, remoteAddressOf } from "./peer.ts";
 
@@ -34,7 +30,7 @@ export class Listener {
   readonly #http: Server;
   readonly #tls: TlsServer;
   readonly #sockets = new Set<TLSSocket>();
-  readonly #deadlines = new WeakMap<TLSSocket, RequestDeadline>();
+  readonly #deadlines = new WeakMap<TLSSocket, Deadline>();
   readonly #requestTimeoutMs: number;
 
   /** The time-outs default to the constants above. */
@@ -67,6 +63,12 @@ export class Listener {
       },
       (socket) => this.#accept(socket),
     );
+    // This runtime has no handshake timeout of its own, but shows a connection before its handshake; where the option above
+    // works, what is shown is no TLSSocket.
+    this.#tls.on("connection", (socket: Socket) => {
+      if (!(socket instanceof TLSSocket)) return;
+      this.#track(socket).start(config.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS);
+    });
     this.#tls.maxConnections = CONNECTIONS_MAX;
     // A failed handshake is the stranger's affair; without a listener it would end the process.
     this.#tls.on("tlsClientError", () => undefined);
@@ -95,39 +97,44 @@ export class Listener {
   }
 
   #accept(socket: TLSSocket): void {
-    this.#sockets.add(socket);
-    const deadline = new RequestDeadline(socket, this.#requestTimeoutMs);
+    this.#track(socket).start(this.#requestTimeoutMs);
+    this.#http.emit("connection", socket);
+  }
+
+  #track(socket: TLSSocket): Deadline {
+    const known = this.#deadlines.get(socket);
+    if (known !== undefined) return known;
+    const deadline = new Deadline(socket);
     this.#deadlines.set(socket, deadline);
-    deadline.start();
+    this.#sockets.add(socket);
     socket.on("error", () => socket.destroy());
     socket.on("close", () => {
       deadline.clear();
       this.#sockets.delete(socket);
     });
-    this.#http.emit("connection", socket);
+    return deadline;
   }
 
   #watch(request: IncomingMessage, response: ServerResponse): void {
     const deadline = this.#deadlines.get(request.socket as TLSSocket);
     request.once("end", () => deadline?.clear());
-    response.once("close", () => deadline?.start());
+    response.once("close", () => deadline?.start(this.#requestTimeoutMs));
   }
 }
 
-class RequestDeadline {
+/** Ends its connection unless cleared in time. */
+class Deadline {
   readonly #socket: TLSSocket;
-  readonly #timeoutMs: number;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(socket: TLSSocket, timeoutMs: number) {
+  constructor(socket: TLSSocket) {
     this.#socket = socket;
-    this.#timeoutMs = timeoutMs;
   }
 
-  start(): void {
+  start(timeoutMs: number): void {
     this.clear();
     if (this.#socket.destroyed) return;
-    this.#timer = setTimeout(() => this.#socket.destroy(), this.#timeoutMs);
+    this.#timer = setTimeout(() => this.#socket.destroy(), timeoutMs);
     this.#timer.unref();
   }
 
