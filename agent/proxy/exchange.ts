@@ -1,8 +1,9 @@
 // One request and its response, seen from the upstream side: which connection carries it, what happens when a try fails, and what is
-// recorded at its end. A downstream connection has one and uses it for one request after the other.
+// recorded at its end. A downstream connection borrows one for each request.
 //
 //   planned -> delayed? -> waiting? -> connecting -> sent -> responding -> over
 //                 ^------------- backing off <---------|
+import { assert } from "../base/assert.ts";
 import type { ResponseHead } from "../protocol/http1/head.ts";
 import { verdictOf } from "../resilience/outlier.ts";
 import { retriesFailure, retriesStatus, type TryFailure } from "../resilience/retry.ts";
@@ -22,7 +23,7 @@ type State = "over" | "delayed" | "waiting" | "connecting" | "sent" | "respondin
 
 export class Exchange implements Waiter {
   readonly #context: ThreadContext;
-  readonly #connection: HttpConnection;
+  #served: HttpConnection | undefined;
   readonly #outbox: Outbox;
   state: State = "over";
   plan: ForwardPlan | undefined;
@@ -52,11 +53,21 @@ export class Exchange implements Waiter {
   /** When the delay, the back-off or the dial is over. */
   #stepDueMs = NEVER;
 
-  constructor(connection: HttpConnection, context: ThreadContext) {
-    this.#connection = connection;
+  constructor(context: ThreadContext) {
     this.#context = context;
     this.#outbox = new Outbox(context.buffers);
     this.#retries = new Retries(context.deps.random);
+  }
+
+  /** Its next request is this connection's; undefined: it lies unused. */
+  serve(connection: HttpConnection | undefined): void {
+    this.#served = connection;
+  }
+
+  get #connection(): HttpConnection {
+    const served = this.#served;
+    assert(served !== undefined, "an exchange under way has a connection");
+    return served;
   }
 
   /** A new request; `plan` is decided next. */
@@ -112,7 +123,7 @@ export class Exchange implements Waiter {
     }
     this.#holdsRequest = true;
     this.#attempt();
-    this.#connection.arm(this.dueMs);
+    this.#served?.arm(this.dueMs); // unless it failed at once and is over
   }
 
   /** Further bytes of the request. */
@@ -126,7 +137,7 @@ export class Exchange implements Waiter {
   onTurn(): void {
     if (this.state !== "waiting") return;
     this.#attempt();
-    this.#connection.arm(this.dueMs);
+    this.#served?.arm(this.dueMs); // unless it failed at once and is over
   }
 
   #attempt(): void {

@@ -33,13 +33,17 @@ export interface HttpRole {
   record(exchange: Exchange): void;
 }
 
+/** Per thread; as many requests are under way at once before more are made and let go. */
+const EXCHANGES_KEPT_MAX = 256;
+
 type State = "head" | "body" | "answering" | "lingering" | "closed";
 
 export class HttpConnection extends Guarded implements OpenConnection {
   readonly #context: ThreadContext;
   readonly #stream: Stream;
   readonly #role: HttpRole;
-  readonly #exchange: Exchange;
+  /** Only while a request is under way: an idle connection should cost little. */
+  #borrowed: Exchange | undefined;
   readonly #body = new BodyReader();
   readonly #outbox: Outbox;
   readonly #deadline: Deadline;
@@ -65,13 +69,29 @@ export class HttpConnection extends Guarded implements OpenConnection {
     this.#stream = stream;
     this.#role = role;
     this.#context = context;
-    this.#exchange = new Exchange(this, context);
     this.#outbox = new Outbox(context.buffers);
     this.#activeMs = context.nowMs();
     this.#deadline = new Deadline(context.deps.wheel, () => this.#runDeadline());
     this.arm(this.#activeMs + context.config.idleTimeoutMs);
     context.admit(this);
     stream.handler = this;
+  }
+
+  get #exchange(): Exchange {
+    if (this.#borrowed === undefined) {
+      this.#borrowed = this.#context.exchanges.pop() ?? new Exchange(this.#context);
+      this.#borrowed.serve(this);
+    }
+    return this.#borrowed;
+  }
+
+  #giveExchangeBack(): void {
+    const exchange = this.#borrowed;
+    this.#borrowed = undefined;
+    const { exchanges } = this.#context;
+    exchange?.serve(undefined);
+    if (exchange?.state === "over" && exchanges.length < EXCHANGES_KEPT_MAX)
+      exchanges.push(exchange);
   }
 
   /** The request at hand was received whole. */
@@ -213,7 +233,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
     const scanned = this.#body.scan(bytes, start, end);
     if (scanned === NEED_MORE) return end;
     if (scanned >= 0) return scanned;
-    this.#exchange.abandon();
+    this.#borrowed?.abandon();
     const { status, reason } = refusalOf(scanned);
     this.#refuse({ ...FAILURES.downstream_nonsense, status, body: `${reason}\n` });
     return scanned;
@@ -303,7 +323,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
   sendResponse(bytes: Uint8Array, start: number, end: number): void {
     if (this.#state === "closed" || this.#state === "lingering") return;
     this.#activeMs = this.#context.nowMs();
-    if (!this.#outbox.send(this.#stream, bytes, start, end)) this.#exchange.pauseResponse();
+    if (!this.#outbox.send(this.#stream, bytes, start, end)) this.#borrowed?.pauseResponse();
   }
 
   /** Nothing more will be sent for this request. */
@@ -323,6 +343,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
       }
     }
     this.#state = "head";
+    this.#giveExchangeBack();
     if (this.#context.isDraining && this.#held.isEmpty) this.#endInOrder();
     else if (!this.#isTaking) this.#takeHeld();
   }
@@ -411,13 +432,13 @@ export class HttpConnection extends Guarded implements OpenConnection {
     if (this.#outbox.unsentBytes === 0 || !this.#outbox.flush(this.#stream)) return;
     this.#activeMs = this.#context.nowMs();
     if (this.#isAnswered) this.#next();
-    else this.#exchange.resumeResponse();
+    else this.#borrowed?.resumeResponse();
   }
 
   protected override ended(): void {
     this.#hasEnded = true;
     if (this.#state === "body") {
-      this.#exchange.abandon(); // its body will never be whole
+      this.#borrowed?.abandon(); // its body will never be whole
       this.cut();
     } else if (this.#state === "head") this.#endInOrder();
     else if (this.#state === "lingering") {
@@ -427,7 +448,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
   }
 
   protected override closed(_stream: Stream, _reason: CloseReason): void {
-    this.#exchange.abandon();
+    this.#borrowed?.abandon();
     this.#over();
   }
 
@@ -482,14 +503,14 @@ export class HttpConnection extends Guarded implements OpenConnection {
   reconsider(): void {} // each request is decided by the snapshot of its moment
 
   cut(): void {
-    this.#exchange.abandon();
+    this.#borrowed?.abandon();
     this.#stream.reset();
     this.#over();
   }
 
   protected override abandon(): void {
     this.#stream.reset();
-    this.#exchange.abandon();
+    this.#borrowed?.abandon();
     this.#over();
   }
 
@@ -497,6 +518,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#held.clear();
+    this.#giveExchangeBack();
     this.#outbox.clear();
     this.#deadline.cancel();
     this.#context.dismiss(this);

@@ -7,6 +7,7 @@ import { HEAD_LIMITS, RequestHead, ResponseHead } from "../protocol/http1/head.t
 import { BufferPool } from "./buffer-pool.ts";
 import type { DataPlaneConfig } from "./config.ts";
 import type { DataPlaneDeps } from "./data-plane.ts";
+import type { Exchange } from "./exchange.ts";
 import { HeadSender } from "./head-sender.ts";
 
 /** Fields that say who somebody is: whoever sends them, they are ours to set. */
@@ -30,6 +31,8 @@ export class ThreadContext {
   readonly responseHead = new ResponseHead(HEAD_LIMITS.headersMax);
   readonly sender: HeadSender;
   readonly open = new Set<OpenConnection>();
+  /** Not in use. */
+  readonly exchanges: Exchange[] = [];
   isDraining = false;
   /** What nowMs() said last: good enough for what ends within the event that asked. */
   recentMs = 0;
