@@ -2,6 +2,7 @@
 // TLS 1.3 and whether a word of ours could be read. The packets come from tcpdump; reading them is ours (pcap, Linux cooked
 // headers, RFC 9293, RFC 8446).
 import type { ChildProcess } from "node:child_process";
+import { readFileSync } from "node:fs";
 import type { Lab } from "./lab.ts";
 import { ROUTER } from "./layout.ts";
 
@@ -17,10 +18,12 @@ const FLOW_BYTES_MAX = 16_777_216;
 
 export class Capture {
   readonly #child: ChildProcess;
+  readonly #logFile: string;
   readonly #chunks: Buffer[] = [];
 
-  private constructor(child: ChildProcess) {
+  private constructor(child: ChildProcess, logFile: string) {
     this.#child = child;
+    this.#logFile = logFile;
     child.stdout?.on("data", (bytes: Buffer) => this.#chunks.push(bytes));
   }
 
@@ -30,7 +33,7 @@ export class Capture {
     const command =
       "tcpdump -i any -B 65536 -p -n -s 0 -U --immediate-mode -Z root -w - tcp and not port 53";
     const child = lab.spawn(ROUTER, command.split(" "), { uid: 0, stdio: "pipe", log: logFile });
-    const capture = new Capture(child);
+    const capture = new Capture(child, logFile);
     // The file header is written once the capture runs.
     await new Promise<void>((resolve, reject) => {
       child.stdout?.once("data", () => resolve());
@@ -43,6 +46,11 @@ export class Capture {
     const ended = new Promise<void>((resolve) => this.#child.once("close", () => resolve()));
     this.#child.kill("SIGINT");
     await ended;
+    // A packet nobody looked at might have been the one.
+    const lost = /([0-9]+) packets dropped by kernel/.exec(
+      readFileSync(this.#logFile, "utf8"),
+    )?.[1];
+    if (lost !== "0") throw new Error(`the capture lost ${lost ?? "an unknown number of"} packets`);
     return flowsOf(Buffer.concat(this.#chunks));
   }
 }

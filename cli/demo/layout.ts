@@ -1,5 +1,6 @@
 // The machines of the demo, as data: five hosts behind a router, what runs on each and under which uid. Everything the demo
 // makes is derived from here. Namespaces have no link to the machine's own network, so these addresses can collide with nothing.
+import { existsSync } from "node:fs";
 
 export interface DemoHost {
   readonly name: string;
@@ -56,6 +57,8 @@ export const PREFIX = "im-demo-";
 export const ROUTER = `${PREFIX}router`;
 export const RUN_DIRECTORY = "/run/ironmesh-demo";
 
+/** A kernel without IPv6 has no such file; then the hosts have IPv4 only. */
+export const hasIpv6 = (): boolean => existsSync("/proc/net/if_inet6");
 export const namespaceOf = (host: DemoHost): string => `${PREFIX}${host.name}`;
 export const addressOf = (host: DemoHost): string => `10.77.${host.network}.10`;
 export const address6Of = (host: DemoHost): string => `fd77:${host.network}::10`;

@@ -20,15 +20,3 @@ export function parseMetrics(text: string): readonly Sample[] {
   }
   return samples;
 }
-
-/** The sum over all series of that name whose labels are as given. */
-export function sumOf(
-  samples: readonly Sample[],
-  name: string,
-  labels: { readonly [name: string]: string } = {},
-): number {
-  const wanted = Object.entries(labels);
-  return samples
-    .filter((one) => one.name === name && wanted.every(([key, value]) => one.labels[key] === value))
-    .reduce((sum, one) => sum + one.value, 0);
-}

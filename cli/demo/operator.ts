@@ -48,9 +48,8 @@ export class Operator {
     return { startedMs, doneMs: performance.now() };
   }
 
-  /** What the file declares is removed; what is not there is no fault. */
   async delete(kind: string, name: string): Promise<void> {
-    await this.run("delete", kind, name);
+    await this.runOrThrow("delete", kind, name);
   }
 
   async createToken(host: string, serviceAccounts: readonly string[]): Promise<string> {

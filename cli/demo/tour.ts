@@ -4,13 +4,14 @@ import colors from "picocolors";
 import { adminSocketOf, agentStatus } from "./agents.ts";
 import type { Demo } from "./demo.ts";
 import { addressOf, HOSTS, hostNamed, SERVER_HOST } from "./layout.ts";
-import type { LoadCounts } from "./parts/load.ts";
+import { type LoadCounts, TELLS_EVERY_MS } from "./parts/load.ts";
 import { startLoad } from "./programs.ts";
 import type { Progress } from "./progress.ts";
 import { EXAMPLES, LOGS } from "./run-directory.ts";
 
-/** Seconds over which the shares of the versions are told, and between two lines where there is no terminal. */
-const SHARES_OVER = 10;
+/** Time over which the shares of the versions are told, and between two lines where there is no terminal. */
+const SHARES_OVER_MS = 10_000;
+const SHARES_OVER = SHARES_OVER_MS / TELLS_EVERY_MS;
 /** Pages a second: enough to see shares move, little enough to be forgotten. */
 const LOAD_RATE = 10;
 

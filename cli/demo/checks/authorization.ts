@@ -1,7 +1,16 @@
 // Step 5: who somebody is, is what the kernel says his user is; nobody else can be him. Only productpage may GET reviews: not another user
 // beside it, not a user on reviews' own host, not who dials a workload's listener, not who hangs up fast.
 import { agentMetrics, agentSnapshot } from "../agents.ts";
-import { address6Of, addressOf, type DemoHost, HOSTS, HTTP_PORT, hostOf, UID } from "../layout.ts";
+import {
+  address6Of,
+  addressOf,
+  type DemoHost,
+  HOSTS,
+  HTTP_PORT,
+  hasIpv6,
+  hostOf,
+  UID,
+} from "../layout.ts";
 import { parseMetrics, type Sample } from "../metrics.ts";
 import { applyEverywhere } from "./canary.ts";
 import { type CheckContext, holds, isOnly, measure, requests, type Step, shown } from "./step.ts";
@@ -47,9 +56,13 @@ async function strangersAreRefused(context: CheckContext): Promise<number> {
     ["a user on reviews' own host, by name", north, REVIEWS],
     ["a user on reviews' own host, at 127.0.0.1", north, at("127.0.0.1")],
     ["a user on reviews' own host, at its address", north, at(addressOf(north))],
-    ["a user on reviews' own host, at ::1", north, at("::1")],
-    ["a user on reviews' own host, at its IPv6 address", north, at(address6Of(north))],
     ["a user elsewhere, at reviews' address", web, at(addressOf(north))],
+    ...(hasIpv6()
+      ? ([
+          ["a user on reviews' own host, at ::1", north, at("::1")],
+          ["a user on reviews' own host, at its IPv6 address", north, at(address6Of(north))],
+        ] as const)
+      : []),
   ];
   for (const [what, from, to] of ways) {
     context.say(what);
@@ -73,12 +86,16 @@ async function listenersAreCut(context: CheckContext): Promise<number> {
   const port = listener.outboundPort;
   const ways: readonly (readonly [from: DemoHost, address: string])[] = [
     [web, "127.0.0.1"],
-    [web, "::1"],
     [web, addressOf(web)],
-    [web, address6Of(web)],
     [web, vip],
     [north, addressOf(web)],
-    [north, address6Of(web)],
+    ...(hasIpv6()
+      ? ([
+          [web, "::1"],
+          [web, address6Of(web)],
+          [north, address6Of(web)],
+        ] as const)
+      : []),
   ];
   const before = await directDials(web);
   for (const [from, address] of ways) {
@@ -123,7 +140,7 @@ async function strangersCountAsNobodyElse(context: CheckContext): Promise<string
     return `connections of a stranger count as somebody else's: ${found.join(", ")}`;
   });
   const own = [...after].reduce((sum, [who, count]) => sum + count - (before.get(who) ?? 0), 0);
-  holds(own > 0, () => "none of the stranger's connections was counted at all");
+  holds(own >= STRANGERS, () => `only ${own} of the stranger's connections were counted at all`);
   return `${STRANGERS} hang-ups of a stranger in ${(tookMs / 1000).toFixed(1)} s, 0 of ${own} counted as another's`;
 }
 

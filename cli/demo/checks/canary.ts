@@ -3,6 +3,7 @@ import { agentStatus, untilAllRun } from "../agents.ts";
 import { HOSTS, HTTP_PORT, hostOf, UID } from "../layout.ts";
 import type { ExampleName } from "../run-directory.ts";
 import { type CheckContext, holds, isOnly, measure, requests, type Step, shown } from "./step.ts";
+import { underLoad } from "./under-load.ts";
 
 const PAGES = 2_000;
 const POINTS = 4;
@@ -16,28 +17,30 @@ interface Shares {
 export const canary: Step = {
   number: 3,
   claim: "a canary moves by Istio's YAML",
-  async run(context) {
-    const figures: string[] = [];
-    for (const [file, expected] of [
-      ["canary-90-10.yaml", { v1: 90, v2: 10 }],
-      ["canary-50-50.yaml", { v1: 50, v2: 50 }],
-    ] as const) {
-      const reachedMs = await applyEverywhere(context, file);
-      context.say(`${file}: counting ${PAGES} pages`);
-      figures.push(`${shareText(await pages(context, PAGES, {}), expected)} in ${reachedMs} ms`);
-    }
-    const reachedMs = await applyEverywhere(context, "header-jason.yaml");
-    context.say(`header-jason.yaml: counting ${2 * HEADER_PAGES} pages`);
-    const jason = await pages(context, HEADER_PAGES, { "end-user": "jason" });
-    const other = await pages(context, HEADER_PAGES, { "end-user": "jasons" });
-    holds(isOnly(jason, "v3", HEADER_PAGES), () => `jason saw ${shown(jason)}, not only v3`);
-    holds(isOnly(other, "v1", HEADER_PAGES), () => `others saw ${shown(other)}, not only v1`);
-    figures.push(`jason ${HEADER_PAGES} of ${HEADER_PAGES} v3, others v1, in ${reachedMs} ms`);
-    await context.demo.operator.delete("virtualservice", "reviews");
-    await context.demo.operator.delete("destinationrule", "reviews");
-    return figures.join("; ");
-  },
+  run: (context) => underLoad(context, () => shiftTraffic(context)),
 };
+
+async function shiftTraffic(context: CheckContext): Promise<string> {
+  const figures: string[] = [];
+  for (const [file, expected] of [
+    ["canary-90-10.yaml", { v1: 90, v2: 10 }],
+    ["canary-50-50.yaml", { v1: 50, v2: 50 }],
+  ] as const) {
+    const reachedMs = await applyEverywhere(context, file);
+    context.say(`${file}: counting ${PAGES} pages`);
+    figures.push(`${shareText(await pages(context, PAGES, {}), expected)} in ${reachedMs} ms`);
+  }
+  const reachedMs = await applyEverywhere(context, "header-jason.yaml");
+  context.say(`header-jason.yaml: counting ${2 * HEADER_PAGES} pages`);
+  const jason = await pages(context, HEADER_PAGES, { "end-user": "jason" });
+  const other = await pages(context, HEADER_PAGES, { "end-user": "jasons" });
+  holds(isOnly(jason, "v3", HEADER_PAGES), () => `jason saw ${shown(jason)}, not only v3`);
+  holds(isOnly(other, "v1", HEADER_PAGES), () => `others saw ${shown(other)}, not only v1`);
+  figures.push(`jason ${HEADER_PAGES} of ${HEADER_PAGES} v3, others v1, in ${reachedMs} ms`);
+  await context.demo.operator.delete("virtualservice", "reviews");
+  await context.demo.operator.delete("destinationrule", "reviews");
+  return figures.join("; ");
+}
 
 /** Applies and waits until all agents run it. Counted from before the command started. */
 export async function applyEverywhere(

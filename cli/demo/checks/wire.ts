@@ -1,9 +1,9 @@
 // Step 2: pages come, and between the hosts there is TLS 1.3 and nothing else. The capture began before the first agent did.
 import { MESH_PORT } from "../../../agent/api/mesh-wire.ts";
 import { type Flow, isAllTlsRecords, tlsVersionChosen } from "../capture.ts";
-import { ECHO_PORT, hostOf, UID } from "../layout.ts";
+import { ECHO_PORT, gatewayOf, hostOf, namespaceOf, ORDINARY_NAME, UID } from "../layout.ts";
 import { askOnce } from "../parts/http-client.ts";
-import { holds, isOnly, measure, type Step, shown } from "./step.ts";
+import { type CheckContext, holds, isOnly, measure, type Step, shown } from "./step.ts";
 
 const PAGES = 50;
 /** Travels in a header from host to host, and as a line to the echo: nobody on the wire may read it. */
@@ -38,10 +38,27 @@ export const wire: Step = {
       isOnly(echoed.outcomes, "closed", 1) && echoed.last.body === `${MARKER}\n`,
       () => `the TCP echo gave ${shown(echoed.outcomes)} ${echoed.last.body}`,
     );
+    const names = await namesWork(context);
     say("reading what crossed the router");
-    return describe(await capture.stop());
+    return `${names}; ${describe(await capture.stop())}`;
   },
 };
+
+/** The host's own resolver, its resolv.conf untouched, answers plain names; the agent answers the mesh's. */
+async function namesWork(context: CheckContext): Promise<string> {
+  const { demo, say } = context;
+  say("names of the mesh and of the world");
+  const web = hostOf("productpage");
+  const lookUp = async (name: string): Promise<string> => {
+    const asked = ["getent", "ahostsv4", name];
+    const { stdout } = await demo.lab.run(namespaceOf(web), asked, { uid: UID.productpage });
+    return stdout.split(/\s/)[0] ?? "";
+  };
+  const [reviews, site] = [await lookUp("reviews"), await lookUp(ORDINARY_NAME)];
+  holds(reviews.startsWith("240.240."), () => `reviews is at ${reviews || "no address"}`);
+  holds(site === gatewayOf(web), () => `${ORDINARY_NAME} is at ${site || "no address"}`);
+  return `reviews is ${reviews}, ${ORDINARY_NAME} still ${site}`;
+}
 
 function describe(flows: readonly Flow[]): string {
   const talking = flows.filter(({ payload }) => payload.length > 0);

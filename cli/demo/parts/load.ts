@@ -78,7 +78,7 @@ export class Load {
     }
   }
 
-  /** One connection for as long as it lasts: a line a second, each must come back before the next goes out. */
+  /** One connection for as long as it lasts: line by line, each must come back before the next goes out. */
   #echoUntilBroken(): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const socket = connect(this.#config.echo);
@@ -96,7 +96,7 @@ export class Load {
         socket.destroy();
         reject(new TrafficError("timeout", "no echo"));
       }
-    }, 500);
+    }, 5_000 / this.#config.rate);
     let lastSent = Date.now();
     socket.on("data", (bytes) => {
       heard += bytes.toString("latin1");
@@ -146,10 +146,12 @@ export class Load {
 const pause = (forMs: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, Math.max(0, forMs)));
 
-/** As a process of its own inside a host: one JSON line a second, until SIGTERM. */
+export const TELLS_EVERY_MS = 250;
+
+/** As a process of its own inside a host: its counts as JSON lines, until SIGTERM. */
 export async function serveLoad(config: LoadConfig): Promise<void> {
   const load = new Load(config);
-  const timer = setInterval(() => console.log(JSON.stringify(load.counts)), 1_000);
+  const timer = setInterval(() => console.log(JSON.stringify(load.counts)), TELLS_EVERY_MS);
   process.once("SIGTERM", () => load.stop());
   await load.run();
   clearInterval(timer);
