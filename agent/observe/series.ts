@@ -16,11 +16,11 @@ export interface SeriesAnnouncement {
 }
 
 export interface SeriesTableConfig {
-  /** How many doubles the table holds. Default 65,536 (512 KiB, touched only as used). More series than fit fall into one
+  /** How many doubles the table holds. Default 262,144 (2 MiB, touched only as used; a kind of request takes 64). More series than fit fall into one
    *  shared overflow series per metric, so a flood of labels costs detail and never memory. */
   readonly cells: number;
 }
-export const SERIES_TABLE_DEFAULTS: SeriesTableConfig = { cells: 65_536 };
+export const SERIES_TABLE_DEFAULTS: SeriesTableConfig = { cells: 262_144 };
 
 export class SeriesTable {
   readonly memory: SharedArrayBuffer;
