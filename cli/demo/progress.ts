@@ -1,9 +1,7 @@
 // What the demo says while it works: one line that changes on a terminal, plain lines elsewhere.
 import type { WriteStream } from "node:tty";
+import { stripVTControlCharacters } from "node:util";
 import colors from "picocolors";
-
-/** Longer lines would wrap, and wrapped lines cannot be replaced; colours count too, so this is generous. */
-const LINE_LENGTH_MAX = 240;
 
 export class Progress {
   readonly #out: WriteStream;
@@ -19,7 +17,7 @@ export class Progress {
   step(text: string): void {
     if (this.#isClosed) return;
     if (!this.#out.isTTY) return void this.#out.write(`... ${text}\n`);
-    this.#out.write(`\r\u001b[K${colors.dim(`${this.#elapsed()}  ${text}`)}`);
+    this.#out.write(`\r\u001b[K${colors.dim(this.#oneLine(`${this.#elapsed()}  ${text}`))}`);
     this.#hasLine = true;
   }
 
@@ -27,7 +25,7 @@ export class Progress {
   status(text: string): void {
     if (this.#isClosed) return;
     if (!this.#out.isTTY) return void this.#out.write(`${text}\n`);
-    this.#out.write(`\r\u001b[K${text.slice(0, LINE_LENGTH_MAX)}`);
+    this.#out.write(`\r\u001b[K${this.#oneLine(text)}`);
     this.#hasLine = true;
   }
 
@@ -50,6 +48,12 @@ export class Progress {
 
   elapsedMs(): number {
     return performance.now() - this.#startedMs;
+  }
+  /** A line that wraps cannot be replaced: one that is too long is cut, and loses its colours. */
+  #oneLine(text: string): string {
+    const plain = stripVTControlCharacters(text);
+    const width = (this.#out.columns || 80) - 1;
+    return plain.length <= width ? text : plain.slice(0, width);
   }
   #elapsed(): string {
     return `${(this.elapsedMs() / 1000).toFixed(1)} s`;
