@@ -13,7 +13,13 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   "agent/policy": ["agent/base", "agent/api"],
   "agent/resilience": ["agent/base", "agent/policy"],
   "agent/observe": ["agent/base", "agent/api", "agent/policy"],
-  "agent/proxy": ["agent/base", "agent/policy", "agent/protocol", "agent/resilience", "agent/observe"],
+  "agent/proxy": [
+    "agent/base",
+    "agent/policy",
+    "agent/protocol",
+    "agent/resilience",
+    "agent/observe",
+  ],
   "agent/control": [
     "agent/base",
     "agent/api",
@@ -75,7 +81,8 @@ const REACHES_OUT =
 const RUNTIME_ROOMS = ["agent/os/", "registry/store/sqlite.ts"];
 const NAMES_RUNTIME = /\bBun\.|\bDeno\.|["']bun:/;
 
-const IMPORT = /\b(?:import|export)\s+(type\s)?[^"';]*?\bfrom\s+["']([^"']+)["']|^\s*import\s+()["']([^"']+)["']|\bimport\(()["']([^"']+)["']/gm;
+const IMPORT =
+  /\b(?:import|export)\s+(type\s)?[^"';]*?\bfrom\s+["']([^"']+)["']|^\s*import\s+()["']([^"']+)["']|\bimport\(()["']([^"']+)["']/gm;
 
 const roomOf = (path: string): string | undefined =>
   Object.keys(MAY_IMPORT).find((room) => path.startsWith(`${room}/`));
