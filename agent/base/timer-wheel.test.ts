@@ -40,8 +40,8 @@ test("a deadline further away than one turn of the wheel waits for its own turn"
 test("a cancelled deadline never runs, and a moved one runs at its new time only", () => {
   const { wheel, at } = wheelAt();
   const ran: string[] = [];
-  const gone = new Deadline(wheel, () => ran.push("gone"));
-  const moved = new Deadline(wheel, () => ran.push("moved"));
+  const gone = new Deadline(wheel, { onDue: () => ran.push("gone") });
+  const moved = new Deadline(wheel, { onDue: () => ran.push("moved") });
   gone.set(1_100);
   moved.set(1_100);
   gone.cancel();
@@ -56,13 +56,17 @@ test("a cancelled deadline never runs, and a moved one runs at its new time only
 test("a task may cancel another that is due in the same tick", () => {
   const { wheel, at } = wheelAt();
   const ran: string[] = [];
-  const a: Deadline = new Deadline(wheel, () => {
-    ran.push("a");
-    b.cancel();
+  const a: Deadline = new Deadline(wheel, {
+    onDue: () => {
+      ran.push("a");
+      b.cancel();
+    },
   });
-  const b: Deadline = new Deadline(wheel, () => {
-    ran.push("b");
-    a.cancel();
+  const b: Deadline = new Deadline(wheel, {
+    onDue: () => {
+      ran.push("b");
+      a.cancel();
+    },
   });
   a.set(1_100);
   b.set(1_100);

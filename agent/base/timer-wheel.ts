@@ -6,18 +6,23 @@ import type { Timer, Timers } from "./clock.ts";
 const SLOTS = 512;
 const TICK_MS = 16;
 
+/** What a deadline is for: an object, not a closure, since each connection has one. */
+export interface Due {
+  onDue(): void;
+}
+
 export class Deadline implements Timer {
   /** When it is due, on the wheel's clock; Infinity while not set. */
   atMs = Number.POSITIVE_INFINITY;
   next: Deadline | undefined;
   prev: Deadline | undefined;
   slot = -1;
-  readonly run: () => void;
+  readonly owner: Due;
   readonly #wheel: TimerWheel;
 
-  constructor(wheel: TimerWheel, run: () => void) {
+  constructor(wheel: TimerWheel, owner: Due) {
     this.#wheel = wheel;
-    this.run = run;
+    this.owner = owner;
   }
 
   /** Sets or moves it. */
@@ -46,7 +51,7 @@ export class TimerWheel implements Timers {
   }
 
   after(afterMs: number, task: () => void): Deadline {
-    const deadline = new Deadline(this, task);
+    const deadline = new Deadline(this, { onDue: task });
     deadline.set(this.#now() + afterMs);
     return deadline;
   }
@@ -112,7 +117,7 @@ export class TimerWheel implements Timers {
     for (const deadline of due) {
       if (deadline.slot !== slot || deadline.atMs > nowMs) continue; // cancelled or moved by a task before it
       this.remove(deadline);
-      deadline.run();
+      deadline.owner.onDue();
     }
   }
 }

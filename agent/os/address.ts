@@ -65,8 +65,22 @@ export function readAddress(bytes: Uint8Array, at: number): string {
   return isMapped ? readIpv4(bytes, at + 20) : readIpv6(bytes, at + 8);
 }
 
-const readIpv4 = (bytes: Uint8Array, at: number): string =>
-  `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
+/** The same few addresses come again and again, and each connection keeps their text. By a hash of the address; one place each. */
+const TEXTS = 256;
+const textOf: string[] = new Array<string>(TEXTS).fill("0.0.0.0");
+const addressIn = new Int32Array(TEXTS);
+
+function readIpv4(bytes: Uint8Array, at: number): string {
+  const [a, b, c, d] = [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]] as Four;
+  const address = (a << 24) | (b << 16) | (c << 8) | d;
+  const place = Math.imul(address, 0x9e3779b1) >>> 24;
+  if (addressIn[place] !== address) {
+    addressIn[place] = address;
+    textOf[place] = [a, b, c, d].join("."); // joined: a template would keep its parts as well
+  }
+  return textOf[place] as string;
+}
+type Four = [number, number, number, number];
 
 function readIpv6(bytes: Uint8Array, at: number): string {
   const groups: number[] = [];

@@ -76,7 +76,7 @@ export class DataPlane {
       if (cluster !== undefined) return clusterView(snapshot, cluster, identity);
       return ports.has(name) ? current : undefined;
     });
-    for (const connection of [...this.context.open]) connection.reconsider();
+    for (const connection of this.context.open.all()) connection.reconsider();
   }
 
   /** From a workload's own listener (index into snapshot.workloads); undefined: a process of no workload (15001). */
@@ -159,9 +159,9 @@ export class DataPlane {
   drain(): void {
     this.context.isDraining = true;
     this.book.closeIdle();
-    for (const connection of [...this.context.open]) connection.drain();
+    for (const connection of this.context.open.all()) connection.drain();
     this.deps.wheel.after(this.config.drainTimeoutMs, () => {
-      for (const connection of [...this.context.open]) connection.cut();
+      for (const connection of this.context.open.all()) connection.cut();
     });
   }
 }

@@ -11,6 +11,7 @@ import type { OpenConnection, ThreadContext } from "./thread-context.ts";
 export type TakeOver = (protocol: "http" | "opaque") => void;
 
 export class Detection extends Guarded implements OpenConnection {
+  openAt = -1;
   readonly #stream: Stream;
   readonly #context: ThreadContext;
   readonly #takeOver: TakeOver;

@@ -4,6 +4,7 @@
 //   planned -> delayed? -> waiting? -> connecting -> sent -> responding -> over
 //                 ^------------- backing off <---------|
 import { assert } from "../base/assert.ts";
+import { BodyReader } from "../protocol/http1/body.ts";
 import type { ResponseHead } from "../protocol/http1/head.ts";
 import { verdictOf } from "../resilience/outlier.ts";
 import { retriesFailure, retriesStatus, type TryFailure } from "../resilience/retry.ts";
@@ -25,6 +26,9 @@ export class Exchange implements Waiter {
   readonly #context: ThreadContext;
   #served: HttpConnection | undefined;
   readonly #outbox: Outbox;
+  /** The connection's, which needs them only while it has an exchange. */
+  readonly requestBody = new BodyReader();
+  readonly response: Outbox;
   state: State = "over";
   plan: ForwardPlan | undefined;
   upstream: HttpUpstream | undefined;
@@ -56,6 +60,7 @@ export class Exchange implements Waiter {
   constructor(context: ThreadContext) {
     this.#context = context;
     this.#outbox = new Outbox(context.buffers);
+    this.response = new Outbox(context.buffers);
     this.#retries = new Retries(context.deps.random);
   }
 

@@ -3,9 +3,8 @@
 //
 //   head -> body -> answering -> head ...      any -> lingering (our last bytes are out, the client may still talk) -> closed
 import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
-import { Deadline } from "../base/timer-wheel.ts";
+import { Deadline, type Due } from "../base/timer-wheel.ts";
 import { answerBytes } from "../protocol/http1/answer.ts";
-import { BodyReader } from "../protocol/http1/body.ts";
 import { HEAD_LIMITS, type RequestHead, type ResponseHead } from "../protocol/http1/head.ts";
 import { normalizeTarget } from "../protocol/http1/normalize.ts";
 import { readRequestHead } from "../protocol/http1/read-request.ts";
@@ -18,7 +17,6 @@ import { FAILURES, type Failure } from "./failure.ts";
 import { Guarded } from "./guarded.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
-import { Outbox } from "./outbox.ts";
 import { Relay } from "./relay.ts";
 import type { OpenConnection, ThreadContext } from "./thread-context.ts";
 import { answerOf, type FieldPlan, type ForwardPlan, type LocalAnswer } from "./traffic-plan.ts";
@@ -38,14 +36,13 @@ const EXCHANGES_KEPT_MAX = 256;
 
 type State = "head" | "body" | "answering" | "lingering" | "closed";
 
-export class HttpConnection extends Guarded implements OpenConnection {
+export class HttpConnection extends Guarded implements OpenConnection, Due {
+  openAt = -1;
   readonly #context: ThreadContext;
   readonly #stream: Stream;
   readonly #role: HttpRole;
   /** Only while a request is under way: an idle connection should cost little. */
   #borrowed: Exchange | undefined;
-  readonly #body = new BodyReader();
-  readonly #outbox: Outbox;
   readonly #deadline: Deadline;
   #state: State = "head";
   /** Received and not yet used: an unfinished head, or requests that wait for their turn. */
@@ -69,9 +66,8 @@ export class HttpConnection extends Guarded implements OpenConnection {
     this.#stream = stream;
     this.#role = role;
     this.#context = context;
-    this.#outbox = new Outbox(context.buffers);
     this.#activeMs = context.nowMs();
-    this.#deadline = new Deadline(context.deps.wheel, () => this.#runDeadline());
+    this.#deadline = new Deadline(context.deps.wheel, this);
     this.arm(this.#activeMs + context.config.idleTimeoutMs);
     context.admit(this);
     stream.handler = this;
@@ -92,6 +88,10 @@ export class HttpConnection extends Guarded implements OpenConnection {
     exchange?.serve(undefined);
     if (exchange?.state === "over" && exchanges.length < EXCHANGES_KEPT_MAX)
       exchanges.push(exchange);
+  }
+
+  get #unsentBytes(): number {
+    return this.#borrowed?.response.unsentBytes ?? 0;
   }
 
   /** The request at hand was received whole. */
@@ -170,13 +170,14 @@ export class HttpConnection extends Guarded implements OpenConnection {
     this.#speaksOld = head.minorVersion === 0;
     this.#keepsAlive = head.keepAlive && !this.#speaksOld;
     if (this.#context.deps.accessLog.mode !== "off") exchange.entry = requestEntry(head);
-    this.#body.begin(head);
+    const body = exchange.requestBody;
+    body.begin(head);
     let stop = headEnd;
-    if (!this.#body.isDone && headEnd < end) {
+    if (!body.isDone && headEnd < end) {
       stop = this.#scan(bytes, headEnd, end);
       if (stop < 0) return end;
     }
-    this.#state = this.#body.isDone ? "answering" : "body";
+    this.#state = body.isDone ? "answering" : "body";
     const decision = this.#role.decide(head);
     if (decision.is === "answer") this.#answer(decision);
     else if (decision.cluster === undefined) this.#answer(answerOf(FAILURES.no_cluster));
@@ -222,15 +223,14 @@ export class HttpConnection extends Guarded implements OpenConnection {
   #takeBody(bytes: Uint8Array, start: number, end: number): number {
     const stop = this.#scan(bytes, start, end);
     if (stop < 0) return end;
-    const isDone = this.#body.isDone;
-    if (isDone) this.#state = "answering";
+    if (this.#exchange.requestBody.isDone) this.#state = "answering";
     if (this.#exchange.state !== "over") this.#exchange.sendRequest(bytes, start, stop);
     return stop;
   }
 
   /** How far the body goes; negative: it is nonsense and the connection is ending. */
   #scan(bytes: Uint8Array, start: number, end: number): number {
-    const scanned = this.#body.scan(bytes, start, end);
+    const scanned = this.#exchange.requestBody.scan(bytes, start, end);
     if (scanned === NEED_MORE) return end;
     if (scanned >= 0) return scanned;
     this.#borrowed?.abandon();
@@ -323,14 +323,15 @@ export class HttpConnection extends Guarded implements OpenConnection {
   sendResponse(bytes: Uint8Array, start: number, end: number): void {
     if (this.#state === "closed" || this.#state === "lingering") return;
     this.#activeMs = this.#context.nowMs();
-    if (!this.#outbox.send(this.#stream, bytes, start, end)) this.#borrowed?.pauseResponse();
+    const exchange = this.#exchange;
+    if (!exchange.response.send(this.#stream, bytes, start, end)) exchange.pauseResponse();
   }
 
   /** Nothing more will be sent for this request. */
   responseDone(): void {
     if (this.#state === "closed" || this.#state === "lingering") return;
     this.#isAnswered = true;
-    if (this.#outbox.unsentBytes === 0) this.#next();
+    if (this.#unsentBytes === 0) this.#next();
   }
 
   #next(): void {
@@ -360,7 +361,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
   /** All is said: ends our direction, and listens a while so that the last bytes are not lost to a reset. */
   #endInOrder(): void {
     this.#held.clear();
-    if (this.#hasEnded && this.#outbox.unsentBytes === 0) {
+    if (this.#hasEnded && this.#unsentBytes === 0) {
       this.#stream.close();
       this.#over();
       return;
@@ -429,10 +430,12 @@ export class HttpConnection extends Guarded implements OpenConnection {
   }
 
   protected override writable(): void {
-    if (this.#outbox.unsentBytes === 0 || !this.#outbox.flush(this.#stream)) return;
+    const exchange = this.#borrowed;
+    if (exchange === undefined || exchange.response.unsentBytes === 0) return;
+    if (!exchange.response.flush(this.#stream)) return;
     this.#activeMs = this.#context.nowMs();
     if (this.#isAnswered) this.#next();
-    else this.#borrowed?.resumeResponse();
+    else exchange.resumeResponse();
   }
 
   protected override ended(): void {
@@ -469,7 +472,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
     return Math.min(this.#exchange.dueMs, this.#activeMs + config.streamIdleTimeoutMs);
   }
 
-  #runDeadline(): void {
+  onDue(): void {
     try {
       const nowMs = this.#context.nowMs();
       if (this.#state !== "closed" && this.#dueMs <= nowMs) this.#runDue(nowMs);
@@ -518,8 +521,8 @@ export class HttpConnection extends Guarded implements OpenConnection {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#held.clear();
+    this.#borrowed?.response.clear();
     this.#giveExchangeBack();
-    this.#outbox.clear();
     this.#deadline.cancel();
     this.#context.dismiss(this);
   }

@@ -78,6 +78,7 @@ class RelaySide extends Guarded {
 }
 
 export class Relay implements OpenConnection {
+  openAt = -1;
   readonly #context: ThreadContext;
   readonly #hooks: RelayHooks;
   readonly #down: RelaySide;
