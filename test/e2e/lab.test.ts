@@ -21,6 +21,8 @@ import { run } from "../../cli/demo/shell.ts";
 setDefaultTimeout(30_000);
 const missing = await missingRequirements();
 if (missing.length > 0) console.error(`SKIPPED: ${missing.join(" ")}`);
+/** Only what this file made is taken down: a person's demo may be running here. */
+let isOurs = false;
 const lab = new Lab([process.execPath, resolve("cli/main.ts")]);
 const urlOf = (name: "details" | "ratings" | "reviews-v3", port: number): string =>
   `http://${addressOf(hostOf(name))}:${port}`;
@@ -28,6 +30,7 @@ const urlOf = (name: "details" | "ratings" | "reviews-v3", port: number): string
 beforeAll(async () => {
   if (missing.length > 0) return;
   if (runningDemo() !== undefined) throw new Error("stop the demo that runs on this machine first");
+  isOurs = true;
   await removeLab();
   writeRunDirectory();
   await lab.up();
@@ -39,7 +42,7 @@ beforeAll(async () => {
   const started = [startResolver(lab), ...PROGRAMS.map((one) => startProgram(lab, one, env))];
   expect(started.every((child) => child.pid !== undefined)).toBe(true);
 });
-afterAll(() => (missing.length > 0 ? undefined : lab.down()));
+afterAll(() => (isOurs ? lab.down() : undefined));
 
 async function measure(host: string, uid: number, job: MeasureJob): Promise<MeasureResult> {
   const finished = await lab.run(namespaceOf(hostNamed(host)), partCommand(lab, "measure", job), {

@@ -43,8 +43,8 @@ export class Load {
     await this.#paced(2_000 / this.#config.rate, async () => {
       this.#kept ??= await HttpConnection.open(this.#config.page, this.#config.timeoutMs);
       try {
-        this.#seen(await this.#kept.ask({ path: "/productpage", host: this.#authority() }));
-        this.counts.keptAlive += 1;
+        const reply = await this.#kept.ask({ path: "/productpage", host: this.#authority() });
+        if (this.#isWhole(reply)) this.counts.keptAlive += 1;
       } finally {
         // A server may close an idle connection in order; that is not a failure, but it is not usable either.
         if (!this.#kept.isUsable) this.#kept = undefined;
@@ -57,10 +57,8 @@ export class Load {
     await this.#paced(2_000 / this.#config.rate, async () => {
       const connection = await HttpConnection.open(this.#config.page, this.#config.timeoutMs);
       try {
-        this.#seen(
-          await connection.ask({ path: "/productpage", host: this.#authority(), isLast: true }),
-        );
-        this.counts.fresh += 1;
+        const question = { path: "/productpage", host: this.#authority(), isLast: true };
+        if (this.#isWhole(await connection.ask(question))) this.counts.fresh += 1;
       } finally {
         connection.close();
       }
@@ -126,12 +124,17 @@ export class Load {
     }
   }
 
-  #seen(reply: HttpReply): void {
+  /** Counts what is wrong with a page, or the version it shows. */
+  #isWhole(reply: HttpReply): boolean {
     const version = /id="reviews-version">([^<]+)</.exec(reply.body)?.[1];
     if (reply.status !== 200) this.#failed(`status ${reply.status}`);
     else if (reply.body.includes("Error fetching product details")) this.#failed("no details");
     else if (version === undefined) this.#failed("no reviews");
-    else this.counts.versions[version] = (this.counts.versions[version] ?? 0) + 1;
+    else {
+      this.counts.versions[version] = (this.counts.versions[version] ?? 0) + 1;
+      return true;
+    }
+    return false;
   }
 
   #failed(what: string): void {
