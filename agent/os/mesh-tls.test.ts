@@ -218,6 +218,27 @@ test("a client that offers no protocol of ours is refused", async () => {
   expect(refused).toEqual(["no_alpn"]);
 });
 
+test("no session ticket is given, for a resumed session would outlive the certificate that made it", async () => {
+  const server = serve();
+  let tickets = 0;
+  const text = await new Promise<string>((resolve, reject) => {
+    const socket = tls.connect({
+      ...{ host: "127.0.0.1", port: server.port, servername: NAME, rejectUnauthorized: false },
+      ...{ ...ours(), ALPNProtocols: [MESH_ALPN_HTTP] },
+    });
+    socket.on("session", () => tickets++);
+    socket.on("error", reject);
+    socket.on("secureConnect", () => socket.write("hello"));
+    socket.on("data", (data) => {
+      socket.destroy();
+      resolve(String(data));
+    });
+  });
+  expect(text).toBe("hello");
+  expect(tickets).toBe(0);
+  server.stop();
+});
+
 test("a paused stream shows nothing until it is resumed, then everything in order", async () => {
   const sent = new Uint8Array(3_000_000).map((_, i) => (i * 7) & 255);
   const got: Uint8Array[] = [];

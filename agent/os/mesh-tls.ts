@@ -2,6 +2,7 @@
 // caller's identity on the other. The peer's SPIFFE ID is verified before the data path sees the stream, so no byte of a
 // request leaves earlier. SPIFFE certificates have no host names, so the runtime always ends in "altname invalid": exactly
 // that error, or none, is accepted, and then the URI SAN decides (BUN.md, "SPIFFE peers").
+import { constants } from "node:crypto";
 import tls from "node:tls";
 import type { MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import type { Loop } from "./loop.ts";
@@ -42,6 +43,8 @@ interface TlsRuntime {
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 /** As the runtime's own listeners want it (RFC 8446 4.1.2). */
 const TLS_1_3 = 0x0304;
+/** A resumed session shows the certificate it was made with and checks it no more: a ticket would outlive the certificate. */
+const NO_TICKETS = constants.SSL_OP_NO_TICKET;
 const ALTNAME = "ERR_TLS_CERT_ALTNAME_INVALID";
 
 export class MeshTls {
@@ -73,7 +76,7 @@ export class MeshTls {
       cert: key.certificates.join("\n"),
       ca: this.#trust.join("\n"),
       minVersion: "TLSv1.3",
-      ...{ requestCert: true, rejectUnauthorized: false },
+      ...{ requestCert: true, rejectUnauthorized: false, secureOptions: NO_TICKETS },
     }) as unknown as Context;
   }
 
@@ -96,6 +99,7 @@ export class MeshTls {
         requestCert: true,
         rejectUnauthorized: false,
         minVersion: TLS_1_3,
+        secureOptions: NO_TICKETS,
         ALPNProtocols: this.#alpn,
       },
       socket: {

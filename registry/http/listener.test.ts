@@ -71,6 +71,15 @@ test("a client that never finishes its request is cut, in the head, in the body 
   expect(await closed(patient)).toContain("200 OK");
 });
 
+test("no session ticket is given, for a resumed session would outlive the certificate that made it", async () => {
+  const socket = await dial();
+  let tickets = 0;
+  socket.on("session", () => tickets++);
+  socket.write("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
+  expect(await closed(socket)).toContain("200 OK");
+  expect(tickets).toBe(0);
+});
+
 test("a client that never begins its handshake is cut", async () => {
   expect(await closed(connectTcp(port, "127.0.0.1"))).toBe("");
 });

@@ -1,6 +1,7 @@
 // The server's socket: TLS 1.3 only, client certificates asked for and judged by the routes, HTTP and WebSocket upgrades on the same
 // port. node:https of this runtime shows no peer certificate and cannot rotate its own, so node:tls accepts and hands each
 // connection to a node:http server. That server's own timeouts do not run for handed-over connections: the deadline here does.
+import { constants } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
@@ -150,6 +151,8 @@ export const bindingsOf = (socket: TLSSocket): Bindings => ({
 
 const tlsOptions = ({ keyPem, chainPem, trustBundle }: TlsCredentials) => ({
   minVersion: "TLSv1.3" as const,
+  // A resumed session shows the certificate it was made with and checks it no more: a ticket would outlive the certificate.
+  secureOptions: constants.SSL_OP_NO_TICKET,
   key: keyPem,
   cert: chainPem.join(""),
   ca: [...trustBundle],
