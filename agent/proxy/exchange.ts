@@ -231,19 +231,20 @@ export class Exchange implements Waiter {
     this.#connection.sendInterim(bytes, start, end);
   }
 
-  /** Sends the final head and what came with its body. False: the response was not wanted, a retry is under way. */
+  /** Sends the final head and what came with its body; `isReusable`: that is the whole response, and nothing came behind it.
+   *  False: the response was not wanted, a retry is under way. */
   forwardResponse(
     bytes: Uint8Array,
     headEnd: number,
     stop: number,
     limit: number,
-    isDone: boolean,
+    isReusable: boolean,
   ): boolean {
     const head: ResponseHead = this.#context.responseHead;
     const retry = this.plan?.retry;
     if (retry !== undefined && retriesStatus(retry, head.status) && this.#mayRetry()) {
       this.#reportHealth(head.status);
-      this.#dropUpstream(isDone && head.keepAlive);
+      this.#dropUpstream(isReusable && this.#isRequestSent);
       this.#scheduleRetry();
       return false;
     }
@@ -269,10 +270,15 @@ export class Exchange implements Waiter {
   }
 
   responseDone(isReusable: boolean): void {
-    const isWholeRequest = this.#connection.isRequestDone && this.#outbox.unsentBytes === 0;
-    this.#dropUpstream(isReusable && isWholeRequest, true);
+    this.#dropUpstream(isReusable && this.#isRequestSent, true);
     this.#finish();
     this.#connection.responseDone();
+  }
+
+  /** To the last byte. Before that the connection is nobody else's: its server would read another's request as the rest of this
+   *  one's body. */
+  get #isRequestSent(): boolean {
+    return this.#connection.isRequestDone && this.#outbox.unsentBytes === 0;
   }
 
   /** The upstream agreed to another protocol: from here on bytes are only carried. */

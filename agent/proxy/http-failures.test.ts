@@ -16,7 +16,9 @@ import {
   forwardRoute,
   MeshFixture,
   NO_HEADERS,
+  service,
 } from "../../test/support/mesh-fixture.ts";
+import { TextEnd } from "../../test/support/text-stream.ts";
 
 describe("what goes wrong upstream", () => {
   test("no route is 404 NR, no cluster 503 NC, no endpoint 503 UH", () => {
@@ -116,6 +118,36 @@ describe("what goes wrong upstream", () => {
     const text = ask(mesh, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc", 1000);
     expect(text).toBe(ok());
     expect(bodies).toEqual(["abc", "abc", "abc"]);
+  });
+
+  test("a try that was answered before its request was whole gives its connection to nobody", () => {
+    const retry = {
+      attempts: 1,
+      perTryTimeoutMs: undefined,
+      on: ["5xx"] as const,
+      statusCodes: [],
+      backoffBaseMs: 25,
+    };
+    const mesh = new MeshFixture();
+    const seen: string[] = [];
+    mesh.server.network.listen(8080, (stream) => {
+      const end = new TextEnd().attach(stream);
+      const nth = seen.push("") - 1;
+      end.onText = () => {
+        const isFirst = seen[nth] === "";
+        seen[nth] += end.take();
+        if (isFirst) end.send(nth === 0 ? status(503) : ok());
+      };
+    });
+    mesh.swapClient({
+      services: [service({}, [forwardRoute({ retry })])],
+      endpoints: [endpoint(0, { mesh: undefined })],
+    });
+    const slow = dial(mesh);
+    slow.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 300\r\n\r\nabc");
+    settle(mesh, 20);
+    expect(ask(mesh)).toBe(ok());
+    expect(seen[0]).not.toContain("GET ");
   });
 
   test("a pooled connection that its server closed meanwhile is not the client's trouble", () => {

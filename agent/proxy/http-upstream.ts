@@ -172,8 +172,8 @@ export class HttpUpstream extends Guarded {
       stop = scanned === NEED_MORE ? end : scanned;
     }
     const isDone = this.#body.isDone;
-    const isReusable = head.keepAlive && stop === end;
-    if (!exchange.forwardResponse(bytes, headEnd, stop, limit, isDone)) return;
+    const isReusable = isDone && head.keepAlive && stop === end;
+    if (!exchange.forwardResponse(bytes, headEnd, stop, limit, isReusable)) return;
     if (isDone) exchange.responseDone(isReusable);
     else this.#keepAlive = head.keepAlive;
   }
