@@ -1,8 +1,10 @@
 // Two hosts as network namespaces, joined by one cable, made and removed by the test that uses them.
+import { afterAll } from "bun:test";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { hostRunner, type Runner } from "../../agent/os/redirect/runner.ts";
+import { PublicPlace } from "../support/public-place.ts";
 
 export const AGENT_UID = 54_242;
 export const HOST = { ip: "10.77.1.1", ip6: "fd77:1::1" };
@@ -32,6 +34,11 @@ export function canRun(suite: string): boolean {
 }
 
 let labs = 0;
+let place: PublicPlace | undefined;
+afterAll(() => {
+  place?.remove();
+  place = undefined;
+});
 
 /** A killed run leaves its namespaces behind; their names say whose they are. */
 function removeLeftovers(): void {
@@ -108,15 +115,17 @@ export class Lab {
   /** A process on one of the two, as some user; the agent keeps the capabilities its unit gives it. */
   async actor(where: "host" | "peer", uid: number): Promise<Actor> {
     const caps = uid === AGENT_UID ? "+net_admin,+net_raw,+net_bind_service" : "-all";
+    place ??= new PublicPlace("im-rd");
+    const program = await place.program(new URL("./actor.ts", import.meta.url).pathname);
     const child = spawn(
       "ip",
       [
         ...["netns", "exec", where === "host" ? this.host : this.peer],
         ...["setpriv", `--reuid=${uid}`, `--regid=${uid}`, "--clear-groups"],
         ...(uid === 0 ? [] : [`--inh-caps=${caps}`, `--ambient-caps=${caps}`]),
-        ...[process.execPath, new URL("./actor.ts", import.meta.url).pathname],
+        ...[place.runtime, program],
       ],
-      { stdio: ["pipe", "pipe", "inherit"] },
+      { stdio: ["pipe", "pipe", "inherit"], cwd: place.directory },
     );
     const actor = new Actor(child);
     this.#actors.push(actor);
