@@ -25,3 +25,14 @@ export class HeadView implements RequestView {
     return this.#head.joined(lowerCaseName);
   }
 }
+
+/** The same answers, for as long as somebody keeps them: a request that became a tunnel is asked about again by later policies. */
+export function keptView(head: RequestHead): RequestView {
+  const { method, target: path, authority } = head;
+  const fields = new Map<string, string | undefined>();
+  for (let i = 0; i < head.fieldCount; i++) {
+    const name = head.name(i).toLowerCase();
+    if (!fields.has(name)) fields.set(name, head.joined(name));
+  }
+  return { method, path, authority, scheme: "http", header: (name) => fields.get(name) };
+}

@@ -4,6 +4,7 @@
 //   head -> body -> answering -> head ...      any -> lingering (our last bytes are out, the client may still talk) -> closed
 import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
 import { Deadline, type Due } from "../base/timer-wheel.ts";
+import type { RequestView } from "../policy/snapshot.ts";
 import { answerBytes } from "../protocol/http1/answer.ts";
 import { HEAD_LIMITS, type RequestHead, type ResponseHead } from "../protocol/http1/head.ts";
 import { normalizeTarget } from "../protocol/http1/normalize.ts";
@@ -15,6 +16,7 @@ import { Dechunker } from "./dechunker.ts";
 import { Exchange } from "./exchange.ts";
 import { FAILURES, type Failure } from "./failure.ts";
 import { Guarded } from "./guarded.ts";
+import { keptView } from "./head-view.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
 import { Relay } from "./relay.ts";
@@ -27,6 +29,8 @@ export interface HttpRole {
   readonly identityFields: Uint8Array;
   /** Whether the request may pass, and where to. */
   decide(head: RequestHead): ForwardPlan | LocalAnswer;
+  /** Whether a request that passed, and became a tunnel, would still pass. */
+  mayStay(request: RequestView): boolean;
   /** The exchange is over. */
   record(exchange: Exchange): void;
 }
@@ -56,6 +60,8 @@ export class HttpConnection extends Guarded implements OpenConnection, Due {
   /** HTTP/1.0: no interim responses, no chunks, one request. */
   #speaksOld = false;
   #dechunker: Dechunker | undefined;
+  /** The request at hand, if it asks for a tunnel. */
+  #upgrade: RequestView | undefined;
   #requests = 0;
   #activeMs: number;
   #headStartMs = 0;
@@ -166,6 +172,7 @@ export class HttpConnection extends Guarded implements OpenConnection, Due {
     const exchange = this.#exchange;
     exchange.isHead = head.isHead;
     exchange.isUpgrade = head.isUpgrade;
+    this.#upgrade = head.isUpgrade ? keptView(head) : undefined;
     exchange.isIdempotent = isIdempotent(head.method);
     this.#speaksOld = head.minorVersion === 0;
     this.#keepsAlive = head.keepAlive && !this.#speaksOld;
@@ -382,8 +389,11 @@ export class HttpConnection extends Guarded implements OpenConnection, Due {
   ): void {
     const head = this.#context.responseHead;
     const { sender } = this.#context;
-    if (sender.placeSwitch(head, bytes, headEnd) < 0) {
-      stream.close();
+    const request = this.#upgrade;
+    const mayStay = (): boolean => request !== undefined && this.#role.mayStay(request);
+    if (!mayStay() || sender.placeSwitch(head, bytes, headEnd) < 0) {
+      stream.reset();
+      upstream.detachedClosed();
       this.cut();
       return;
     }
@@ -392,6 +402,7 @@ export class HttpConnection extends Guarded implements OpenConnection, Due {
     this.#context.dismiss(this);
     const relay = new Relay(this.#stream, this.#context, {
       ended: () => upstream.detachedClosed(),
+      mayStay,
     });
     relay.adopt(stream);
     relay.sendDown(sender.bytes, sender.start, sender.end);

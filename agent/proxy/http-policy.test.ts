@@ -219,6 +219,44 @@ describe("who may come in", () => {
     expect(client.take()).toStartWith("HTTP/1.1 403 ");
   });
 
+  const UPGRADE =
+    "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: echo\r\nx-as: b\r\n\r\n";
+  const SWITCHED = "HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";
+  const onlyFor = (value: string) => {
+    const when = [{ key: { is: "header", name: "x-as" } as const, values: [value] }];
+    return { deny: [], allow: [{ policy: "default/p", rules: [{ from: [], to: [], when }] }] };
+  };
+
+  test("a tunnel that an Upgrade began is cut once a new policy would not admit its request", () => {
+    const mesh = new MeshFixture();
+    const apps = app(mesh, (end) => (end.text.endsWith("\r\n\r\n") ? SWITCHED : undefined));
+    const client = dial(mesh);
+    client.send(UPGRADE);
+    settle(mesh);
+    mesh.swapServer({ workloads: [serverWorkload({ authorization: onlyFor("b") })] });
+    client.send("ping");
+    settle(mesh);
+    expect(apps[0]?.text).toEndWith("ping");
+    mesh.swapServer({ workloads: [serverWorkload({ authorization: onlyFor("c") })] });
+    settle(mesh);
+    expect(client.closed).toEqual({ is: "failed", code: "ECONNRESET" });
+    expect(mesh.client.plane.openConnections + mesh.server.plane.openConnections).toBe(0);
+  });
+
+  test("nor does a tunnel begin whose request a new policy forbade while the app thought about it", () => {
+    const mesh = new MeshFixture();
+    const apps = app(mesh, () => undefined);
+    const client = dial(mesh);
+    client.send(UPGRADE);
+    settle(mesh);
+    mesh.swapServer({ workloads: [serverWorkload({ authorization: onlyFor("c") })] });
+    apps[0]?.send(SWITCHED);
+    settle(mesh);
+    expect(client.text).not.toContain(" 101 ");
+    expect(apps[0]?.closed).toBeDefined();
+    expect(mesh.server.plane.openConnections).toBe(0);
+  });
+
   test("plaintext is served where PeerAuthentication permits, without an identity, and reset where not", () => {
     const mesh = new MeshFixture();
     const apps = app(mesh, () => undefined);

@@ -3,7 +3,7 @@ import { bytesOf } from "../base/bytes.ts";
 import type { Stream } from "../base/net.ts";
 import { RequestFamily } from "../observe/request-metrics.ts";
 import { authorizeRequest, isOpen } from "../policy/authorize.ts";
-import type { Caller, Endpoint } from "../policy/snapshot.ts";
+import type { Caller, Endpoint, RequestView } from "../policy/snapshot.ts";
 import { requestRecord } from "./access-record.ts";
 import {
   type Arrival,
@@ -129,16 +129,25 @@ class InboundRole implements HttpRole {
   }
 
   decide(): ForwardPlan | LocalAnswer {
+    return this.#refusalOf(this.#plane.headView) ?? this.#plan;
+  }
+
+  mayStay(request: RequestView): boolean {
+    return this.#refusalOf(request) === undefined;
+  }
+
+  /** By the snapshot that stands now. */
+  #refusalOf(request: RequestView): LocalAnswer | undefined {
     const view = this.#plane.view;
     if (view !== undefined && view !== this.#inbound.view) this.#renew(view);
     if (this.#isGone) return answerOf(FAILURES.no_route);
     const { at, workload } = this.#inbound;
     if (arrivesUnproven(this.#caller, at.port)) return answerOf(FAILURES.denied);
     const { authorization } = workload;
-    if (isOpen(authorization)) return this.#plan;
+    if (isOpen(authorization)) return undefined;
     const reached = { port: at.port.appPort, address: at.port.appAddress };
-    const verdict = authorizeRequest(authorization, this.#caller, reached, this.#plane.headView);
-    return verdict.allowed ? this.#plan : deniedBy(verdict.policy, verdict.reason);
+    const verdict = authorizeRequest(authorization, this.#caller, reached, request);
+    return verdict.allowed ? undefined : deniedBy(verdict.policy, verdict.reason);
   }
 
   #renew(view: MeshView): void {

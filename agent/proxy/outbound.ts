@@ -85,6 +85,11 @@ class OutboundRole implements HttpRole {
     return this.#byHost(head);
   }
 
+  /** Who may call whom is decided at the other end. */
+  mayStay(): boolean {
+    return true;
+  }
+
   /** A snapshot replaced the one this connection was serving by. */
   #renew(view: MeshView): void {
     this.#client = view.clientOf(this.#client);
