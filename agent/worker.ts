@@ -9,6 +9,7 @@ import type { FromThread, ThreadConfig, ToThread } from "./control/data-threads.
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
+import { isLocalAddress } from "./os/host-facts.ts";
 import { Loop } from "./os/loop.ts";
 import { collectGarbage } from "./os/memory.ts";
 import { MeshTls } from "./os/mesh-tls.ts";
@@ -102,6 +103,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         write: (line) => tell({ type: "log", level: "info", message: line.trimEnd() }),
         wallMs: () => Date.now(),
       }),
+      isLocalAddress,
       bug,
     },
   );

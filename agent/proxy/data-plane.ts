@@ -26,9 +26,13 @@ export interface DataPlaneDeps {
   readonly metrics: SeriesTable;
   readonly accessLog: AccessLog;
   readonly log: Log;
+  /** Is this an address of this host now, whatever the snapshot knows? */
+  isLocalAddress(address: string): boolean;
   /** A bug of ours was caught at a connection's root; the connection is gone, the rest goes on. */
   bug(error: unknown): void;
 }
+
+const LOOPBACK = "127.0.0.1";
 
 /** Why a connection was reset before it began; label of ironmesh_connections_refused_total. */
 export type RefusalReason =
@@ -91,7 +95,28 @@ export class DataPlane {
       return;
     }
     const view = this.#admit(stream);
-    if (view !== undefined) serveOutbound(this, view, stream, original, workload);
+    if (view === undefined) return;
+    const destination = this.#withinHost(view, original);
+    if (destination === undefined) this.refuse(stream, "not_declared");
+    else serveOutbound(this, view, stream, destination, workload);
+  }
+
+  /** A workload's port is guarded on every address of the host, also on one that no snapshot names (a second address of lo, one
+   *  that came a moment ago): carried on as a stranger's destination, it would pass by the workload's policy. Undefined: it is
+   *  declared here, and yet no endpoint of this host is known. */
+  #withinHost(
+    { tables }: MeshView,
+    original: OriginalDestination,
+  ): OriginalDestination | undefined {
+    const { address, port } = original;
+    if (tables.inboundAt(address, port) === undefined) return original;
+    const isKnown =
+      tables.endpointAt(address, port) !== undefined ||
+      tables.serviceAt(address, port) !== undefined;
+    if (isKnown || !this.deps.isLocalAddress(address)) return original;
+    return tables.endpointAt(LOOPBACK, port) === undefined
+      ? undefined
+      : { ...original, address: LOOPBACK };
   }
 
   /** 15006: plaintext to a declared app port, from another host or from this one. */

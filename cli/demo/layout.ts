@@ -53,6 +53,9 @@ export const ECHO_PORT = 9000;
 /** Answered by the router's resolver, and served there by a web server that knows nothing of a mesh. */
 export const ORDINARY_NAME = "www.example.test";
 
+/** Given to reviews' host while its agent runs: an address that no snapshot names. */
+export const LATE_ADDRESS = "10.99.0.1";
+
 export const PREFIX = "im-demo-";
 export const ROUTER = `${PREFIX}router`;
 export const RUN_DIRECTORY = "/run/ironmesh-demo";

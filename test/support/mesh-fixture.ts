@@ -159,6 +159,8 @@ export interface FixtureOptions {
   readonly network?: Partial<MemoryNetworkConfig>;
   readonly config?: Partial<DataPlaneConfig>;
   readonly accessLog?: AccessLogMode;
+  /** Addresses of the host that its snapshot does not name. Default: none. */
+  readonly localAddresses?: readonly string[];
   /** Shared with other data planes: threads of one agent. */
   readonly slots?: SharedSlots;
 }
@@ -198,6 +200,7 @@ export class Host {
         metrics: this.#metrics,
         accessLog: this.#accessLog,
         log: SILENT_LOG,
+        isLocalAddress: (one) => options.localAddresses?.includes(one) ?? false,
         bug: (error) => bugs.push(error),
       },
     );

@@ -9,9 +9,12 @@ import {
   HTTP_PORT,
   hasIpv6,
   hostOf,
+  LATE_ADDRESS,
+  namespaceOf,
   UID,
 } from "../layout.ts";
 import { parseMetrics, type Sample } from "../metrics.ts";
+import { runOrThrow } from "../shell.ts";
 import { applyEverywhere } from "./canary.ts";
 import { type CheckContext, holds, isOnly, measure, requests, type Step, shown } from "./step.ts";
 
@@ -56,6 +59,7 @@ async function strangersAreRefused(context: CheckContext): Promise<number> {
     ["a user on reviews' own host, by name", north, REVIEWS],
     ["a user on reviews' own host, at 127.0.0.1", north, at("127.0.0.1")],
     ["a user on reviews' own host, at its address", north, at(addressOf(north))],
+    ["a user on reviews' own host, at an address it got since", north, at(LATE_ADDRESS)],
     ["a user elsewhere, at reviews' address", web, at(addressOf(north))],
     ...(hasIpv6()
       ? ([
@@ -64,6 +68,7 @@ async function strangersAreRefused(context: CheckContext): Promise<number> {
         ] as const)
       : []),
   ];
+  await runOrThrow(["ip", "-n", namespaceOf(north), "addr", "add", LATE_ADDRESS, "dev", "lo"]);
   for (const [what, from, to] of ways) {
     context.say(what);
     const job = requests(to, PATH, { times: TIMES });
