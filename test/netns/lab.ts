@@ -1,5 +1,4 @@
 // Two hosts as network namespaces, joined by one cable, made and removed by the test that uses them.
-import { afterAll } from "bun:test";
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -34,11 +33,6 @@ export function canRun(suite: string): boolean {
 }
 
 let labs = 0;
-let place: PublicPlace | undefined;
-afterAll(() => {
-  place?.remove();
-  place = undefined;
-});
 
 /** A killed run leaves its namespaces behind; their names say whose they are. */
 function removeLeftovers(): void {
@@ -53,6 +47,7 @@ export class Lab {
   readonly peer: string;
   readonly runner: Runner;
   readonly #actors: Actor[] = [];
+  #place: PublicPlace | undefined;
 
   private constructor(name: string) {
     this.host = `${name}h`;
@@ -115,7 +110,8 @@ export class Lab {
   /** A process on one of the two, as some user; the agent keeps the capabilities its unit gives it. */
   async actor(where: "host" | "peer", uid: number): Promise<Actor> {
     const caps = uid === AGENT_UID ? "+net_admin,+net_raw,+net_bind_service" : "-all";
-    place ??= new PublicPlace("im-rd");
+    this.#place ??= new PublicPlace("im-rd");
+    const place = this.#place;
     const program = await place.program(new URL("./actor.ts", import.meta.url).pathname);
     const child = spawn(
       "ip",
@@ -153,6 +149,7 @@ export class Lab {
     for (const actor of this.#actors) actor.kill();
     await Promise.all(this.#actors.map((actor) => actor.ended));
     for (const ns of [this.host, this.peer]) await hostRunner().run(["ip", "netns", "del", ns]);
+    this.#place?.remove();
   }
 }
 

@@ -8,7 +8,7 @@ export class PublicPlace {
   readonly directory: string;
   /** The JavaScript runtime. */
   readonly runtime: string;
-  readonly #programs = new Map<string, string>();
+  readonly #programs = new Map<string, Promise<string>>();
 
   constructor(name: string) {
     this.directory = mkdtempSync(join(tmpdir(), `${name}-`));
@@ -27,15 +27,18 @@ export class PublicPlace {
     return path;
   }
 
-  /** One TypeScript program with everything it imports, as a file the runtime can run. */
-  async program(source: string): Promise<string> {
-    const known = this.#programs.get(source);
-    if (known !== undefined) return known;
+  /** One TypeScript program with everything it imports, as a file the runtime can run. Made once, however many ask. */
+  program(source: string): Promise<string> {
+    const made = this.#programs.get(source) ?? this.#build(source);
+    this.#programs.set(source, made);
+    return made;
+  }
+
+  async #build(source: string): Promise<string> {
     const built = await Bun.build({ entrypoints: [source], target: "bun", outdir: this.directory });
     const path = built.outputs[0]?.path;
     if (path === undefined) throw new Error(`${source} does not build`);
     chmodSync(path, 0o644);
-    this.#programs.set(source, path);
     return path;
   }
 }
