@@ -11,7 +11,7 @@ import { type Arrival, inboundFor } from "./arrival.ts";
 import type { DataPlaneConfig } from "./config.ts";
 import { HeadView } from "./head-view.ts";
 import { serveInbound } from "./inbound.ts";
-import { type ClientView, ClusterBook, clusterView, MeshView } from "./mesh-view.ts";
+import { type ClientView, ClusterBook, clusterKeyOf, clusterView, MeshView } from "./mesh-view.ts";
 import { serveOutbound } from "./outbound.ts";
 import { passThroughView } from "./pass-through.ts";
 import { ThreadContext } from "./thread-context.ts";
@@ -73,12 +73,12 @@ export class DataPlane {
   swap(snapshot: Snapshot): void {
     const view = new MeshView(snapshot, this.book);
     this.view = view;
-    const clusters = new Map(snapshot.clusters.map((cluster) => [cluster.name, cluster]));
+    const clusters = new Map(snapshot.clusters.map((cluster) => [clusterKeyOf(cluster), cluster]));
     const ports = inboundNames(snapshot);
-    this.book.refresh((identity, name, current) => {
-      const cluster = clusters.get(name);
+    this.book.refresh((identity, current) => {
+      const cluster = clusters.get(clusterKeyOf(current));
       if (cluster !== undefined) return clusterView(snapshot, cluster, identity);
-      return ports.has(name) ? current : undefined;
+      return ports.has(current.name) ? current : undefined;
     });
     for (const connection of this.context.open.all()) connection.reconsider();
   }

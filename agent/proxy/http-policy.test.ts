@@ -13,11 +13,13 @@ import {
 import {
   CLIENT_ID,
   cluster,
+  endpoint,
   forwardRoute,
   MeshFixture,
   NO_HEADERS,
   SERVER_NAME,
   serverWorkload,
+  service,
   VIP,
   workload,
 } from "../../test/support/mesh-fixture.ts";
@@ -345,6 +347,41 @@ describe("life of the agent", () => {
     settle(mesh, 50);
     expect(busy.text).toContain("connection: close\r\n");
     expect(busy.text).toEndWith("hello");
+  });
+
+  test("what a DestinationRule of one namespace says of a cluster stays with its clients, over swaps too", () => {
+    const mesh = new MeshFixture();
+    const apps = app(
+      mesh,
+      answering(() => ok()),
+    );
+    const inClear = [{ cluster: 1, weight: 1, headers: NO_HEADERS }];
+    const own = {
+      httpRoutes: [forwardRoute({ destinations: inClear })],
+      tcpRoutes: [],
+      cluster: 1,
+    };
+    const [port] = service().ports;
+    const slots = { connections: 20, pending: 21, requests: 22, retries: 23 };
+    const swap = (): void =>
+      mesh.swapClient({
+        workloads: [workload("client"), workload("lax", { namespace: "lax", outboundPort: 15102 })],
+        services: [service({ ports: port ? [{ ...port, inNamespace: { lax: own } }] : [] })],
+        clusters: [cluster(), cluster({ endpoints: [1], slots })],
+        endpoints: [endpoint(0), endpoint(1, { address: "10.0.0.2", mesh: undefined })],
+      });
+    for (let i = 0; i < 2; i++) {
+      swap();
+      expect(ask(mesh)).toBe(ok());
+    }
+    expect(mesh.server.count("istio_requests_total", { reporter: "destination" })).toBe(2);
+    expect(apps).toHaveLength(1);
+    const lax = new TextEnd();
+    lax.attach(mesh.client.dialOut({ address: VIP, port: 80 }, lax, 1));
+    lax.send(GET);
+    settle(mesh);
+    expect(lax.text).toBe(ok());
+    expect(mesh.server.count("istio_requests_total", { reporter: "destination" })).toBe(2);
   });
 
   test("a swap keeps pooled connections to endpoints that stay", () => {

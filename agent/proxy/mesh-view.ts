@@ -21,6 +21,11 @@ import type { ThreadContext } from "./thread-context.ts";
 import { type ForwardPlan, forwardPlan } from "./traffic-plan.ts";
 import { type ClusterView, Target, UpstreamCluster } from "./upstream-cluster.ts";
 
+/** The name alone is not enough: a namespace whose DestinationRule overrides a service's own has a cluster of the same name, with
+ *  counters, and so slots, of its own. Both stay from one snapshot to the next. */
+export const clusterKeyOf = ({ name, slots }: Pick<ClusterView, "name" | "slots">): string =>
+  `${name} ${slots?.connections ?? "-"}`;
+
 interface BookEntry {
   readonly identity: string;
   readonly cluster: UpstreamCluster;
@@ -38,8 +43,9 @@ export class ClusterBook {
     this.#context = context;
   }
 
-  get(identity: string, name: string, view: () => ClusterView): UpstreamCluster {
-    const key = `${identity} ${name}`;
+  /** `clusterKey`: see clusterKeyOf. */
+  get(identity: string, clusterKey: string, view: () => ClusterView): UpstreamCluster {
+    const key = `${identity} ${clusterKey}`;
     const known = this.#entries.get(key);
     if (known !== undefined) return known.cluster;
     if (this.#entries.size >= CLUSTERS_MAX) this.#retireOldest();
@@ -49,11 +55,9 @@ export class ClusterBook {
   }
 
   /** Hands the new views to the clusters there are; those that nobody names any more retire. */
-  refresh(
-    viewOf: (identity: string, name: string, current: ClusterView) => ClusterView | undefined,
-  ): void {
+  refresh(viewOf: (identity: string, current: ClusterView) => ClusterView | undefined): void {
     for (const [key, { identity, cluster }] of this.#entries) {
-      const view = viewOf(identity, cluster.view.name, cluster.view);
+      const view = viewOf(identity, cluster.view);
       if (view === cluster.view) continue;
       if (view !== undefined) cluster.update(view);
       else {
@@ -179,7 +183,7 @@ export class ClientView {
     const cluster = snapshot.clusters[index];
     if (cluster === undefined) return undefined;
     const view = () => clusterView(snapshot, cluster, this.identity);
-    const made = this.#book.get(this.identity, cluster.name, view);
+    const made = this.#book.get(this.identity, clusterKeyOf(cluster), view);
     this.#clusters[index] = made;
     return made;
   }
