@@ -73,6 +73,11 @@ export class Tables {
     return service === undefined ? undefined : this.#portOf(service, port);
   }
 
+  /** In the ranges that are the mesh's own: there, what is no service is nobody. */
+  isVirtual(address: string): boolean {
+    return VIRTUAL.test(address);
+  }
+
   /** Index into Snapshot.endpoints: a known mesh endpoint dialled by its address; loopback and this host's own addresses count
    *  for the ports of local workloads. */
   endpointAt(address: string, port: number): number | undefined {
@@ -253,6 +258,9 @@ export class Tables {
     return byEndpoint;
   }
 }
+
+/** 240.240.0.0/16 or 2001:2::/48, as the kernel writes addresses (RFC 5952). */
+const VIRTUAL = /^(?:240\.240\.|2001:2:(?::|0:))/;
 
 const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.");
 

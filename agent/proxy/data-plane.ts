@@ -39,6 +39,7 @@ export type RefusalReason =
   | "no_snapshot"
   | "too_many"
   | "not_declared"
+  | "no_service"
   | "plaintext_to_strict"
   | "no_route"
   | "no_healthy_upstream"
@@ -96,27 +97,33 @@ export class DataPlane {
     }
     const view = this.#admit(stream);
     if (view === undefined) return;
-    const destination = this.#withinHost(view, original);
-    if (destination === undefined) this.refuse(stream, "not_declared");
-    else serveOutbound(this, view, stream, destination, workload);
+    const { address, port } = original;
+    const isKnown =
+      view.tables.serviceAt(address, port) !== undefined ||
+      view.tables.endpointAt(address, port) !== undefined;
+    const destination = isKnown ? original : this.#ofNobody(stream, view, original);
+    if (destination !== undefined) serveOutbound(this, view, stream, destination, workload);
   }
 
-  /** A workload's port is guarded on every address of the host, also on one that no snapshot names (a second address of lo, one
-   *  that came a moment ago): carried on as a stranger's destination, it would pass by the workload's policy. Undefined: it is
-   *  declared here, and yet no endpoint of this host is known. */
-  #withinHost(
+  /** Neither a service nor an endpoint: somebody outside of the mesh, unless the kernel would deliver it to this very host, past the
+   *  policy of the workload that listens there. Virtual addresses are local routes, so those without a service are refused; a
+   *  declared port is guarded on every address of the host, also on one that no snapshot names (a second address of lo, one that
+   *  came a moment ago). */
+  #ofNobody(
+    stream: Stream,
     { tables }: MeshView,
     original: OriginalDestination,
   ): OriginalDestination | undefined {
     const { address, port } = original;
-    if (tables.inboundAt(address, port) === undefined) return original;
-    const isKnown =
-      tables.endpointAt(address, port) !== undefined ||
-      tables.serviceAt(address, port) !== undefined;
-    if (isKnown || !this.deps.isLocalAddress(address)) return original;
-    return tables.endpointAt(LOOPBACK, port) === undefined
-      ? undefined
-      : { ...original, address: LOOPBACK };
+    if (tables.isVirtual(address)) {
+      this.refuse(stream, "no_service");
+      return undefined;
+    }
+    const isDeclared = tables.inboundAt(address, port) !== undefined;
+    if (!isDeclared || !this.deps.isLocalAddress(address)) return original;
+    if (tables.endpointAt(LOOPBACK, port) !== undefined) return { ...original, address: LOOPBACK };
+    this.refuse(stream, "not_declared");
+    return undefined;
   }
 
   /** 15006: plaintext to a declared app port, from another host or from this one. */

@@ -133,6 +133,8 @@ class OutboundRole implements HttpRole {
     const at = mesh.tables.serviceByHost(head.authority, this.#original.port);
     const port = at && mesh.snapshot.services[at.service]?.ports[at.portIndex];
     if (port !== undefined) return this.#route(port, head);
+    // A service that went away under an open connection: its address is nobody's now, and local to this host.
+    if (mesh.tables.isVirtual(this.#original.address)) return answerOf(FAILURES.no_route);
     if (mesh.snapshot.outboundPolicy === "registry_only") return answerOf(FAILURES.not_mesh);
     const cluster = this.#plane.passThrough(this.#client, this.#original);
     return plainPlan("passthrough", cluster);

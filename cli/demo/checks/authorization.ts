@@ -31,6 +31,7 @@ export const authorization: Step = {
     const reachedMs = await applyEverywhere(context, "reviews-only-productpage.yaml");
     await productpageMayOnlyGet(context);
     const refusals = await strangersAreRefused(context);
+    await virtualAddressesLeadNowhere(context);
     const dials = await listenersAreCut(context);
     const strangers = await strangersCountAsNobodyElse(context);
     await context.demo.operator.delete("authorizationpolicy", POLICY);
@@ -79,6 +80,23 @@ async function strangersAreRefused(context: CheckContext): Promise<number> {
   }
   return ways.length;
 }
+
+/** Virtual addresses are local to every host: one that means no service must not lead to who listens there. */
+async function virtualAddressesLeadNowhere(context: CheckContext): Promise<void> {
+  context.say("virtual addresses of no service");
+  const addresses = [UNUSED_VIP, ...(hasIpv6() ? [UNUSED_VIP6] : [])];
+  for (const host of addresses) {
+    const job = requests({ host, port: HTTP_PORT }, PATH, { times: TIMES });
+    const { outcomes } = await measure(context, north, UID.stranger, job);
+    const cut = (outcomes["reset"] ?? 0) + (outcomes["closed"] ?? 0);
+    holds(
+      cut === TIMES,
+      () => `${host}:${HTTP_PORT}, which is no service, gave ${shown(outcomes)}`,
+    );
+  }
+}
+const UNUSED_VIP = "240.240.200.200";
+const UNUSED_VIP6 = "2001:2::c8c8";
 
 /** Dials every workload's outbound listener directly, from everywhere. Returns how many dials there were. */
 async function listenersAreCut(context: CheckContext): Promise<number> {
