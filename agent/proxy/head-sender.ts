@@ -89,9 +89,13 @@ export class HeadSender {
   #requestTail(head: RequestHead, identityFields: Uint8Array, plan: FieldPlan): FieldTail {
     const tail = this.#tail;
     tail.reset();
-    for (const name of plan.drops) head.drop(name);
-    if (head.find("x-request-id") < 0) tail.end = this.#trace.writeRequestId(tail.bytes, tail.end);
-    if (head.find("traceparent") < 0) tail.end = this.#trace.writeTraceParent(tail.bytes, tail.end);
+    const { drops } = plan;
+    for (const name of drops) head.drop(name);
+    // What a route sets or removes is not made anew.
+    if (head.find("x-request-id") < 0 && !drops.includes("x-request-id"))
+      tail.end = this.#trace.writeRequestId(tail.bytes, tail.end);
+    if (head.find("traceparent") < 0 && !drops.includes("traceparent"))
+      tail.end = this.#trace.writeTraceParent(tail.bytes, tail.end);
     tail.append(identityFields);
     tail.append(plan.tail);
     return tail;

@@ -17,6 +17,7 @@ import {
   forwardRoute,
   MeshFixture,
   NO_HEADERS,
+  SERVER_ID,
   SERVER_NAME,
   serverWorkload,
   service,
@@ -43,6 +44,39 @@ describe("routes", () => {
     const apps = app(mesh, () => undefined);
     ask(mesh, "GET /a/b?c HTTP/1.1\r\nhost: server\r\n\r\n");
     expect(apps[0]?.text).toStartWith("GET /x%20y/b?c HTTP/1.1\r\n");
+  });
+
+  test("a rewrite of any text is a request target", () => {
+    for (const [uri, target] of [
+      ["/\u{1f600}", "/%F0%9F%98%80"],
+      ["/\ud83d", "/%EF%BF%BD"],
+      ["/a#b", "/a%23b"],
+    ] as const) {
+      const mesh = withRoute(forwardRoute({ rewrite: { uri } }));
+      const apps = app(mesh, () => undefined);
+      ask(mesh, "GET / HTTP/1.1\r\nhost: server\r\n\r\n");
+      expect(apps[0]?.text).toStartWith(`GET ${target} HTTP/1.1\r\n`);
+    }
+  });
+
+  test("an id that a route sets is the only one, and one that it removes is not made anew", () => {
+    const ids = (edit: Partial<typeof NO_HEADERS.request>): number => {
+      const headers = { ...NO_HEADERS, request: { ...NO_HEADERS.request, ...edit } };
+      const mesh = withRoute({ ...forwardRoute(), headers });
+      const seen: string[] = [];
+      mesh.server.network.listenMesh(15008, {
+        identityOf: () => SERVER_ID,
+        accept: (stream) => {
+          const end = new TextEnd().attach(stream);
+          end.onText = () => seen.push(end.take());
+        },
+      });
+      ask(mesh);
+      expect(seen).toHaveLength(1);
+      return seen[0]?.match(/x-request-id: /g)?.length ?? 0;
+    };
+    expect(ids({ set: [["x-request-id", "mine"]] })).toBe(1);
+    expect(ids({ remove: ["x-request-id"] })).toBe(0);
   });
 
   test("redirects and direct responses are answered here", () => {

@@ -23,7 +23,7 @@ function targetOf(
   matches: readonly HttpMatch[],
   head: RequestHead,
 ): string | undefined {
-  // Whatever a resource says, a space or a line end must not get into the request line.
+  // Whatever a resource says, a space, a line end or a fragment must not get into the request line.
   const { uri, uriRegex } = rewrite;
   if (uri === undefined && uriRegex === undefined) return undefined;
   const query = head.queryEnd > head.queryStart ? `?${head.query}` : "";
@@ -31,7 +31,7 @@ function targetOf(
     uriRegex === undefined
       ? replacePath(uri ?? "/", matches, head.path)
       : rooted(rewritePath(uriRegex, head.path));
-  return `${path}${query}`.replace(/[^\x21-\x7e]/g, encodeURIComponent);
+  return `${path}${query}`.toWellFormed().replace(/[^\x21-\x7e]|#/gu, encodeURIComponent);
 }
 
 function replacePath(uri: string, matches: readonly HttpMatch[], path: string): string {

@@ -21,6 +21,15 @@ test("HEAD gets the length without the body, 204 neither", () => {
   expect(latin1(answerBytes({ status: 204 }))).toBe("HTTP/1.1 204 No Content\r\n\r\n");
 });
 
+test("a type among the fields is the only one", () => {
+  const fields = [["content-type", "application/json"]] as const;
+  const read = readNaively(latin1(answerBytes({ status: 200, body: "{}", fields })), "response");
+  expect(read?.fields).toEqual([
+    ["content-type", "application/json"],
+    ["content-length", "2"],
+  ]);
+});
+
 test("no value splits the response", () => {
   const fields = [["location", "/a\r\nset-cookie: x=1\0"]] as const;
   const read = readNaively(latin1(answerBytes({ status: 301, fields })), "response");

@@ -51,7 +51,9 @@ export function answerBytes(answer: Answer): Uint8Array {
   let head = `HTTP/1.1 ${answer.status} ${REASONS[answer.status] ?? ""}\r\n`;
   for (const [name, value] of answer.fields ?? []) head += `${name}: ${asValue(value)}\r\n`;
   if (!isBodiless) {
-    if (body.length > 0) head += `content-type: ${asValue(answer.contentType ?? "text/plain")}\r\n`;
+    const isTyped = answer.fields?.some(([name]) => name === "content-type") === true;
+    if (body.length > 0 && !isTyped)
+      head += `content-type: ${asValue(answer.contentType ?? "text/plain")}\r\n`;
     head += `content-length: ${body.length}\r\n`;
   }
   if (answer.isLast === true) head += "connection: close\r\n";
