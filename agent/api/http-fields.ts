@@ -1,6 +1,7 @@
 // Header names, values and edits, and retry conditions: the small HTTP grammars inside routing rules.
 import * as z from "zod";
-import { fields, list } from "./schema-parts.ts";
+import { bytesOf } from "../base/bytes.ts";
+import { across, fields, list } from "./schema-parts.ts";
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 const VALUE = /^[\t\x20-\x7e\x80-\uffff]*$/;
@@ -41,6 +42,20 @@ const headerValue = headerText.refine((value) => !value.includes("%"), {
   error: "is not supported yet: `%` begins a command operator of Envoy",
 });
 
+/** uri-host [ ":" port ] (RFC 9110 7.2), without userinfo. */
+const AUTHORITY = /^(?:[A-Za-z0-9._~!$&'()*+,;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$/;
+export const authorityText = z
+  .string()
+  .refine((value) => AUTHORITY.test(value) && value.length <= 261, {
+    error: "must be a host, perhaps with a port, such as `reviews` or `reviews.default.mesh:9080`",
+  });
+
+/** What the data path has room for beside its own fields, for a route and its destination together; as bytes. */
+const EDITS_BYTES_MAX = 3_500;
+type Edits = { readonly [name: string]: string } | undefined;
+const bytesOfEdits = (edits: Edits): number =>
+  Object.entries(edits ?? {}).reduce((sum, [n, v]) => sum + bytesOf(n + v).length + 4, 0);
+
 const edits = fields(
   {
     set: z
@@ -54,6 +69,12 @@ const edits = fields(
     remove: list(editableHeader).optional().describe("Headers that are taken out."),
   },
   { named: "HeaderEdits" },
+).check(
+  across(({ set, add }, report) => {
+    const bytes = bytesOfEdits(set) + bytesOfEdits(add);
+    if (bytes > EDITS_BYTES_MAX)
+      report(`set and add ${bytes} bytes of headers together; at most ${EDITS_BYTES_MAX}`);
+  }),
 );
 
 export const headerOperations = fields(

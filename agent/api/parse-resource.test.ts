@@ -214,6 +214,29 @@ test("retries, faults, redirects and rewrites keep Istio's rules", () => {
   expect(route({ headers: { request: { add: { "x-a": "%REQ(a)%" } } } })[0]).toContain("operator");
 });
 
+test("what a route could not do is refused, not ignored: a fault or request edits without forwarding, headers beyond their room", () => {
+  const answers = (over: object) =>
+    virtualService({ http: [{ directResponse: { status: 200 }, ...over }] });
+  const edits = { request: { set: { "x-a": "1" } }, response: { remove: ["x-b"] } };
+  expect(answers({ headers: edits })).toEqual([
+    "spec.http[0].headers.request holds only for a route that forwards",
+    "spec.http[0].headers.response.remove holds only for a route that forwards",
+  ]);
+  const fault = { delay: { fixedDelay: "1s", percentage: { value: 1 } } };
+  expect(virtualService({ http: [{ redirect: { uri: "/" }, fault }] })).toEqual([
+    "spec.http[0].fault is not supported yet with a redirect",
+  ]);
+  const set = { "x-a": "a".repeat(2_000), "x-b": "b".repeat(2_000) };
+  expect(route({ headers: { request: { set } } })[0]).toContain("at most 3500");
+});
+
+test("an authority that a route writes is one", () => {
+  for (const authority of ["", "a b", "a/b", "u@a", "a:b", "a\tb", "\u010a"])
+    expect(route({ rewrite: { authority } })[0]).toContain("must be a host");
+  for (const authority of ["a", "a.b:80", "[::1]:8080"])
+    expect(route({ rewrite: { authority } })).toEqual([]);
+});
+
 test("DestinationRule subsets have unique names and label values without wildcards", () => {
   expect(rule({ subsets: [{ name: "v1", labels: { version: "v1" } }, { name: "v1" }] })).toEqual([
     "spec.subsets[1].name is named twice: `v1`",

@@ -1,7 +1,7 @@
 // networking.istio.io VirtualService: how requests for a host are matched and where they go.
 // https://istio.io/latest/docs/reference/config/networking/virtual-service/
 import * as z from "zod";
-import { headerName, headerOperations, headerText, retryOn } from "./http-fields.ts";
+import { authorityText, headerName, headerOperations, retryOn } from "./http-fields.ts";
 import {
   across,
   atLeast,
@@ -169,7 +169,7 @@ const redirect = fields(
       .string()
       .optional()
       .describe("Path and query that replace the request's. Default: the request's own."),
-    authority: headerText.optional().describe("Host that replaces the request's."),
+    authority: authorityText.optional().describe("Host that replaces the request's."),
     scheme: z
       .enum(["http", "https"])
       .optional()
@@ -220,7 +220,7 @@ const rewrite = fields({
     .string()
     .optional()
     .describe("Replaces the path; where the match was a prefix, only that prefix."),
-  authority: headerText.optional().describe("Replaces the Host header towards the upstream."),
+  authority: authorityText.optional().describe("Replaces the Host header towards the upstream."),
   uriRegexRewrite: fields({
     match: regex.describe("RE2 regex; what it finds in the path is replaced."),
     rewrite: z.string().describe("Replacement; \\1 to \\9 are groups of the match."),
@@ -304,8 +304,17 @@ const httpRoute = fields(
     if (value.route !== undefined) return;
     for (const name of ["rewrite", "retries", "timeout"] as const)
       if (value[name] !== undefined) report("holds only for a route that forwards", name);
-    if (value.directResponse !== undefined && value.fault !== undefined)
-      report("holds only for a route that forwards or redirects", "fault");
+    if (value.fault !== undefined)
+      report(
+        value.redirect === undefined
+          ? "holds only for a route that forwards"
+          : "is not supported yet with a redirect",
+        "fault",
+      );
+    if (value.headers?.request !== undefined)
+      report("holds only for a route that forwards", "headers", "request");
+    if (value.headers?.response?.remove !== undefined)
+      report("holds only for a route that forwards", "headers", "response", "remove");
   }),
 );
 
