@@ -1,6 +1,7 @@
 // The demo's ground without the mesh on it: hosts, an ordinary resolver, the bookstore over plain HTTP, and a capture that can read it.
 // What the demo's check later does not find on the wire, it has been shown to be able to find.
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { Capture, isAllTlsRecords } from "../../cli/demo/capture.ts";
 import { Lab, removeLab } from "../../cli/demo/lab.ts";
@@ -20,10 +21,13 @@ import { run } from "../../cli/demo/shell.ts";
 
 setDefaultTimeout(30_000);
 const missing = await missingRequirements();
+/** The executable, not the sources: hosts show it to users whom a checkout under /root is closed to. */
+const EXECUTABLE = resolve("dist/meshctl");
+if (!existsSync(EXECUTABLE)) missing.push(`${EXECUTABLE} is not built: run \`npm run build\`.`);
 if (missing.length > 0) console.error(`SKIPPED: ${missing.join(" ")}`);
 /** Only what this file made is taken down: a person's demo may be running here. */
 let isOurs = false;
-const lab = new Lab([process.execPath, resolve("cli/main.ts")]);
+const lab = new Lab([EXECUTABLE]);
 const urlOf = (name: "details" | "ratings" | "reviews-v3", port: number): string =>
   `http://${addressOf(hostOf(name))}:${port}`;
 
