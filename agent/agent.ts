@@ -62,6 +62,7 @@ const SLOT_FIRST = 64;
 /** How long keys of a new workload may hold back the version that needs them. */
 const KEYS_WAIT_MS = 3_000;
 const THREADS_WAIT_MS = 5_000;
+/** This long after the last version or key came. */
 const MEMORY_TIDY_AFTER_MS = 5_000;
 
 export async function startAgent(options: AgentOptions): Promise<Agent> {
@@ -160,10 +161,7 @@ export class Agent {
         onSnapshot: (snapshot) => this.#serve(snapshot),
       },
     );
-    this.#tidy = setTimeout(() => {
-      collectGarbage();
-      dropCleanPages();
-    }, MEMORY_TIDY_AFTER_MS);
+    this.#tidySoon();
     this.#log.info("agent started", {
       host: this.#control.host.host,
       version: AGENT_VERSION,
@@ -189,6 +187,7 @@ export class Agent {
 
   #useKeys(keys: ThreadKeys): void {
     this.#held = new Set(keys.identities.map((key) => key.identity));
+    this.#tidySoon();
     if (keys.identities.length > 0) this.#threads.setKeys(keys);
     this.#wake();
   }
@@ -196,6 +195,7 @@ export class Agent {
   /** Keys, then threads, then rules: no rule points to a listener that is not open, no listener to a key that is not there. */
   async #serve(snapshot: Snapshot): Promise<void> {
     const { epoch, version, workloads } = snapshot;
+    this.#tidySoon();
     await this.#until(KEYS_WAIT_MS, () => workloads.every((one) => this.#held.has(one.identity)));
     this.#threads.setSnapshot(snapshot);
     await this.#until(
@@ -217,6 +217,15 @@ export class Agent {
       { runner: hostRunner(), timers: this.#timers, log: this.#log },
     );
     this.#lease.start();
+  }
+
+  /** A start, a compilation and a renewal load code and leave garbage that nothing else would collect for long. */
+  #tidySoon(): void {
+    clearTimeout(this.#tidy);
+    this.#tidy = setTimeout(() => {
+      collectGarbage();
+      dropCleanPages();
+    }, MEMORY_TIDY_AFTER_MS);
   }
 
   /** Resolves when it holds, or when the time is over: what was waited for then comes late, and is logged by who is late. */
