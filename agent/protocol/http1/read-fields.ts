@@ -1,7 +1,7 @@
 // Reads field lines, RFC 9112 5, and what fields say about framing (6), the connection (9) and hops (RFC 9110 7.6.1).
 // Shared by requests and responses.
 
-import { isName, LOWER, TOKEN } from "./grammar.ts";
+import { FIELD_VALUE, isName, LOWER, TOKEN } from "./grammar.ts";
 import type { Head, HeadLimits } from "./head.ts";
 import {
   NEED_MORE,
@@ -41,7 +41,6 @@ const VERSION = bytesOf("HTTP/1.1");
 
 const SP = 32;
 const HTAB = 9;
-const DEL = 127;
 const CR = 13;
 const LF = 10;
 const COMMA = 44;
@@ -102,16 +101,13 @@ function readField(head: Head, bytes: Uint8Array, start: number, stop: number): 
   const nameEnd = p++;
   while (p < stop && isBlank(bytes[p] as number)) p++;
   const valueStart = p;
-  while (p < stop && isFieldValue(bytes[p] as number)) p++;
+  while (p < stop && FIELD_VALUE[bytes[p] as number] === 1) p++;
   const next = readLineEnd(bytes, p, stop, REFUSED_FIELD_VALUE);
   if (next < 0) return next;
   while (p > valueStart && isBlank(bytes[p - 1] as number)) p--;
   const refused = noteField(head, bytes, start, nameEnd, valueStart, p);
   return refused < 0 ? refused : next;
 }
-
-/** field-vchar, SP and HTAB. Compared, not looked up: most bytes of a head are these, and a load costs more. */
-const isFieldValue = (byte: number): boolean => (byte >= SP && byte !== DEL) || byte === HTAB;
 
 const isBlank = (byte: number): boolean => byte === SP || byte === HTAB;
 
