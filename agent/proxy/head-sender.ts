@@ -18,12 +18,16 @@ export class HeadSender {
   end = 0;
   readonly #network: Network;
   readonly #trace: TraceFields;
-  readonly #tail = new FieldTail();
+  readonly #tail: FieldTail;
+  /** Where the scratch ends for heads: the tail lies behind. */
+  readonly #limit: number;
 
   constructor(deps: { network: Network; trace: TraceFields }) {
     this.#network = deps.network;
     this.#trace = deps.trace;
     this.bytes = deps.network.scratch.bytes;
+    this.#tail = new FieldTail(deps.network.scratch);
+    this.#limit = this.#tail.start;
   }
 
   /** Places the request's head, followed by bytes[headEnd..stop) as far as it fits; returns where that ends, or -1 when the head is
@@ -45,11 +49,11 @@ export class HeadSender {
       head,
       rewrite,
       tail.bytes,
-      0,
+      tail.start,
       tail.end,
       scratch.bytes,
       scratch.start,
-      scratch.end,
+      this.#limit,
     );
     return this.#behind(end, bytes, headEnd, stop);
   }
@@ -71,7 +75,7 @@ export class HeadSender {
       tail.append(plan.tail);
     }
     if (isLast) tail.append(CLOSE);
-    if (tail.end === 0 && head.droppedCount === 0 && head.minorVersion === 1) {
+    if (tail.isEmpty && head.droppedCount === 0 && head.minorVersion === 1) {
       this.bytes = bytes;
       this.start = head.start;
       this.end = stop;
@@ -111,7 +115,7 @@ export class HeadSender {
   ): number {
     if (limit > 0) {
       const start = head.start;
-      const end = editInPlace(head, tail.bytes, 0, tail.end, limit);
+      const end = editInPlace(head, tail.bytes, tail.start, tail.end, limit);
       if (end >= 0) {
         this.bytes = bytes;
         this.start = start;
@@ -120,7 +124,15 @@ export class HeadSender {
       }
     }
     const { scratch } = this.#network;
-    const end = editInto(head, tail.bytes, 0, tail.end, scratch.bytes, scratch.start, scratch.end);
+    const end = editInto(
+      head,
+      tail.bytes,
+      tail.start,
+      tail.end,
+      scratch.bytes,
+      scratch.start,
+      this.#limit,
+    );
     return this.#behind(end, bytes, headEnd, stop);
   }
 
@@ -128,7 +140,7 @@ export class HeadSender {
   #behind(end: number, bytes: Uint8Array, headEnd: number, stop: number): number {
     if (end < 0) return -1;
     const { scratch } = this.#network;
-    const length = Math.min(stop - headEnd, scratch.end - end);
+    const length = Math.min(stop - headEnd, this.#limit - end);
     if (length > 0) {
       if (bytes === scratch.bytes) {
         scratch.bytes.copyWithin(end, headEnd, headEnd + length);
