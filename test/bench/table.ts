@@ -27,7 +27,7 @@ export interface Row {
   readonly details?: readonly Detail[];
 }
 
-function verdict(row: Row): string {
+export function verdict(row: Row): string {
   if (row.must === undefined) return "";
   const value = row.ratio ?? row.ours;
   const reaches = (bound: number): boolean =>
