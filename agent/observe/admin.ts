@@ -47,7 +47,9 @@ export function answerMetrics(source: AdminSource, method: string, path: string)
 
 /** For the admin socket. */
 export function answerAdmin(source: AdminSource, method: string, target: string): AdminAnswer {
-  const url = new URL(target, "http://admin");
+  // A target such as `//` is no URL, and what is thrown here would end the agent.
+  const url = URL.parse(target, "http://admin");
+  if (url === null) return text(400, "not a path\n");
   if (method === "PUT" && url.pathname === ADMIN_PATHS.accessLog) {
     const mode = url.searchParams.get("mode");
     if (mode !== "off" && mode !== "on" && mode !== "errors") {
