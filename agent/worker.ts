@@ -90,7 +90,11 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   let tables: Tables | undefined;
   const network = new OsNetwork(loop, meshTls);
   const plane = new DataPlane(
-    { ...DATA_PLANE_DEFAULTS, connectionsMax: config.connectionsMax },
+    {
+      ...DATA_PLANE_DEFAULTS,
+      connectionsMax: config.connectionsMax,
+      poisonsBuffers: process.env["IRONMESH_POISON"] === "1",
+    },
     {
       network,
       clock: loop,

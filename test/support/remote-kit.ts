@@ -1,0 +1,145 @@
+// A process on another host that runs functions sent to it, one line of JSON each, several at a time. Runs under Node, so that both
+// ends of a conversation through the mesh are of somebody else's making.
+import { createSocket, type Socket as UdpSocket } from "node:dgram";
+import { createServer as createHttpServer } from "node:http";
+import { connect, createServer, type Socket } from "node:net";
+import { createInterface } from "node:readline";
+import { decode, encode } from "dns-packet";
+
+export interface Conversation {
+  /** Latin-1. */
+  readonly text: string;
+  readonly how: "end" | "reset" | "timeout" | "enough" | "refused";
+  readonly ms: number;
+}
+
+export interface ConverseOptions {
+  readonly port: number;
+  readonly host: string;
+  readonly send?: string;
+  /** End our direction after sending. */
+  readonly ends?: boolean;
+  /** Enough has come when this regular expression matches. */
+  readonly until?: string;
+  readonly withinMs?: number;
+}
+
+/** Connects, says, and listens until enough has come, the other end is done, or the time is over. */
+function converse(options: ConverseOptions): Promise<Conversation> {
+  const { host, port, send = "", ends = false, until, withinMs = 5_000 } = options;
+  const startedMs = performance.now();
+  const enough = until === undefined ? undefined : new RegExp(until, "s");
+  return new Promise((resolve) => {
+    let text = "";
+    const socket = connect({ host, port, allowHalfOpen: true });
+    const over = (how: Conversation["how"]): void => {
+      clearTimeout(timer);
+      socket.destroy();
+      resolve({ text, how, ms: performance.now() - startedMs });
+    };
+    const timer = setTimeout(() => over("timeout"), withinMs);
+    socket.setNoDelay(true);
+    socket.on("connect", () => {
+      if (send !== "") socket.write(Buffer.from(send, "latin1"));
+      if (ends) socket.end();
+    });
+    socket.on("data", (bytes) => {
+      text += bytes.toString("latin1");
+      if (enough?.test(text)) over("enough");
+    });
+    socket.on("end", () => over("end"));
+    socket.on("error", (error: NodeJS.ErrnoException) =>
+      over(error.code === "ECONNREFUSED" ? "refused" : "reset"),
+    );
+  });
+}
+
+const udpSockets = new Map<string, UdpSocket>();
+let lastQuestion = 0;
+
+/** Asks for a name's IPv4 address; `socket` names one that is kept and used again. The address, or how it went. */
+function query(
+  server: string,
+  name: string,
+  socketName?: string,
+  withinMs = 1_000,
+): Promise<string> {
+  lastQuestion = (lastQuestion + 1) % 65_536;
+  const id = lastQuestion;
+  const socket = udpSockets.get(socketName ?? "") ?? createSocket("udp4");
+  if (socketName !== undefined) udpSockets.set(socketName, socket);
+  return new Promise((resolve) => {
+    const over = (answer: string): void => {
+      clearTimeout(timer);
+      socket.off("message", read);
+      socket.off("error", failed);
+      if (socketName === undefined) socket.close();
+      else socket.on("error", () => {});
+      resolve(answer);
+    };
+    const read = (bytes: Buffer): void => {
+      const reply = decode(bytes);
+      if (reply.id !== id) return;
+      const found = reply.answers?.find((one) => one.type === "A");
+      over(found?.type === "A" ? found.data : "none");
+    };
+    const failed = (error: Error): void => over(error.message);
+    const timer = setTimeout(() => over("timeout"), withinMs);
+    socket.on("message", read);
+    socket.on("error", failed);
+    socket.send(
+      encode({ type: "query", id, flags: 0x100, questions: [{ type: "A", name }] }),
+      53,
+      server,
+    );
+  });
+}
+
+/** A resolver that answers every name under example.org with one address, and knows no other. */
+function serveNames(address: string, data: string): Promise<void> {
+  const socket = createSocket("udp4");
+  socket.on("message", (bytes, from) => {
+    const { id = 0, questions = [] } = decode(bytes);
+    const [question] = questions;
+    const isKnown = question?.name.toLowerCase().endsWith("example.org") === true;
+    const answers =
+      isKnown && question?.type === "A"
+        ? [{ type: "A" as const, name: question.name, ttl: 1, data }]
+        : [];
+    socket.send(
+      encode({ type: "response", id, flags: isKnown ? 0 : 3, questions, answers }),
+      from.port,
+      from.address,
+    );
+  });
+  return new Promise((resolve) => socket.bind(53, address, () => resolve()));
+}
+
+const kit = {
+  connect,
+  createServer,
+  createHttpServer,
+  converse,
+  query,
+  serveNames,
+  /** What outlives one function. */
+  sockets: new Map<string, Socket>(),
+  counts: new Map<string, number>(),
+  sleep: (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms)),
+};
+export type Kit = typeof kit;
+
+createInterface({ input: process.stdin }).on("line", async (line) => {
+  const { id, source, args } = JSON.parse(line) as { id: number; source: string; args: unknown[] };
+  const answer = (reply: object): void => {
+    process.stdout.write(`${JSON.stringify({ id, ...reply })}\n`);
+  };
+  try {
+    const work = new Function(`return (${source})`)() as (k: Kit, ...a: unknown[]) => unknown;
+    answer({ value: (await work(kit, ...args)) ?? null });
+  } catch (error) {
+    answer({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  }
+});
+// A connection that fails while nobody looks is found out by whoever uses it next.
+process.on("uncaughtException", (error) => console.error("remote:", error.message));
