@@ -44,7 +44,8 @@ export class Detection extends Guarded implements OpenConnection {
       }
       return;
     }
-    const joined = this.#held.take(bytes, start, end);
+    this.#held.add(bytes, start, end);
+    const joined = this.#held.take();
     const found = detect(joined, 0, joined.length - EDIT_ROOM);
     this.#held.add(joined, 0, joined.length - EDIT_ROOM);
     if (found !== "need_more") this.#decide(found === "http1" ? "http" : "opaque");

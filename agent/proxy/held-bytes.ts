@@ -1,36 +1,52 @@
 // Bytes that were received and cannot be used yet: an unfinished head, or requests that wait for their turn. Events show bytes only
 // while they run, so these are copies of our own, with the room behind them that editing in place needs.
 import { EDIT_ROOM } from "../base/net.ts";
+import { HEAD_LIMITS } from "../protocol/http1/head.ts";
+import { isWorthReading } from "../protocol/http1/read-request.ts";
 
 export class HeldBytes {
   #bytes: Uint8Array | undefined;
+  #end = 0;
 
   get isEmpty(): boolean {
     return this.#bytes === undefined;
   }
 
   add(bytes: Uint8Array, start: number, end: number): void {
-    this.#bytes = this.#joined(bytes, start, end);
+    const held = this.#withRoomFor(end - start);
+    held.set(bytes.subarray(start, end), this.#end);
+    this.#end += end - start;
   }
 
-  /** Everything held, followed by bytes[start..end) when given; nothing is held any more. The array has EDIT_ROOM bytes beyond them. */
-  take(bytes: Uint8Array = NOTHING, start = 0, end = 0): Uint8Array {
-    const joined = this.#joined(bytes, start, end);
-    this.#bytes = undefined;
-    return joined;
+  /** Adds to an unfinished head. Returns whether it is worth reading again: one that comes byte by byte must not cost the square of
+   *  its length. */
+  addToHead(bytes: Uint8Array, start: number, end: number): boolean {
+    const from = this.#end;
+    this.add(bytes, start, end);
+    return isWorthReading(this.#bytes ?? NOTHING, 0, from, this.#end, HEAD_LIMITS);
+  }
+
+  /** Everything held, and EDIT_ROOM bytes beyond it; nothing is held any more. */
+  take(): Uint8Array {
+    const taken = this.#withRoomFor(0).subarray(0, this.#end + EDIT_ROOM);
+    this.clear();
+    return taken;
   }
 
   clear(): void {
     this.#bytes = undefined;
+    this.#end = 0;
   }
 
-  #joined(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  /** Exactly as long as needed at first, since most heads come in two pieces at most; then doubled. */
+  #withRoomFor(length: number): Uint8Array {
     const held = this.#bytes;
-    const heldEnd = held === undefined ? 0 : held.length - EDIT_ROOM;
-    const joined = new Uint8Array(heldEnd + end - start + EDIT_ROOM);
-    if (held !== undefined) joined.set(held.subarray(0, heldEnd));
-    joined.set(bytes.subarray(start, end), heldEnd);
-    return joined;
+    const needed = this.#end + length + EDIT_ROOM;
+    if (held !== undefined && held.length >= needed) return held;
+    const grown = new Uint8Array(held === undefined ? needed : Math.max(needed, 2 * held.length));
+    if (held !== undefined) grown.set(held.subarray(0, this.#end));
+    this.#bytes = grown;
+    return grown;
   }
 }
 

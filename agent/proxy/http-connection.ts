@@ -116,8 +116,8 @@ export class HttpConnection extends Guarded implements OpenConnection, Due {
     this.#activeMs = this.#context.nowMs();
     if (this.#held.isEmpty) this.#take(bytes, start, end, end + EDIT_ROOM);
     else if (this.#state === "answering") this.#held.add(bytes, start, end);
-    else {
-      const joined = this.#held.take(bytes, start, end);
+    else if (this.#held.addToHead(bytes, start, end)) {
+      const joined = this.#held.take();
       this.#take(joined, 0, joined.length - EDIT_ROOM, joined.length);
     }
   }

@@ -115,7 +115,8 @@ export class HttpUpstream extends Guarded {
       this.#receiveHead(this.exchange, bytes, start, end, end + EDIT_ROOM);
       return;
     }
-    const joined = this.#held.take(bytes, start, end);
+    if (!this.#held.addToHead(bytes, start, end)) return;
+    const joined = this.#held.take();
     this.#receiveHead(this.exchange, joined, 0, joined.length - EDIT_ROOM, joined.length);
   }
 
