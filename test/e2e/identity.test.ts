@@ -1,0 +1,131 @@
+// Who is who, and bytes that are no HTTP: identities by process, plaintext from a host without an agent, listeners dialled directly,
+// servers that speak first.
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { ADDRESS, ADDRESS6, canRun } from "../support/hosts.ts";
+import type { Remote } from "../support/remote.ts";
+import { Mesh } from "./mesh.ts";
+import { BACKEND, UID } from "./ports.ts";
+
+setDefaultTimeout(60_000);
+const can = await canRun("identity and opaque TCP");
+let mesh: Mesh;
+let client: Remote;
+let stranger: Remote;
+let outside: Remote;
+let raw: { vip4: string; vip6: string };
+
+beforeAll(async () => {
+  if (!can) return;
+  mesh = await Mesh.up();
+  [client, stranger, outside] = await Promise.all([
+    mesh.remote("a", UID.client),
+    mesh.remote("a", UID.stranger),
+    mesh.remote("c", UID.outside),
+  ]);
+  raw = await mesh.vipOf("raw.default.mesh");
+});
+afterAll(() => mesh?.down());
+
+describe.skipIf(!can)("a server that speaks first", () => {
+  for (const [what, port, atMostMs] of [
+    ["on a declared TCP port loses no byte and waits for nothing", 9010, 700],
+    ["on an undeclared port loses no byte and waits for the deadline once", 9011, 1_900],
+  ] as const) {
+    test(what, async () => {
+      const { vip4, vip6 } = raw;
+      for (const host of [vip4, vip6]) {
+        const asked = { host, port, until: "\r\n" };
+        const { text, ms } = await client.run((kit, o) => kit.converse(o), asked);
+        console.log(`banner on port ${port}: ${Math.round(ms)} ms`);
+        expect(text).toBe("220 ready\r\n");
+        expect(ms).toBeLessThan(atMostMs);
+      }
+    });
+  }
+
+  test("goes on speaking: an answer to each line, and the half-close comes through", async () => {
+    const asked = { host: raw.vip4, port: 9010, send: "hello\r\n", ends: true };
+    const { text, how } = await client.run((kit, o) => kit.converse(o), asked);
+    expect([text, how]).toEqual(["220 ready\r\n250 hello\r\n221 bye\r\n", "end"]);
+  });
+});
+
+describe.skipIf(!can)("opaque TCP", () => {
+  test("ends one direction while the other goes on", async () => {
+    const asked = { host: raw.vip4, port: 9020, send: "x".repeat(200_000), ends: true };
+    const { text, how } = await client.run((kit, o) => kit.converse(o), asked);
+    expect([text, how]).toEqual(["200000\n", "end"]);
+  });
+
+  test("on an undeclared port is carried from its first byte", async () => {
+    const send = "\x16\x03not http at all\n";
+    const asked = { host: raw.vip6, port: 9001, send, ends: true };
+    const { text } = await client.run((kit, o) => kit.converse(o), asked);
+    expect(text).toBe(send);
+  });
+});
+
+const WHO = "GET /who HTTP/1.1\r\nhost: web\r\nconnection: close\r\n\r\n";
+
+describe.skipIf(!can)("identity", () => {
+  test("a process of no workload has the host's identity, never a workload's", async () => {
+    const { vip4 } = await mesh.vipOf("web.default.mesh");
+    const asked = { host: vip4, port: 80, send: WHO };
+    const own = await client.run((kit, o) => kit.converse(o), asked);
+    const other = await stranger.run((kit, o) => kit.converse(o), asked);
+    expect(own.text).toMatch(/URI=spiffe:\/\/[^"]*\/sa\/client"/);
+    expect(other.text).toStartWith("HTTP/1.1 200");
+    const who = /URI=(spiffe:[^"]*)"/.exec(other.text)?.[1];
+    console.log(`a process of no workload is ${who}`);
+    expect(who).toMatch(/\/host\/a$|\/sa\/.*a$/);
+    expect(who).not.toContain("/sa/client");
+  });
+
+  test("plaintext of a host without an agent passes while PERMISSIVE, unproven, and is cut when STRICT", async () => {
+    for (const host of [ADDRESS.b, ADDRESS6.b]) {
+      const asked = { host, port: BACKEND.http, send: WHO };
+      const admitted = await outside.run((kit, o) => kit.converse(o), asked);
+      expect(admitted.text).toStartWith("HTTP/1.1 200");
+      expect(admitted.text).not.toContain("x-forwarded-client-cert");
+    }
+    await mesh.apply(strictness("STRICT"));
+    for (const host of [ADDRESS.b, ADDRESS6.b]) {
+      const asked = { host, port: BACKEND.http, send: WHO };
+      const { text, how } = await outside.run((kit, o) => kit.converse(o), asked);
+      expect([text, how]).toEqual(["", "reset"]);
+    }
+    expect((await mesh.curl("http://web/still")).code).toBe("200");
+    await mesh.apply(strictness("PERMISSIVE"));
+  });
+
+  test("a listener dialled directly is cut and counted, by whichever address and whoever dials", async () => {
+    const name = "ironmesh_listener_dialled_total";
+    const listeners = [15_001, 15_006, 15_101];
+    const before = await mesh.metric("a", name);
+    let cut = 0;
+    for (const port of listeners) {
+      for (const [who, host] of [
+        [stranger, "127.0.0.1"],
+        [stranger, "::1"],
+        [stranger, ADDRESS.a],
+        [client, raw.vip4],
+        [outside, ADDRESS.a],
+      ] as const) {
+        const asked = { host, port, send: WHO, withinMs: 3_000 };
+        const { text, how } = await who.run((kit, o) => kit.converse(o), asked);
+        expect(`${host}:${port} ${text} ${how}`).toMatch(/^\S+ {2}(reset|refused|end)$/);
+        if (how === "reset") cut++;
+      }
+    }
+    const counted = (await mesh.metric("a", name)) - before;
+    console.log(`dialled directly: ${cut} reset, ${counted} of them counted`);
+    expect(counted).toBeGreaterThan(0);
+  });
+});
+
+const strictness = (mode: string): string => `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: { name: default, namespace: istio-system }
+spec: { mtls: { mode: ${mode} } }
+`;
