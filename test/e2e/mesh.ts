@@ -39,6 +39,7 @@ export class Mesh {
       : [hosts.place.runtime, resolve("cli/main.ts")];
   }
 
+  /** `agentWords`: further options of the agent on a. */
   static async up(agentWords: readonly string[] = []): Promise<Mesh> {
     const hosts = await Hosts.up();
     const mesh = new Mesh(hosts, agentWords);
@@ -95,7 +96,13 @@ export class Mesh {
   }
 
   startAgent(host: Member): ChildProcess {
-    const words = ["--workers", "4", "--access-log", "on", ...this.#agentWords];
+    const words = [
+      "--workers",
+      "4",
+      "--access-log",
+      "on",
+      ...(host === "a" ? this.#agentWords : []),
+    ];
     const command = [...this.#meshctl, "agent", ...this.#filesOf(host), ...words];
     const as = { uid: UID.agent, capabilities: CAPABILITIES, env: { IRONMESH_POISON: "1" } };
     const child = this.hosts.spawn(host, command, { ...as, log: `agent-${host}` });
