@@ -16,7 +16,8 @@ import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
 import { listenOn } from "./os/tcp.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
-import { Tables } from "./policy/tables.ts";
+import type { Snapshot } from "./policy/snapshot.ts";
+import { SnapshotAssembly } from "./policy/snapshot-pieces.ts";
 import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
 import { NameServer, namesOf, type ResolveName } from "./proxy/names.ts";
@@ -87,7 +88,6 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   loop.onBug = bug;
   loop.onIdle = collectGarbage;
   loop.onTurnEnd = () => accessLog.flush();
-  let tables: Tables | undefined;
   const network = new OsNetwork(loop, meshTls);
   const plane = new DataPlane(
     {
@@ -118,23 +118,28 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     acceptMesh: (stream) => plane.acceptMesh(stream),
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
     identityFor: (serverName) => {
-      const target = tables?.inboundByServerName(serverName);
-      return target && tables?.snapshot.workloads[target.workload]?.identity;
+      const target = plane.view?.tables.inboundByServerName(serverName);
+      return target && plane.view?.snapshot.workloads[target.workload]?.identity;
     },
   });
   const follow =
     config.dns === undefined ? undefined : startNames(loop, network, config.dns, config.hasIpv6);
+  const assembly = new SnapshotAssembly();
+  const serve = (snapshot: Snapshot): void => {
+    plane.swap(snapshot);
+    follow?.(namesOf(snapshot));
+    listeners.follow(snapshot.workloads.map((workload) => workload.outboundPort));
+    tell({ type: "serving", epoch: snapshot.epoch, version: snapshot.version });
+  };
   loop.start().catch(bug);
   return (message) => {
     if (message.type === "keys") {
       meshTls.setKeys(message.keys);
       listeners.openMesh(message.keys);
     } else if (message.type === "snapshot") {
-      tables = new Tables(message.snapshot);
-      plane.swap(message.snapshot);
-      follow?.(namesOf(message.snapshot));
-      listeners.follow(message.snapshot.workloads.map((workload) => workload.outboundPort));
-      tell({ type: "serving", epoch: message.snapshot.epoch, version: message.snapshot.version });
+      const whole = assembly.add(message.piece);
+      if (whole !== undefined) serve(whole);
+      tell({ type: "taken" });
     } else if (message.type === "access_log") accessLog.mode = message.mode;
     else if (message.type === "drain") plane.drain();
   };

@@ -4,6 +4,8 @@ import type { Log } from "../base/log.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
 import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
+import type { SnapshotPiece } from "../policy/snapshot-pieces.ts";
+import { SnapshotFeed } from "./snapshot-feed.ts";
 
 /** PEM; see agent/os/mesh-tls.ts. */
 export interface ThreadKeys {
@@ -32,13 +34,15 @@ export interface ThreadConfig {
 export type ToThread =
   | { readonly type: "start"; readonly config: ThreadConfig }
   | { readonly type: "keys"; readonly keys: ThreadKeys }
-  | { readonly type: "snapshot"; readonly snapshot: Snapshot }
+  /** Each is answered by `taken`. */
+  | { readonly type: "snapshot"; readonly piece: SnapshotPiece }
   | { readonly type: "access_log"; readonly mode: AccessLogMode }
   | { readonly type: "drain" };
 
 export type FromThread =
   | { readonly type: "started"; readonly series: SharedArrayBuffer }
   | { readonly type: "series"; readonly series: SeriesAnnouncement }
+  | { readonly type: "taken" }
   /** The snapshot is in use and all its listeners are open. */
   | { readonly type: "serving"; readonly epoch: number; readonly version: number }
   | { readonly type: "access"; readonly lines: string }
@@ -74,8 +78,9 @@ export interface ThreadSeries {
 }
 
 interface Thread {
-  handle: ThreadHandle;
-  config: ThreadConfig;
+  readonly handle: ThreadHandle;
+  readonly feed: SnapshotFeed;
+  readonly config: ThreadConfig;
   series: ThreadSeries | undefined;
   serving: { epoch: number; version: number };
 }
@@ -102,19 +107,20 @@ export class DataThreads {
   }
 
   #spawn(config: ThreadConfig): Thread {
+    const handle = this.#deps.spawn({
+      onMessage: (message) => this.#heard(thread, message),
+      onExit: (reason) => this.#replace(thread, reason),
+    });
     const thread: Thread = {
+      handle,
+      feed: new SnapshotFeed((piece) => handle.send({ type: "snapshot", piece })),
       config,
       series: undefined,
       serving: { epoch: -1, version: -1 },
-      handle: this.#deps.spawn({
-        onMessage: (message) => this.#heard(thread, message),
-        onExit: (reason) => this.#replace(thread, reason),
-      }),
     };
-    thread.handle.send({ type: "start", config });
-    if (this.#keys !== undefined) thread.handle.send({ type: "keys", keys: this.#keys });
-    if (this.#snapshot !== undefined)
-      thread.handle.send({ type: "snapshot", snapshot: this.#snapshot });
+    handle.send({ type: "start", config });
+    if (this.#keys !== undefined) handle.send({ type: "keys", keys: this.#keys });
+    if (this.#snapshot !== undefined) thread.feed.offer(this.#snapshot);
     return thread;
   }
 
@@ -138,6 +144,9 @@ export class DataThreads {
         return;
       case "series":
         thread.series?.series.push(message.series);
+        return;
+      case "taken":
+        thread.feed.taken();
         return;
       case "serving":
         thread.serving = message;
@@ -169,7 +178,7 @@ export class DataThreads {
   }
   setSnapshot(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
-    for (const thread of this.#threads) thread.handle.send({ type: "snapshot", snapshot });
+    for (const thread of this.#threads) thread.feed.offer(snapshot);
   }
   setAccessLog(mode: AccessLogMode): void {
     for (const thread of this.#threads) thread.handle.send({ type: "access_log", mode });

@@ -1,0 +1,175 @@
+import { expect, test } from "bun:test";
+import { SILENT_LOG } from "../base/log.ts";
+import { renderPrometheus } from "../observe/prometheus.ts";
+import { SeriesTable } from "../observe/series.ts";
+import type { Endpoint, Snapshot } from "../policy/snapshot.ts";
+import { PIECE_ITEMS_MAX, SnapshotAssembly } from "../policy/snapshot-pieces.ts";
+import {
+  DataThreads,
+  type ThreadConfig,
+  type ThreadEvents,
+  type ThreadHandle,
+  type ToThread,
+} from "./data-threads.ts";
+
+const KEYS = { identities: [], trustBundle: ["root"] };
+const config = (index: number): ThreadConfig => ({
+  index,
+  seed: 1,
+  slots: new SharedArrayBuffer(64),
+  connectionsMax: 10,
+  accessLog: "off",
+  hostListenerPort: 1,
+  inboundPort: 2,
+  meshPort: 3,
+  hasIpv6: false,
+  dns: undefined,
+});
+const snapshot = (version: number, endpoints = 1): Snapshot => ({
+  epoch: 1,
+  version,
+  trustDomain: "mesh",
+  host: { name: "a", identity: "spiffe://mesh/a", addresses: [] },
+  workloads: [],
+  services: [],
+  clusters: [],
+  endpoints: Array.from({ length: endpoints }, (_, i) => ({ id: `${i}` }) as Endpoint),
+  outboundPolicy: "allow_any",
+});
+
+/** The other side: keeps what it is told, and takes pieces in when the test says so. */
+class FakeThread implements ThreadHandle {
+  readonly told: ToThread[] = [];
+  readonly events: ThreadEvents;
+  readonly #assembly = new SnapshotAssembly();
+  #untaken = 0;
+  isStopped = false;
+
+  constructor(events: ThreadEvents) {
+    this.events = events;
+  }
+
+  send(message: ToThread): void {
+    this.told.push(message);
+    if (message.type === "snapshot") this.#untaken++;
+  }
+
+  stop(): void {
+    this.isStopped = true;
+  }
+
+  /** Takes in what came; returns how many pieces lay there at once. */
+  take(): number {
+    const lay = this.#untaken;
+    const pieces = this.told.flatMap((m) => (m.type === "snapshot" ? [m.piece] : [])).slice(-lay);
+    this.#untaken = 0;
+    for (const piece of lay > 0 ? pieces : []) {
+      const whole = this.#assembly.add(structuredClone(piece));
+      if (whole !== undefined) this.serve(whole.epoch, whole.version);
+      this.events.onMessage({ type: "taken" });
+    }
+    return lay;
+  }
+
+  /** Takes in all there is, a turn after the other; returns the most that lay there at once. */
+  takeAll(): number {
+    let most = 0;
+    for (let lay = this.take(); lay > 0; lay = this.take()) most = Math.max(most, lay);
+    return most;
+  }
+
+  serve(epoch: number, version: number): void {
+    this.events.onMessage({ type: "serving", epoch, version });
+  }
+}
+
+function start(count: number) {
+  const spawned: FakeThread[] = [];
+  const served: number[] = [];
+  const threads = new DataThreads({
+    log: SILENT_LOG,
+    spawn: (events) => {
+      const thread = new FakeThread(events);
+      spawned.push(thread);
+      return thread;
+    },
+    writeAccess() {},
+    onServing: (_epoch, version) => served.push(version),
+  });
+  threads.start(Array.from({ length: count }, (_, index) => config(index)));
+  const thread = (index: number): FakeThread => {
+    const found = spawned[index];
+    if (found === undefined) throw new Error(`no thread ${index} was started`);
+    return found;
+  };
+  return { threads, spawned, served, thread };
+}
+
+test("a version is served only when all threads serve it, one that fell behind included", () => {
+  const { threads, served, thread } = start(2);
+  threads.setSnapshot(snapshot(7));
+  thread(0).takeAll();
+  expect(served).toEqual([]);
+  threads.setSnapshot(snapshot(8));
+  thread(0).takeAll();
+  thread(1).takeAll();
+  expect(served).toEqual([8]);
+  thread(1).serve(1, 7);
+  expect(served).toEqual([8]);
+});
+
+test("no two pieces of a snapshot lie before a thread at once, and a newer one overtakes what was left", () => {
+  const { threads, served, thread } = start(1);
+  threads.setSnapshot(snapshot(1, 50 * PIECE_ITEMS_MAX));
+  for (let i = 0; i < 10; i++) expect(thread(0).take()).toBe(1);
+  threads.setSnapshot(snapshot(2, 2 * PIECE_ITEMS_MAX));
+  expect(thread(0).takeAll()).toBe(1);
+  expect(served).toEqual([2]);
+  expect(thread(0).told.filter((m) => m.type === "snapshot")).toHaveLength(11 + 4);
+});
+
+test("a replacement gets the keys and the last snapshot, and the death of a thread leaves the others alone", () => {
+  const { threads, spawned, served, thread } = start(2);
+  threads.setKeys(KEYS);
+  threads.setSnapshot(snapshot(1));
+  for (const one of spawned) one.takeAll();
+  threads.setSnapshot(snapshot(2));
+  thread(0).events.onExit("gone");
+  expect(spawned).toHaveLength(3);
+  thread(2).takeAll();
+  expect(
+    thread(2)
+      .told.map((m) => m.type)
+      .slice(0, 2),
+  ).toEqual(["start", "keys"]);
+  expect(thread(2).told[0]).toEqual({ type: "start", config: config(0) });
+  thread(1).takeAll();
+  expect(served).toEqual([1, 2]);
+  expect([threads.restarts, threads.count]).toEqual([1, 2]);
+});
+
+test("what a dead thread counted stays counted, beside what its replacement counts", () => {
+  const { threads, thread } = start(1);
+  const count = (by: FakeThread, requests: number): void => {
+    const table = new SeriesTable({ cells: 1024 }, (series) =>
+      by.events.onMessage({ type: "series", series }),
+    );
+    by.events.onMessage({ type: "started", series: table.memory });
+    table.counter("requests_total", { code: "200" }).add(requests);
+  };
+  count(thread(0), 5);
+  thread(0).events.onExit("gone");
+  expect(renderPrometheus(threads.series)).toContain('requests_total{code="200"} 5\n');
+  count(thread(1), 2);
+  expect(renderPrometheus(threads.series)).toContain('requests_total{code="200"} 7\n');
+});
+
+test("a thread that was stopped, or was replaced before, is not replaced when it ends", () => {
+  const { threads, spawned, thread } = start(1);
+  thread(0).events.onExit("gone");
+  thread(0).events.onExit("gone again");
+  expect(spawned).toHaveLength(2);
+  threads.stop();
+  thread(1).events.onExit("stopped");
+  expect([spawned.length, thread(1).isStopped]).toEqual([2, true]);
+});
