@@ -103,6 +103,7 @@ export class DataPlane {
       view.tables.endpointAt(address, port) !== undefined;
     const destination = isKnown ? original : this.#ofNobody(stream, view, original);
     if (destination !== undefined) serveOutbound(this, view, stream, destination, workload);
+    this.context.dropClaim();
   }
 
   /** Neither a service nor an endpoint: somebody outside of the mesh, unless the kernel would deliver it to this very host, past the
@@ -150,11 +151,12 @@ export class DataPlane {
     else if (arrival.is === "plain" && inbound.at.port.mtls === "strict") {
       this.refuse(stream, "plaintext_to_strict");
     } else serveInbound(this, inbound, arrival, stream);
+    this.context.dropClaim();
   }
 
   #admit(stream: Stream): MeshView | undefined {
     if (this.view === undefined) this.refuse(stream, "no_snapshot");
-    else if (!this.context.hasRoom) this.refuse(stream, "too_many");
+    else if (!this.context.claimRoom()) this.refuse(stream, "too_many");
     else return this.view;
     return undefined;
   }

@@ -67,6 +67,7 @@ export class ThreadContext {
   /** Not in use. */
   readonly exchanges: Exchange[] = [];
   isDraining = false;
+  #hasClaim = false;
   /** What nowMs() said last: good enough for what ends within the event that asked. */
   recentMs = 0;
 
@@ -100,14 +101,26 @@ export class ThreadContext {
     this.deps.metrics.counter("ironmesh_upstream_connect_failures_total", { code }).add();
   }
 
-  /** Whether the agent may have one connection more. */
-  get hasRoom(): boolean {
-    return this.deps.slots.read(this.config.connectionsSlot) < this.config.connectionsMax;
+  /** Claims one connection more of those the agent may have, for the next admit(). Counted before it is looked at: of two threads
+   *  that look at once only one gets the last. */
+  claimRoom(): boolean {
+    const { connectionsSlot, connectionsMax } = this.config;
+    this.dropClaim(); // one that a bug left behind
+    this.#hasClaim = this.deps.slots.add(connectionsSlot, 1) <= connectionsMax;
+    if (!this.#hasClaim) this.deps.slots.add(connectionsSlot, -1);
+    return this.#hasClaim;
+  }
+
+  /** A claim that nobody used: its connection was refused after all. */
+  dropClaim(): void {
+    if (this.#hasClaim) this.deps.slots.add(this.config.connectionsSlot, -1);
+    this.#hasClaim = false;
   }
 
   admit(connection: OpenConnection): void {
     this.open.add(connection);
-    this.deps.slots.add(this.config.connectionsSlot, 1);
+    if (this.#hasClaim) this.#hasClaim = false;
+    else this.deps.slots.add(this.config.connectionsSlot, 1);
   }
 
   dismiss(connection: OpenConnection): void {
