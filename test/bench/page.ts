@@ -1,6 +1,9 @@
 // docs/benchmarks.md: the figures, what they are figures of, and why what is missed is missed.
+import { loadavg } from "node:os";
 import type { Pace } from "./load-cases.ts";
 import { detailTable, machine, type Row, resultTable, verdict } from "./table.ts";
+
+const LOAD_BEFORE = loadavg()[0] ?? Number.NaN;
 
 export function page(rows: readonly Row[], pace: Pace): string {
   return `# Benchmarks
@@ -8,6 +11,7 @@ export function page(rows: readonly Row[], pace: Pace): string {
 Written by \`npm run bench\`; do not edit. Date: ${new Date().toISOString().slice(0, 10)}.
 
 ${machine()}
+- load average when it began: ${LOAD_BEFORE.toFixed(1)} (a quiet machine: below 0.5)
 - ${pace.rounds} rounds of ${pace.seconds} s a contender, one after the other in turns, after a round to warm up; medians of the rounds
 - client (wrk, iperf3) and backend (nginx, iperf3) share one core, the proxies under test have the other; an mTLS pair shares it
 - hosts are two network namespaces joined by a veth cable; one data thread an agent (\`--workers 1\`)
@@ -44,16 +48,21 @@ for conntrack as well, but for no translation. What is left is fewer system call
 and that part is the same for the haproxy pair. A tenth is TLS and the runtime's sockets, a tenth our code, in two agents.`,
   ],
   [
+    "p99",
+    `The tail depends on what else ran on the two cores: from run to run haproxy's own p99 moved between 2 and over 30 ms here. Read it with
+the machine's load in view; no cause of ours was found.`,
+  ],
+  [
     "agent idle",
-    `Two thirds are pages of the executable that come back from the page cache as control code runs; anonymous memory is the rest.`,
+    `What is not anonymous, about half, is pages of the executable that came back from the page cache as control code ran.`,
   ],
   [
     "each of 5000 idle connections, plain",
-    `About 0.8 KB of it are the objects of the stream, the connection, its role and its deadline; the rest is how the heap rounds up.`,
+    `Stream, connection and deadline are objects of about 0.55 KB; role, listener's entry and what the heap keeps beyond live objects are the rest.`,
   ],
   [
     "each of 5000 idle connections, mTLS",
-    `14 to 15 KB are the TLS library's own state of a connection with client certificates; 1 to 2 KB are the plain connection beside it.`,
+    `All but the 2 KB of the plain connection beside it is the runtime's TLS socket and its state of a connection with client certificates.`,
   ],
   [
     "exec to first request",
@@ -61,11 +70,16 @@ and that part is the same for the haproxy pair. A tenth is TLS and the runtime's
   ],
 ];
 
+const isTail = (row: Row): boolean => row.measure === "p99 ms";
+
 function missed(rows: readonly Row[]): string {
   const short = rows.filter(
-    (row) => row.must !== undefined && row.measure !== "p99 ms" && verdict(row) !== "goal",
+    (row) =>
+      row.must !== undefined && verdict(row) !== "goal" && !(isTail(row) && verdict(row) === "yes"),
   );
-  const told = REASONS.filter(([begins]) => short.some((row) => row.name.startsWith(begins)));
+  const told = REASONS.filter(([begins]) =>
+    short.some((row) => (isTail(row) ? "p99" : row.name).startsWith(begins)),
+  );
   if (told.length === 0) return "";
   const lines = told.map(([begins, reason]) => `- **${begins}**: ${reason}`);
   return `## What is missed, or short of its goal, and why\n\n${lines.join("\n")}\n\n`;
