@@ -47,6 +47,10 @@ export interface AgentOptions {
   readonly logLevel: LogLevel;
   /** Downstream connections of all threads together. */
   readonly connectionsMax: number;
+  /** How long open requests and connections may take to end when the agent is told to stop; what is left then is cut.
+   *  Default 10,000. Lower cuts slow answers at a restart; higher makes a restart wait for opaque connections, which never end
+   *  on their own, and apps without the mesh meanwhile. */
+  readonly drainTimeoutMs: number;
   readonly excludeUids: readonly number[];
   readonly excludeCidrs: readonly string[];
   readonly excludePorts: readonly number[];
@@ -62,6 +66,8 @@ const SLOT_FIRST = 64;
 /** How long keys of a new workload may hold back the version that needs them. */
 const KEYS_WAIT_MS = 3_000;
 const THREADS_WAIT_MS = 5_000;
+/** A thread that does not say in this time that its last connections are cut has stalled. */
+const DRAIN_GRACE_MS = 1_000;
 /** This long after the last version or key came. */
 const MEMORY_TIDY_AFTER_MS = 5_000;
 
@@ -93,6 +99,7 @@ export class Agent {
   #hasHeardServer = false;
   /** Told when keys or served versions change; see #until. */
   readonly #waiters = new Set<() => void>();
+  readonly #unable = Promise.withResolvers<never>();
 
   constructor(options: AgentOptions) {
     this.#options = options;
@@ -111,7 +118,9 @@ export class Agent {
         this.#serving = { epoch, version };
         this.#wake();
       },
+      onUnable: this.#unable.reject,
     });
+    this.#unable.promise.catch(() => {}); // told by start(), or by whoever waits for `unable`
     this.#redirect = this.#makeRedirect();
   }
 
@@ -135,17 +144,21 @@ export class Agent {
     );
   }
 
+  /** Throws, in words for the operator, when it cannot. */
   async start(): Promise<void> {
-    const { stateDir, workers, metricsAddress, metricsPort } = this.#options;
+    await Promise.race([this.#start(), this.unable]);
+  }
+
+  /** Rejects when the agent cannot go on, in words for the operator: a port is taken, its threads die again and again. */
+  get unable(): Promise<never> {
+    return this.#unable.promise;
+  }
+
+  async #start(): Promise<void> {
+    const { stateDir, workers } = this.#options;
+    await this.#openServers();
     const count = workers > 0 ? workers : availableParallelism();
     this.#threads.start(Array.from({ length: count }, (_, index) => this.#threadConfig(index)));
-    const source = this.#source();
-    await this.#openAdmin(source);
-    this.#servers.push(
-      await serveTcp(metricsAddress, metricsPort, (method, target) =>
-        answerMetrics(source, method, target),
-      ),
-    );
     this.#control = await startControl(
       { stateDir, agentVersion: AGENT_VERSION, slotFirst: SLOT_FIRST, slotCapacity: SLOTS },
       {
@@ -176,6 +189,7 @@ export class Agent {
       seed: this.#random.int32(),
       slots: this.#slotMemory,
       connectionsMax: this.#options.connectionsMax,
+      drainTimeoutMs: this.#options.drainTimeoutMs,
       accessLog: this.#options.accessLog,
       hostListenerPort: HOST_LISTENER_PORT,
       inboundPort: INBOUND_PORT,
@@ -248,6 +262,18 @@ export class Agent {
     for (const look of [...this.#waiters]) look();
   }
 
+  /** First of all, and the port before the socket: a second agent ends here, before it takes connections of the first (agents of one
+   *  user may share the data threads' ports) or its socket. */
+  async #openServers(): Promise<void> {
+    const source = this.#source();
+    const { metricsAddress, metricsPort } = this.#options;
+    const metrics = serveTcp(metricsAddress, metricsPort, (method, target) =>
+      answerMetrics(source, method, target),
+    );
+    this.#servers.push(await metrics);
+    await this.#openAdmin(source);
+  }
+
   async #openAdmin(source: AdminSource): Promise<void> {
     const { adminSocket, adminGroup } = this.#options;
     const group = adminGroup === undefined ? undefined : gidOf(adminGroup);
@@ -310,8 +336,9 @@ export class Agent {
   async stop(): Promise<void> {
     clearTimeout(this.#tidy);
     this.#lease?.stop();
-    this.#threads.drain();
-    await this.#control?.stop();
+    const drainsMax = this.#options.drainTimeoutMs + DRAIN_GRACE_MS;
+    const stalled = new Promise<void>((resolve) => this.#timers.after(drainsMax, resolve));
+    await Promise.all([Promise.race([this.#threads.drain(), stalled]), this.#control?.stop()]);
     for (const server of this.#servers) server.close();
     this.#threads.stop();
   }

@@ -3,9 +3,10 @@ import { type AgentOptions, startAgent } from "./agent.ts";
 
 export async function runAgent(options: AgentOptions): Promise<void> {
   const agent = await startAgent(options);
-  await new Promise<void>((resolve) => {
+  const told = new Promise<void>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });
+  await Promise.race([told, agent.unable]);
   await agent.stop();
   process.exit(0);
 }

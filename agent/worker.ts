@@ -8,6 +8,7 @@ import { SharedSlots } from "./base/slots.ts";
 import type { FromThread, ThreadConfig, ToThread } from "./control/data-threads.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
+import { CannotListen } from "./os/cannot-listen.ts";
 import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
 import { isLocalAddress } from "./os/host-facts.ts";
 import { Loop } from "./os/loop.ts";
@@ -87,12 +88,12 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     });
   loop.onBug = bug;
   loop.onIdle = collectGarbage;
-  loop.onTurnEnd = () => accessLog.flush();
   const network = new OsNetwork(loop, meshTls);
   const plane = new DataPlane(
     {
       ...DATA_PLANE_DEFAULTS,
       connectionsMax: config.connectionsMax,
+      drainTimeoutMs: config.drainTimeoutMs,
       poisonsBuffers: process.env["IRONMESH_POISON"] === "1",
     },
     {
@@ -124,6 +125,11 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   });
   const follow =
     config.dns === undefined ? undefined : startNames(loop, network, config.dns, config.hasIpv6);
+  const drain = drainOf(plane, listeners);
+  loop.onTurnEnd = () => {
+    accessLog.flush();
+    drain.look();
+  };
   const assembly = new SnapshotAssembly();
   const serve = (snapshot: Snapshot): void => {
     plane.swap(snapshot);
@@ -141,12 +147,35 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       if (whole !== undefined) serve(whole);
       tell({ type: "taken" });
     } else if (message.type === "access_log") accessLog.mode = message.mode;
-    else if (message.type === "drain") plane.drain();
+    else if (message.type === "drain") drain.begin();
+  };
+}
+
+/** `look` tells, once, that the last connection has ended. Call it after the log lines of a turn are told. */
+function drainOf(plane: DataPlane, listeners: ThreadListeners) {
+  let state: "serving" | "draining" | "drained" = "serving";
+  return {
+    begin(): void {
+      state = "draining";
+      plane.drain();
+      listeners.close();
+    },
+    look(): void {
+      if (state !== "draining" || plane.openConnections > 0) return;
+      state = "drained";
+      tell({ type: "drained" });
+    },
   };
 }
 
 let react: ((message: ToThread) => void) | undefined;
 self.onmessage = ({ data }) => {
-  if (data.type === "start") react = startThread(data.config);
-  else react?.(data);
+  try {
+    if (data.type === "start") react = startThread(data.config);
+    else react?.(data);
+  } catch (error) {
+    if (!(error instanceof CannotListen)) throw error;
+    react = undefined;
+    tell({ type: "unable", reason: error.message });
+  }
 };

@@ -19,6 +19,7 @@ export interface AgentOptions {
   readonly accessLog: "off" | "on" | "errors";
   readonly logLevel: "error" | "warn" | "info" | "debug";
   readonly connectionsMax: number;
+  readonly drainTimeoutMs: number;
   readonly excludeUids: readonly number[];
   readonly excludeCidrs: readonly string[];
   readonly excludePorts: readonly number[];
@@ -55,6 +56,10 @@ const ABOUT: Readonly<Record<string, About>> = {
   "connections-max": {
     value: "<n>",
     prose: "open connections from apps and peers, all threads together (default 65536)",
+  },
+  "drain-seconds": {
+    value: "<n>",
+    prose: "when told to stop: how long open requests may take to end (default 10)",
   },
   "exclude-uid": {
     value: "<uid>",
@@ -107,6 +112,7 @@ export function parseAgentOptions(words: readonly string[]): AgentOptions {
     accessLog: oneOf("access-log", one("access-log") ?? "off", ["off", "on", "errors"]),
     logLevel: oneOf("log-level", one("log-level") ?? "info", ["error", "warn", "info", "debug"]),
     connectionsMax: number("connections-max", one("connections-max") ?? "65536", 1, 10_000_000),
+    drainTimeoutMs: 1_000 * number("drain-seconds", one("drain-seconds") ?? "10", 0, 3_600),
     excludeUids: (given.values["exclude-uid"] ?? []).map((v) =>
       number("exclude-uid", v, 0, 2 ** 32 - 2),
     ),

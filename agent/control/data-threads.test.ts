@@ -18,6 +18,7 @@ const config = (index: number): ThreadConfig => ({
   seed: 1,
   slots: new SharedArrayBuffer(64),
   connectionsMax: 10,
+  drainTimeoutMs: 100,
   accessLog: "off",
   hostListenerPort: 1,
   inboundPort: 2,
@@ -86,6 +87,7 @@ class FakeThread implements ThreadHandle {
 function start(count: number) {
   const spawned: FakeThread[] = [];
   const served: number[] = [];
+  const unable: string[] = [];
   const threads = new DataThreads({
     log: SILENT_LOG,
     spawn: (events) => {
@@ -95,6 +97,7 @@ function start(count: number) {
     },
     writeAccess() {},
     onServing: (_epoch, version) => served.push(version),
+    onUnable: (error) => unable.push(error.message),
   });
   threads.start(Array.from({ length: count }, (_, index) => config(index)));
   const thread = (index: number): FakeThread => {
@@ -102,7 +105,7 @@ function start(count: number) {
     if (found === undefined) throw new Error(`no thread ${index} was started`);
     return found;
   };
-  return { threads, spawned, served, thread };
+  return { threads, spawned, served, unable, thread };
 }
 
 test("a version is served only when all threads serve it, one that fell behind included", () => {
@@ -172,4 +175,46 @@ test("a thread that was stopped, or was replaced before, is not replaced when it
   threads.stop();
   thread(1).events.onExit("stopped");
   expect([spawned.length, thread(1).isStopped]).toEqual([2, true]);
+});
+
+test("a replacement logs accesses as was asked last", () => {
+  const { threads, thread } = start(1);
+  threads.setAccessLog("errors");
+  thread(0).events.onExit("gone");
+  expect(thread(1).told[0]).toEqual({
+    type: "start",
+    config: { ...config(0), accessLog: "errors" },
+  });
+});
+
+test("a thread that cannot listen ends the agent in its own words, and none is started in its place", () => {
+  const { spawned, unable, thread } = start(1);
+  thread(0).events.onMessage({ type: "unable", reason: "port 15001 is taken" });
+  expect([unable, spawned.length]).toEqual([["port 15001 is taken"], 1]);
+});
+
+test("threads that die again and again end the agent, with the last one's reason", () => {
+  const { threads, spawned, unable, thread } = start(1);
+  for (let i = 0; i < 5; i++) thread(i).events.onExit("gone");
+  expect([threads.restarts, spawned.length, unable.length]).toEqual([5, 6, 0]);
+  thread(5).events.onExit("the last straw");
+  expect([threads.restarts, spawned.length, unable.length]).toEqual([5, 6, 1]);
+  expect(unable[0]).toContain("6 times");
+  expect(unable[0]).toContain("the last straw");
+});
+
+test("draining is over when every thread says so or is dead, and who dies then is not replaced", async () => {
+  const { threads, spawned, thread } = start(3);
+  let isOver = false;
+  const over = threads.drain().then(() => {
+    isOver = true;
+  });
+  for (const one of spawned) expect(one.told.at(-1)).toEqual({ type: "drain" });
+  thread(0).events.onMessage({ type: "drained" });
+  thread(1).events.onExit("gone");
+  await Promise.resolve();
+  expect(isOver).toBe(false);
+  thread(2).events.onMessage({ type: "drained" });
+  await over;
+  expect(spawned).toHaveLength(3);
 });

@@ -22,6 +22,8 @@ export interface ThreadConfig {
   readonly seed: number;
   readonly slots: SharedArrayBuffer;
   readonly connectionsMax: number;
+  /** Once told to drain, open connections that are left after this are cut. */
+  readonly drainTimeoutMs: number;
   readonly accessLog: AccessLogMode;
   readonly hostListenerPort: number;
   readonly inboundPort: number;
@@ -43,6 +45,10 @@ export type FromThread =
   | { readonly type: "started"; readonly series: SharedArrayBuffer }
   | { readonly type: "series"; readonly series: SeriesAnnouncement }
   | { readonly type: "taken" }
+  /** It cannot do its work, and another in its place could not either: a port is taken. One sentence for the operator. */
+  | { readonly type: "unable"; readonly reason: string }
+  /** After `drain`: no connection is open any more, and its last log lines are told. */
+  | { readonly type: "drained" }
   /** The snapshot is in use and all its listeners are open. */
   | { readonly type: "serving"; readonly epoch: number; readonly version: number }
   | { readonly type: "access"; readonly lines: string }
@@ -69,6 +75,8 @@ export interface DataThreadsDeps {
   log: Log;
   /** All threads serve this version. */
   onServing(epoch: number, version: number): void;
+  /** The agent cannot go on; the error says why, for the operator. */
+  onUnable(error: Error): void;
 }
 
 /** One thread's numbers and what they are called. */
@@ -83,18 +91,23 @@ interface Thread {
   readonly config: ThreadConfig;
   series: ThreadSeries | undefined;
   serving: { epoch: number; version: number };
+  isDrained: boolean;
 }
 
-/** A thread that dies more often than this in a row is a bug that a restart does not mend: the process ends, systemd decides. */
+/** Threads that die more often than this are a bug that new threads do not mend: the process ends, systemd decides. */
 const RESTARTS_MAX = 5;
+const restartsText = (reason: string): string =>
+  `data threads died ${RESTARTS_MAX + 1} times, so the agent ends; the last one by: ${reason.trim()}. That is a bug: report it with this log`;
 
 export class DataThreads {
   readonly #deps: DataThreadsDeps;
   readonly #threads: Thread[] = [];
+  #accessLog: AccessLogMode | undefined;
   #keys: ThreadKeys | undefined;
   #snapshot: Snapshot | undefined;
   /** Tables of threads that died: their counts stay, so that no counter ever falls. */
   readonly #retired: ThreadSeries[] = [];
+  #whenDrained: (() => void) | undefined;
   restarts = 0;
   bugs = 0;
 
@@ -117,8 +130,10 @@ export class DataThreads {
       config,
       series: undefined,
       serving: { epoch: -1, version: -1 },
+      isDrained: false,
     };
-    handle.send({ type: "start", config });
+    const accessLog = this.#accessLog ?? config.accessLog;
+    handle.send({ type: "start", config: { ...config, accessLog } });
     if (this.#keys !== undefined) handle.send({ type: "keys", keys: this.#keys });
     if (this.#snapshot !== undefined) thread.feed.offer(this.#snapshot);
     return thread;
@@ -127,13 +142,20 @@ export class DataThreads {
   #replace(thread: Thread, reason: string): void {
     const at = this.#threads.indexOf(thread);
     if (at < 0) return;
-    this.#deps.log.error("a data thread died and is replaced", {
+    if (thread.series !== undefined) this.#retired.push(thread.series);
+    const isLast = this.restarts >= RESTARTS_MAX;
+    const isReplaced = !isLast && this.#whenDrained === undefined;
+    this.#deps.log.error(isReplaced ? "a data thread died and is replaced" : "a data thread died", {
       thread: thread.config.index,
       reason,
     });
-    if (++this.restarts > RESTARTS_MAX)
-      throw new Error(`data threads died ${this.restarts} times: ${reason}`);
-    if (thread.series !== undefined) this.#retired.push(thread.series);
+    if (!isReplaced) {
+      this.#threads.splice(at, 1);
+      this.#tellDrained();
+      if (isLast) this.#deps.onUnable(new Error(restartsText(reason)));
+      return;
+    }
+    this.restarts++;
     this.#threads[at] = this.#spawn(thread.config);
   }
 
@@ -147,6 +169,13 @@ export class DataThreads {
         return;
       case "taken":
         thread.feed.taken();
+        return;
+      case "unable":
+        this.#deps.onUnable(new Error(message.reason));
+        return;
+      case "drained":
+        thread.isDrained = true;
+        this.#tellDrained();
         return;
       case "serving":
         thread.serving = message;
@@ -181,10 +210,20 @@ export class DataThreads {
     for (const thread of this.#threads) thread.feed.offer(snapshot);
   }
   setAccessLog(mode: AccessLogMode): void {
+    this.#accessLog = mode;
     for (const thread of this.#threads) thread.handle.send({ type: "access_log", mode });
   }
-  drain(): void {
-    for (const thread of this.#threads) thread.handle.send({ type: "drain" });
+  /** No more connections are accepted, idle ones end, others with what is under way. Resolves when none is open, at the latest
+   *  drainTimeoutMs (and a moment for the cut itself) later, unless a thread stalls. */
+  drain(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#whenDrained = resolve;
+      for (const thread of this.#threads) thread.handle.send({ type: "drain" });
+      this.#tellDrained();
+    });
+  }
+  #tellDrained(): void {
+    if (this.#threads.every((thread) => thread.isDrained)) this.#whenDrained?.();
   }
   stop(): void {
     for (const thread of this.#threads.splice(0)) thread.handle.stop();

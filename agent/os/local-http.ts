@@ -2,6 +2,7 @@
 import { chmodSync, chownSync, mkdirSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import { dirname } from "node:path";
+import { CannotListen } from "./cannot-listen.ts";
 
 export interface LocalAnswer {
   readonly status: number;
@@ -49,9 +50,14 @@ export async function serveUnix(
   return server;
 }
 
+/** Throws CannotListen when the port is taken. */
 export async function serveTcp(address: string, port: number, answer: Answerer): Promise<Server> {
   const server = serverOf(answer);
-  await listening(server, () => server.listen(port, address));
+  try {
+    await listening(server, () => server.listen(port, address));
+  } catch (error) {
+    throw new CannotListen(address, port, (error as { code?: string }).code ?? String(error));
+  }
   return server;
 }
 

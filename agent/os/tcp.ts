@@ -7,6 +7,7 @@
 // received has been read.
 import type { CloseReason, OriginalDestination, Stream, StreamHandler } from "../base/net.ts";
 import { EDIT_ROOM } from "../base/net.ts";
+import { CannotListen } from "./cannot-listen.ts";
 import {
   EAGAIN,
   EPOLLERR,
@@ -286,13 +287,15 @@ export class TcpListener implements Watcher {
     this.#loop.wheel.after(EXHAUSTED_REST_MS, () => this.#loop.watch(this.fd, this, "level"));
   }
 
+  /** Connections that wait in the kernel's queue are accepted: it would reset them. */
   close(): void {
+    this.onReady();
     this.#loop.unwatch(this.fd);
     this.#loop.closeLater(this.fd);
   }
 }
 
-/** Opens one listener; an error names the address and what to do. */
+/** Opens one listener, or throws CannotListen. */
 export function listenOn(
   loop: Loop,
   address: string,
@@ -301,11 +304,5 @@ export function listenOn(
 ): TcpListener {
   const fd = listenTcp(loop, address, port);
   if (fd.ok) return new TcpListener(loop, fd.value, acceptor);
-  const next =
-    fd.error === "EADDRINUSE"
-      ? "another process has it: see `ss -ltnp`"
-      : fd.error === "EACCES"
-        ? "it needs CAP_NET_BIND_SERVICE"
-        : "is the address on this host?";
-  throw new Error(`cannot listen on ${address}:${port}: ${fd.error}; ${next}`);
+  throw new CannotListen(address, port, fd.error);
 }

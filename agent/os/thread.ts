@@ -16,18 +16,18 @@ function workerUrl(): URL {
 export function startThread<In, Out>(events: ThreadPort<In, Out>["events"]): ThreadPort<In, Out> {
   const worker = new Worker(workerUrl(), { type: "module" });
   let hasEnded = false;
-  const end = (reason: string): void => {
-    if (hasEnded) return;
-    hasEnded = true;
-    worker.terminate();
-    events.onExit(reason);
-  };
+  let failure: string | undefined;
   worker.onmessage = (event: MessageEvent) => events.onMessage(event.data as In);
   worker.onerror = (event: ErrorEvent) => {
     event.preventDefault();
-    end(event.message);
+    failure ??= event.message;
+    worker.terminate();
   };
-  worker.addEventListener("close", () => end("the thread ended"));
+  // Only then is it certain that none of its code runs any more.
+  worker.addEventListener("close", () => {
+    if (!hasEnded) events.onExit(failure ?? "the thread ended");
+    hasEnded = true;
+  });
   return {
     events,
     send: (message) => worker.postMessage(message),
