@@ -188,6 +188,7 @@ export class Agent {
       index,
       seed: this.#random.int32(),
       slots: this.#slotMemory,
+      held: new SharedArrayBuffer(SLOTS * 4),
       connectionsMax: this.#options.connectionsMax,
       drainTimeoutMs: this.#options.drainTimeoutMs,
       accessLog: this.#options.accessLog,

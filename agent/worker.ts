@@ -101,7 +101,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       clock: loop,
       wheel: loop.wheel,
       random: new SeededRandom(config.seed),
-      slots: new SharedSlots(config.slots),
+      slots: new SharedSlots(config.slots, config.held),
       metrics,
       accessLog,
       log: new LineLog("info", {

@@ -1,5 +1,6 @@
 import { expect, test } from "bun:test";
 import { SILENT_LOG } from "../base/log.ts";
+import { SharedSlots } from "../base/slots.ts";
 import { renderPrometheus } from "../observe/prometheus.ts";
 import { SeriesTable } from "../observe/series.ts";
 import type { Endpoint, Snapshot } from "../policy/snapshot.ts";
@@ -13,10 +14,12 @@ import {
 } from "./data-threads.ts";
 
 const KEYS = { identities: [], trustBundle: ["root"] };
+const SLOTS = new SharedArrayBuffer(64);
 const config = (index: number): ThreadConfig => ({
   index,
   seed: 1,
-  slots: new SharedArrayBuffer(64),
+  slots: SLOTS,
+  held: new SharedArrayBuffer(64),
   connectionsMax: 10,
   drainTimeoutMs: 100,
   accessLog: "off",
@@ -145,7 +148,7 @@ test("a replacement gets the keys and the last snapshot, and the death of a thre
       .told.map((m) => m.type)
       .slice(0, 2),
   ).toEqual(["start", "keys"]);
-  expect(thread(2).told[0]).toEqual({ type: "start", config: config(0) });
+  expect(thread(2).told[0]).toMatchObject({ type: "start", config: { index: 0 } });
   thread(1).takeAll();
   expect(served).toEqual([1, 2]);
   expect([threads.restarts, threads.count]).toEqual([1, 2]);
@@ -217,4 +220,25 @@ test("draining is over when every thread says so or is dead, and who dies then i
   thread(2).events.onMessage({ type: "drained" });
   await over;
   expect(spawned).toHaveLength(3);
+});
+
+test("what a dead thread held is given back, once, and what others hold or all know stays", () => {
+  const { thread } = start(2);
+  const slotsOf = (index: number): SharedSlots => {
+    const [first] = thread(index).told;
+    if (first?.type !== "start") throw new Error("a thread is told its configuration first");
+    return new SharedSlots(first.config.slots, first.config.held);
+  };
+  const [doomed, other] = [slotsOf(0), slotsOf(1)];
+  doomed.hold(3, 1);
+  doomed.hold(3, 1);
+  doomed.hold(3, -1);
+  other.hold(3, 5);
+  doomed.add(4, 7);
+  expect([other.read(3), other.read(4)]).toEqual([6, 7]);
+  thread(0).events.onExit("gone");
+  expect([other.read(3), other.read(4)]).toEqual([5, 7]);
+  slotsOf(2).hold(3, 1);
+  thread(2).events.onExit("gone");
+  expect(other.read(3)).toBe(5);
 });

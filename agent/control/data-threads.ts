@@ -1,6 +1,7 @@
 // The main thread's side of the data threads: starts them, hands them keys and snapshots, gathers their series and log lines,
 // and replaces one that died. What is said between the two is typed here; agent/worker.ts is the other side.
 import type { Log } from "../base/log.ts";
+import { giveBack } from "../base/slots.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
 import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
@@ -21,6 +22,8 @@ export interface ThreadConfig {
   readonly index: number;
   readonly seed: number;
   readonly slots: SharedArrayBuffer;
+  /** What this thread holds of the slots (base/slots.ts). */
+  readonly held: SharedArrayBuffer;
   readonly connectionsMax: number;
   /** Once told to drain, open connections that are left after this are cut. */
   readonly drainTimeoutMs: number;
@@ -143,6 +146,7 @@ export class DataThreads {
     const at = this.#threads.indexOf(thread);
     if (at < 0) return;
     if (thread.series !== undefined) this.#retired.push(thread.series);
+    giveBack(thread.config.slots, thread.config.held);
     const isLast = this.restarts >= RESTARTS_MAX;
     const isReplaced = !isLast && this.#whenDrained === undefined;
     this.#deps.log.error(isReplaced ? "a data thread died and is replaced" : "a data thread died", {

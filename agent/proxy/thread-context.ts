@@ -106,24 +106,24 @@ export class ThreadContext {
   claimRoom(): boolean {
     const { connectionsSlot, connectionsMax } = this.config;
     this.dropClaim(); // one that a bug left behind
-    this.#hasClaim = this.deps.slots.add(connectionsSlot, 1) <= connectionsMax;
-    if (!this.#hasClaim) this.deps.slots.add(connectionsSlot, -1);
+    this.#hasClaim = this.deps.slots.hold(connectionsSlot, 1) <= connectionsMax;
+    if (!this.#hasClaim) this.deps.slots.hold(connectionsSlot, -1);
     return this.#hasClaim;
   }
 
   /** A claim that nobody used: its connection was refused after all. */
   dropClaim(): void {
-    if (this.#hasClaim) this.deps.slots.add(this.config.connectionsSlot, -1);
+    if (this.#hasClaim) this.deps.slots.hold(this.config.connectionsSlot, -1);
     this.#hasClaim = false;
   }
 
   admit(connection: OpenConnection): void {
     this.open.add(connection);
     if (this.#hasClaim) this.#hasClaim = false;
-    else this.deps.slots.add(this.config.connectionsSlot, 1);
+    else this.deps.slots.hold(this.config.connectionsSlot, 1);
   }
 
   dismiss(connection: OpenConnection): void {
-    if (this.open.delete(connection)) this.deps.slots.add(this.config.connectionsSlot, -1);
+    if (this.open.delete(connection)) this.deps.slots.hold(this.config.connectionsSlot, -1);
   }
 }

@@ -126,16 +126,16 @@ export class UpstreamCluster {
   claimConnection(): boolean {
     const slots = this.view.slots;
     if (slots === undefined) return true;
-    if (this.#context.deps.slots.add(slots.connections, 1) <= this.view.limits.maxConnections) {
+    if (this.#context.deps.slots.hold(slots.connections, 1) <= this.view.limits.maxConnections) {
       return true;
     }
-    this.#context.deps.slots.add(slots.connections, -1);
+    this.#context.deps.slots.hold(slots.connections, -1);
     return this.#evictIdle() && this.claimConnection();
   }
 
   releaseConnection(): void {
     const slots = this.view.slots;
-    if (slots !== undefined) this.#context.deps.slots.add(slots.connections, -1);
+    if (slots !== undefined) this.#context.deps.slots.hold(slots.connections, -1);
     this.#wakeWaiters();
   }
 
@@ -169,8 +169,8 @@ export class UpstreamCluster {
   wait(waiter: Waiter): boolean {
     const { slots, limits } = this.view;
     if (slots !== undefined) {
-      if (this.#context.deps.slots.add(slots.pending, 1) > limits.maxPendingRequests) {
-        this.#context.deps.slots.add(slots.pending, -1);
+      if (this.#context.deps.slots.hold(slots.pending, 1) > limits.maxPendingRequests) {
+        this.#context.deps.slots.hold(slots.pending, -1);
         return false;
       }
     }
@@ -190,33 +190,33 @@ export class UpstreamCluster {
   claimRequest(): boolean {
     const { slots, limits } = this.view;
     if (slots === undefined) return true;
-    if (this.#context.deps.slots.add(slots.requests, 1) <= limits.maxRequests) return true;
-    this.#context.deps.slots.add(slots.requests, -1);
+    if (this.#context.deps.slots.hold(slots.requests, 1) <= limits.maxRequests) return true;
+    this.#context.deps.slots.hold(slots.requests, -1);
     return false;
   }
 
   releaseRequest(): void {
     const slots = this.view.slots;
-    if (slots !== undefined) this.#context.deps.slots.add(slots.requests, -1);
+    if (slots !== undefined) this.#context.deps.slots.hold(slots.requests, -1);
   }
 
   claimRetry(): boolean {
     const { slots, limits } = this.view;
     if (slots === undefined) return true;
-    if (this.#context.deps.slots.add(slots.retries, 1) <= limits.maxRetries) return true;
-    this.#context.deps.slots.add(slots.retries, -1);
+    if (this.#context.deps.slots.hold(slots.retries, 1) <= limits.maxRetries) return true;
+    this.#context.deps.slots.hold(slots.retries, -1);
     return false;
   }
 
   releaseRetry(): void {
     const slots = this.view.slots;
-    if (slots !== undefined) this.#context.deps.slots.add(slots.retries, -1);
+    if (slots !== undefined) this.#context.deps.slots.hold(slots.retries, -1);
   }
 
   /** Requests under way at an endpoint, for least request. */
   countActive(target: Target, delta: number): void {
     if (this.view.slots !== undefined) {
-      this.#context.deps.slots.add(target.endpoint.slots.active, delta);
+      this.#context.deps.slots.hold(target.endpoint.slots.active, delta);
     }
   }
 
@@ -238,7 +238,7 @@ export class UpstreamCluster {
 
   #countWaiter(delta: number): void {
     const slots = this.view.slots;
-    if (slots !== undefined) this.#context.deps.slots.add(slots.pending, delta);
+    if (slots !== undefined) this.#context.deps.slots.hold(slots.pending, delta);
   }
 
   /** Makes room under maxConnections: an idle connection to one endpoint must not starve another. */
