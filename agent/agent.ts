@@ -22,6 +22,7 @@ import { type AdminSource, answerAdmin, answerMetrics } from "./observe/admin.ts
 import { renderPrometheus } from "./observe/prometheus.ts";
 import { systemClock, systemTimers } from "./os/clock.ts";
 import { gidOf, hasIpv6, hostAddresses, readResolvers, uidOf } from "./os/host-facts.ts";
+import { closeLeftBehind } from "./os/left-behind.ts";
 import { serveTcp, serveUnix } from "./os/local-http.ts";
 import { collectGarbage, dropCleanPages } from "./os/memory.ts";
 import { refuseResolvers } from "./os/redirect/input.ts";
@@ -113,6 +114,7 @@ export class Agent {
     this.#threads = new DataThreads({
       log: this.#log,
       spawn: (events) => startThread<FromThread, ToThread>(events),
+      closeLeftBehind,
       writeAccess: (lines) => process.stdout.write(lines),
       onServing: (epoch, version) => {
         this.#serving = { epoch, version };

@@ -76,7 +76,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const metrics = new SeriesTable(SERIES_TABLE_DEFAULTS, (series) =>
     tell({ type: "series", series }),
   );
-  tell({ type: "started", series: metrics.memory });
+  tell({ type: "started", series: metrics.memory, epoll: loop.epollFd });
   const accessLog = new AccessLog(
     { ...ACCESS_LOG_DEFAULTS, mode: config.accessLog },
     { write: (lines) => tell({ type: "access", lines }) },

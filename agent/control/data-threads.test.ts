@@ -91,6 +91,7 @@ function start(count: number) {
   const spawned: FakeThread[] = [];
   const served: number[] = [];
   const unable: string[] = [];
+  const closed: number[] = [];
   const threads = new DataThreads({
     log: SILENT_LOG,
     spawn: (events) => {
@@ -98,6 +99,7 @@ function start(count: number) {
       spawned.push(thread);
       return thread;
     },
+    closeLeftBehind: (epoll) => closed.push(epoll),
     writeAccess() {},
     onServing: (_epoch, version) => served.push(version),
     onUnable: (error) => unable.push(error.message),
@@ -108,7 +110,7 @@ function start(count: number) {
     if (found === undefined) throw new Error(`no thread ${index} was started`);
     return found;
   };
-  return { threads, spawned, served, unable, thread };
+  return { threads, spawned, served, unable, closed, thread };
 }
 
 test("a version is served only when all threads serve it, one that fell behind included", () => {
@@ -154,18 +156,19 @@ test("a replacement gets the keys and the last snapshot, and the death of a thre
   expect([threads.restarts, threads.count]).toEqual([1, 2]);
 });
 
-test("what a dead thread counted stays counted, beside what its replacement counts", () => {
-  const { threads, thread } = start(1);
+test("what a dead thread left open is closed, and what it counted stays counted, beside what its replacement counts", () => {
+  const { threads, closed, thread } = start(1);
   const count = (by: FakeThread, requests: number): void => {
     const table = new SeriesTable({ cells: 1024 }, (series) =>
       by.events.onMessage({ type: "series", series }),
     );
-    by.events.onMessage({ type: "started", series: table.memory });
+    by.events.onMessage({ type: "started", series: table.memory, epoll: requests });
     table.counter("requests_total", { code: "200" }).add(requests);
   };
   count(thread(0), 5);
   thread(0).events.onExit("gone");
   expect(renderPrometheus(threads.series)).toContain('requests_total{code="200"} 5\n');
+  expect(closed).toEqual([5]);
   count(thread(1), 2);
   expect(renderPrometheus(threads.series)).toContain('requests_total{code="200"} 7\n');
 });

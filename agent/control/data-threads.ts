@@ -45,7 +45,8 @@ export type ToThread =
   | { readonly type: "drain" };
 
 export type FromThread =
-  | { readonly type: "started"; readonly series: SharedArrayBuffer }
+  /** `epoll`: the fd that knows its sockets. */
+  | { readonly type: "started"; readonly series: SharedArrayBuffer; readonly epoll: number }
   | { readonly type: "series"; readonly series: SeriesAnnouncement }
   | { readonly type: "taken" }
   /** It cannot do its work, and another in its place could not either: a port is taken. One sentence for the operator. */
@@ -76,6 +77,8 @@ export interface DataThreadsDeps {
   spawn(events: ThreadEvents): ThreadHandle;
   writeAccess(lines: string): void;
   log: Log;
+  /** Closes the sockets of a thread that runs no more. */
+  closeLeftBehind(epoll: number): void;
   /** All threads serve this version. */
   onServing(epoch: number, version: number): void;
   /** The agent cannot go on; the error says why, for the operator. */
@@ -95,6 +98,7 @@ interface Thread {
   series: ThreadSeries | undefined;
   serving: { epoch: number; version: number };
   isDrained: boolean;
+  epoll: number | undefined;
 }
 
 /** Threads that die more often than this are a bug that new threads do not mend: the process ends, systemd decides. */
@@ -134,6 +138,7 @@ export class DataThreads {
       series: undefined,
       serving: { epoch: -1, version: -1 },
       isDrained: false,
+      epoll: undefined,
     };
     const accessLog = this.#accessLog ?? config.accessLog;
     handle.send({ type: "start", config: { ...config, accessLog } });
@@ -146,6 +151,7 @@ export class DataThreads {
     const at = this.#threads.indexOf(thread);
     if (at < 0) return;
     if (thread.series !== undefined) this.#retired.push(thread.series);
+    if (thread.epoll !== undefined) this.#deps.closeLeftBehind(thread.epoll);
     giveBack(thread.config.slots, thread.config.held);
     const isLast = this.restarts >= RESTARTS_MAX;
     const isReplaced = !isLast && this.#whenDrained === undefined;
@@ -166,6 +172,7 @@ export class DataThreads {
   #heard(thread: Thread, message: FromThread): void {
     switch (message.type) {
       case "started":
+        thread.epoll = message.epoll;
         thread.series = { memory: message.series, series: thread.series?.series ?? [] };
         return;
       case "series":

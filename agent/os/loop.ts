@@ -71,6 +71,10 @@ export class Loop implements Clock {
     this.wheel = new TimerWheel(() => this.#now);
   }
 
+  /** What knows all sockets of this loop; see left-behind.ts. */
+  get epollFd(): number {
+    return this.#epoll;
+  }
   nowMs(): number {
     return this.#now;
   }
