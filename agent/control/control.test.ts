@@ -28,6 +28,18 @@ test("an agent's start loads no ASN.1, no schemas and no compiler: they would co
   expect(packages.filter((name) => !name.startsWith("node:")).sort()).toEqual(["ws"]);
 });
 
+test("nor does what wires an agent and its data threads, down to the command line", async () => {
+  const atStart = async (file: string): Promise<string[]> => {
+    const packages = [...(await loadedAtStart(join(import.meta.dir, "../..", file)))];
+    return packages.filter((name) => !/^(?:node|bun):/.test(name)).sort();
+  };
+  expect(await atStart("agent/main.ts")).toEqual(["ws"]);
+  // The data path's own: names, address blocks, RE2 of routes.
+  expect(await atStart("agent/worker.ts")).toEqual(["dns-packet", "ipaddr.js", "re2js"]);
+  expect(await atStart("cli/main.ts")).toEqual([]);
+  expect(await atStart("cli/agent-options.ts")).toEqual([]);
+});
+
 test("a host that has not joined, or whose trust is damaged, is told what to do", async () => {
   const stateDir = mkdtempSync(join(tmpdir(), "ironmesh-control-"));
   const start = () =>
