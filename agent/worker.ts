@@ -81,11 +81,14 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     { ...ACCESS_LOG_DEFAULTS, mode: config.accessLog },
     { write: (lines) => tell({ type: "access", lines }) },
   );
-  const bug = (error: unknown): void =>
+  const bugs = metrics.counter("ironmesh_bugs_total");
+  const bug = (error: unknown): void => {
+    bugs.add();
     tell({
       type: "bug",
       message: error instanceof Error ? (error.stack ?? error.message) : String(error),
     });
+  };
   loop.onBug = bug;
   loop.onIdle = collectGarbage;
   const network = new OsNetwork(loop, meshTls);
