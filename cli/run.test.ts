@@ -226,3 +226,19 @@ test("redirect status ends in 1 when the host differs from the plan", async () =
     err: "error: no iptables",
   });
 });
+
+test("join --run goes on as the agent of the same state directory, and only after it has joined", async () => {
+  const ran: string[] = [];
+  const join = (isWelcome: boolean) => async () => {
+    ran.push("join");
+    return isWelcome
+      ? ({ ok: true, value: { host: "vm1", trustDomain: "mesh.local" } } as const)
+      : ({ ok: false, error: { message: "the token was used", next: "" } } as const);
+  };
+  const agent = async ({ stateDir }: { stateDir: string }) => void ran.push(`agent ${stateDir}`);
+  const words = ["join", "im1.x", "--run", "--state-dir", "/srv/mesh"];
+  expect((await meshctl(words, { programs: { join: join(true), agent } })).exitCode).toBe(0);
+  expect(ran).toEqual(["join", "agent /srv/mesh"]);
+  expect((await meshctl(words, { programs: { join: join(false), agent } })).exitCode).toBe(1);
+  expect(ran).toEqual(["join", "agent /srv/mesh", "join"]);
+});

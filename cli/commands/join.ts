@@ -1,4 +1,4 @@
-import { STATE_DIR } from "../agent-options.ts";
+import { parseAgentOptions, STATE_DIR } from "../agent-options.ts";
 import { CommandFailure } from "../failure.ts";
 import { type AddCommand, examples } from "../surroundings.ts";
 
@@ -11,15 +11,25 @@ export const addJoin: AddCommand = (program, { terminal, programs }) => {
     )
     .argument("<token>", "the token; - for standard input")
     .option("--state-dir <dir>", "where the host's keys and state are kept", STATE_DIR)
-    .action(async (word: string, { stateDir }: { stateDir: string }) => {
+    .option("--run", "then go on as the host's agent, until stopped")
+    .action(async (word: string, { stateDir, run }: { stateDir: string; run?: true }) => {
       const token = (word === "-" ? await terminal.readStdin() : word).trim();
       const joined = await programs.join(token, stateDir);
       if (!joined.ok)
         throw new CommandFailure(joined.error.message, joined.error.next || undefined);
       const { host, trustDomain } = joined.value;
       terminal.out(`${host} has joined ${trustDomain}`);
+      if (run === true) {
+        await programs.agent(parseAgentOptions(["--state-dir", stateDir]));
+        return;
+      }
       const where = stateDir === STATE_DIR ? "" : ` --state-dir ${stateDir}`;
       terminal.err(`next: meshctl agent${where}`);
     });
-  examples(command, "meshctl join im1.eyJ...", "meshctl join - < token");
+  examples(
+    command,
+    "meshctl join im1.eyJ...",
+    "meshctl join - < token",
+    "meshctl join im1.eyJ... --run",
+  );
 };
