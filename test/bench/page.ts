@@ -82,5 +82,5 @@ function missed(rows: readonly Row[]): string {
   );
   if (told.length === 0) return "";
   const lines = told.map(([begins, reason]) => `- **${begins}**: ${reason}`);
-  return `## What is missed, or short of its goal, and why\n\n${lines.join("\n")}\n\n`;
+  return `## What is missed, or short of its goal, and why\n\nThe shares below come from profiles taken by hand (perf, strace; 2026-11-24), not from this run.\n\n${lines.join("\n")}\n\n`;
 }
