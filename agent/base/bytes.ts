@@ -32,9 +32,3 @@ export function concat(parts: readonly Uint8Array[]): Uint8Array {
   }
   return whole;
 }
-
-export function hexOf(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += byte.toString(16).padStart(2, "0");
-  return text;
-}
