@@ -1,10 +1,10 @@
 // The five agents and the config server: each starts from the same executable, under its own user, with its own directories and no
 // configuration but what its join token tells.
-import type { ChildProcess } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ADMIN_PATHS, type AgentCertificate, type AgentStatus } from "../../agent/api/admin.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
+import { Daemon } from "./daemon.ts";
 import { type Lab, privateDirectory } from "./lab.ts";
 import {
   addressOf,
@@ -29,15 +29,16 @@ export const serverStateOf = (): string => `${RUN_DIRECTORY}/${SERVER_HOST}/serv
 export const stateOf = (host: DemoHost): string => `${RUN_DIRECTORY}/${host.name}/agent`;
 export const adminSocketOf = (host: DemoHost): string => `${stateOf(host)}/admin.sock`;
 
-export async function startServer(lab: Lab): Promise<ChildProcess> {
-  const state = await privateDirectory(serverStateOf(), UID.server);
-  const address = addressOf(hostNamed(SERVER_HOST));
-  const command = lab.meshctl("server", "--state-dir", state, "--advertise", address);
-  return lab.spawn(namespaceOf(hostNamed(SERVER_HOST)), command, {
-    uid: UID.server,
-    log: logPath("server"),
+export const serverDaemon = (lab: Lab): Daemon =>
+  new Daemon(async () => {
+    const state = await privateDirectory(serverStateOf(), UID.server);
+    const address = addressOf(hostNamed(SERVER_HOST));
+    const command = lab.meshctl("server", "--state-dir", state, "--advertise", address);
+    return lab.spawn(namespaceOf(hostNamed(SERVER_HOST)), command, {
+      uid: UID.server,
+      log: logPath("server"),
+    });
   });
-}
 
 /** Turns a bare host into a member: the one command the onboarding of a host takes. */
 export async function joinHost(lab: Lab, host: DemoHost, token: string): Promise<void> {
@@ -57,13 +58,14 @@ export async function tryToJoin(
   return lab.run(namespaceOf(host), command, { uid: UID.agent });
 }
 
-export function startAgent(lab: Lab, host: DemoHost): ChildProcess {
-  return lab.spawn(
-    namespaceOf(host),
-    lab.meshctl("agent", "--state-dir", stateOf(host), "--admin-socket", adminSocketOf(host)),
-    { uid: UID.agent, capabilities: AGENT_CAPABILITIES, log: logPath(`agent-${host.name}`) },
+export const agentDaemon = (lab: Lab, host: DemoHost): Daemon =>
+  new Daemon(() =>
+    lab.spawn(
+      namespaceOf(host),
+      lab.meshctl("agent", "--state-dir", stateOf(host), "--admin-socket", adminSocketOf(host)),
+      { uid: UID.agent, capabilities: AGENT_CAPABILITIES, log: logPath(`agent-${host.name}`) },
+    ),
   );
-}
 
 /** What an agent says of itself on its admin socket; undefined while there is nobody to ask. */
 async function ask(host: DemoHost, path: string): Promise<string | undefined> {

@@ -3,13 +3,14 @@ import { cpSync, existsSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import {
+  agentDaemon,
   isAgentReady,
   joinHost,
   logInAsOperator,
-  startAgent,
-  startServer,
+  serverDaemon,
   untilAllRun,
 } from "./agents.ts";
+import type { Daemon } from "./daemon.ts";
 import { type Forwarder, openForwarder } from "./forwarder.ts";
 import { Lab, privateDirectory, removeLab } from "./lab.ts";
 import {
@@ -40,6 +41,9 @@ export class Demo {
   readonly operator: Operator;
   readonly #progress: Progress;
   readonly #forwarders: Forwarder[] = [];
+  /** Whoever lets one die says so here, or it is taken for running. */
+  readonly server: Daemon;
+  readonly #agents: ReadonlyMap<string, Daemon>;
   /** Tokens the hosts joined with; each has been used. */
   readonly tokens = new Map<string, string>();
 
@@ -48,6 +52,14 @@ export class Demo {
     this.lab = new Lab(meshctl);
     this.operator = new Operator(meshctl, contextsFile);
     this.#progress = progress;
+    this.server = serverDaemon(this.lab);
+    this.#agents = new Map(HOSTS.map((host) => [host.name, agentDaemon(this.lab, host)]));
+  }
+
+  agentOn({ name }: DemoHost): Daemon {
+    const agent = this.#agents.get(name);
+    if (agent === undefined) throw new Error(`the demo has no host ${name}`);
+    return agent;
   }
 
   /** Everything, up to the first page that shows details and reviews. Returns its URL on this machine. */
@@ -65,7 +77,7 @@ export class Demo {
     say("starting the config server and the bookstore");
     startResolver(this.lab);
     for (const program of PROGRAMS) startProgram(this.lab, program);
-    await startServer(this.lab);
+    await this.server.start();
     await this.#openServer();
     say("giving each host a join token, and declaring the bookstore");
     await this.operator.apply("bookstore.yaml");
@@ -75,7 +87,7 @@ export class Demo {
     await Promise.all(
       HOSTS.map((host) => joinHost(this.lab, host, this.tokens.get(host.name) ?? "")),
     );
-    for (const host of HOSTS) startAgent(this.lab, host);
+    await Promise.all(HOSTS.map((host) => this.agentOn(host).start()));
     say("waiting for five agents to serve");
     await until("every agent is ready", 15_000, async () =>
       (await Promise.all(HOSTS.map(isAgentReady))).every(Boolean),

@@ -13,6 +13,8 @@ export interface SessionOptions {
   readonly isCheck: boolean;
   /** With isCheck: which steps. */
   readonly steps: readonly number[];
+  /** With isCheck: how many times its limit a figure may be. */
+  readonly slack: number;
   /** What failed is left running until a signal. */
   readonly keepsFailed: boolean;
 }
@@ -55,10 +57,12 @@ export async function runSession(options: SessionOptions): Promise<number> {
 async function untilOver(
   demo: Demo,
   progress: Progress,
-  { isCheck, steps, keepsFailed }: SessionOptions,
+  { isCheck, steps, slack, keepsFailed }: SessionOptions,
   interrupted: Promise<void>,
 ): Promise<number> {
-  const story = isCheck ? runChecks(demo, progress, steps) : tour(demo, progress, interrupted);
+  const story = isCheck
+    ? runChecks(demo, progress, { parts: steps, slack })
+    : tour(demo, progress, interrupted);
   const told = story.catch((cause: unknown) => {
     if (demo.lab.isDown) return INTERRUPTED;
     progress.line(`The demo failed: ${cause instanceof Error ? cause.message : String(cause)}`);

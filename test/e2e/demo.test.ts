@@ -2,26 +2,33 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { STEP_NUMBERS } from "../../cli/demo/checks/run-checks.ts";
 import { missingRequirements } from "../../cli/demo/requirements.ts";
 
 const EXECUTABLE = "dist/meshctl";
-const WITHIN_MS = 90_000;
+const WITHIN_MS = 180_000;
+/** Figures at their limits where the machine is ours alone; it rarely is in the fast tier. */
+const SLACK = process.env["IRONMESH_TIER"] === "full" ? "1" : "3";
 setDefaultTimeout(WITHIN_MS + 30_000);
 const missing = await missingRequirements();
 if (!existsSync(EXECUTABLE)) missing.push(`${EXECUTABLE} is not built: run \`npm run build\`.`);
 if (missing.length > 0) console.error(`SKIPPED: ${missing.join(" ")}`);
 
 test.skipIf(missing.length > 0)(
-  "meshctl demo --check holds in all five steps within 90 s, and leaves nothing behind",
+  "meshctl demo --check holds in all its steps within 3 minutes, and leaves nothing behind",
   () => {
     const startedMs = performance.now();
-    const { status, stdout, stderr } = spawnSync(EXECUTABLE, ["demo", "--check"], {
-      encoding: "utf8",
-      timeout: WITHIN_MS + 20_000,
-    });
+    const { status, stdout, stderr } = spawnSync(
+      EXECUTABLE,
+      ["demo", "--check", "--slack", SLACK],
+      {
+        encoding: "utf8",
+        timeout: WITHIN_MS + 20_000,
+      },
+    );
     console.log(stdout, stderr);
     expect(status).toBe(0);
-    expect(stdout.match(/^ok [1-5] /gm)).toHaveLength(5);
+    expect(stdout.match(/^ok [0-9]+ /gm)).toHaveLength(STEP_NUMBERS.length);
     expect(performance.now() - startedMs).toBeLessThan(WITHIN_MS);
     const left = spawnSync("ls", ["/run/netns", "/etc/netns", "/run"], { encoding: "utf8" }).stdout;
     expect(left).not.toMatch(/im-demo|ironmesh-demo/);

@@ -2,7 +2,16 @@
 import { agentStatus, untilAllRun } from "../agents.ts";
 import { HOSTS, HTTP_PORT, hostOf, UID } from "../layout.ts";
 import type { ExampleName } from "../run-directory.ts";
-import { type CheckContext, holds, isOnly, measure, requests, type Step, shown } from "./step.ts";
+import {
+  type CheckContext,
+  holds,
+  isOnly,
+  measure,
+  requests,
+  type Step,
+  shown,
+  within,
+} from "./step.ts";
 import { underLoad } from "./under-load.ts";
 
 const PAGES = 2_000;
@@ -43,19 +52,14 @@ async function shiftTraffic(context: CheckContext): Promise<string> {
 }
 
 /** Applies and waits until all agents run it. Counted from before the command started. */
-export async function applyEverywhere(
-  { demo, say }: CheckContext,
-  file: ExampleName,
-): Promise<number> {
+export async function applyEverywhere(context: CheckContext, file: ExampleName): Promise<number> {
+  const { demo, say } = context;
   say(`applying ${file}`);
   const before = await Promise.all(HOSTS.map(agentStatus));
   const next = Math.max(...before.map((one) => one?.version ?? 0)) + 1;
   const { startedMs } = await demo.operator.apply(file);
   const reachedMs = Math.round((await untilAllRun(next, 5_000)) - startedMs);
-  holds(
-    reachedMs <= REACHES_ALL_WITHIN_MS,
-    () => `${file} reached all agents only after ${reachedMs} ms`,
-  );
+  within(context, `${file} to reach all agents`, reachedMs, REACHES_ALL_WITHIN_MS);
   return reachedMs;
 }
 

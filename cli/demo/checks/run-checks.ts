@@ -11,14 +11,23 @@ import { membership } from "./membership.ts";
 import { peerAuthentication } from "./peer-authentication.ts";
 import type { Step } from "./step.ts";
 import { wire } from "./wire.ts";
+import { withoutServer } from "./without-server.ts";
 
-const STEPS: readonly Step[] = [membership, wire, canary, peerAuthentication, authorization];
+const STEPS: readonly Step[] = [
+  membership,
+  wire,
+  canary,
+  peerAuthentication,
+  authorization,
+  withoutServer,
+];
+export const STEP_NUMBERS: readonly number[] = STEPS.map(({ number }) => number);
 
 /** The process's exit code. */
 export async function runChecks(
   demo: Demo,
   progress: Progress,
-  parts: readonly number[],
+  { parts, slack }: { readonly parts: readonly number[]; readonly slack: number },
 ): Promise<number> {
   const steps = STEPS.filter((step) => parts.includes(step.number));
   const isCaptured = steps.includes(wire);
@@ -37,7 +46,7 @@ export async function runChecks(
     if (demo.lab.isDown) break; // interrupted
     const sinceMs = progress.elapsedMs();
     const say = (text: string): void => progress.step(`step ${step.number}: ${text}`);
-    const outcome = await step.run({ demo, url, capture, say }).then(
+    const outcome = await step.run({ demo, url, capture, slack, say }).then(
       (figures) => `${colors.green("ok")} ${step.number} ${step.claim}: ${figures}`,
       (cause: unknown) => {
         failed += 1;

@@ -11,6 +11,8 @@ export interface CheckContext {
   readonly url: string;
   /** Runs since before the first process of the mesh, when step 2 is to be run. */
   readonly capture: Capture | undefined;
+  /** How many times its limit a figure may be: 1, or more on a machine that others use too. */
+  readonly slack: number;
   /** What is being measured now, for a person who watches. */
   say(text: string): void;
 }
@@ -26,6 +28,16 @@ export interface Step {
 /** Throws what was seen in place of what has to be. */
 export function holds(condition: boolean, otherwise: () => string): void {
   if (!condition) throw new Error(otherwise());
+}
+
+/** Throws when a time is over its limit, slack included. Returns it as text. */
+export function within({ slack }: CheckContext, what: string, ms: number, limitMs: number): string {
+  const rounded = Math.round(ms);
+  holds(
+    ms <= limitMs * slack,
+    () => `${what} took ${rounded} ms; at most ${limitMs}${slack === 1 ? "" : ` times ${slack}`}`,
+  );
+  return `${rounded} ms`;
 }
 
 /** Runs a job inside a host (or on the router, which has no agent) as that user. */

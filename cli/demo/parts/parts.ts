@@ -3,8 +3,9 @@ import type { ClaimJob } from "./claim.ts";
 import type { LoadConfig } from "./load.ts";
 import type { MeasureJob } from "./measure.ts";
 import type { ResolverConfig } from "./resolver.ts";
+import type { WatchConfig } from "./watch.ts";
 
-export type PartName = "resolver" | "relay" | "load" | "measure" | "claim";
+export type PartName = "resolver" | "relay" | "load" | "measure" | "claim" | "watch";
 
 /** `input` is JSON. Each part is loaded only when it is the one that runs. */
 export async function servePart(name: string, input: string): Promise<void> {
@@ -20,6 +21,8 @@ export async function servePart(name: string, input: string): Promise<void> {
       return (await import("./measure.ts")).serveMeasure(config as MeasureJob);
     case "claim":
       return (await import("./claim.ts")).serveClaim(config as ClaimJob);
+    case "watch":
+      return (await import("./watch.ts")).serveWatch(config as WatchConfig);
     default:
       throw new Error(`the demo has no part ${name}`);
   }
