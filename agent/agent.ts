@@ -303,6 +303,7 @@ export class Agent {
         this.#serving !== undefined &&
         (this.#options.redirect === "none" || this.#redirect.isApplied),
       setAccessLog: (mode) => this.#threads.setAccessLog(mode),
+      renew: () => this.#control?.identities.renewAll() ?? 0,
     };
   }
 

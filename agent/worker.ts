@@ -143,7 +143,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   loop.start().catch(bug);
   return (message) => {
     if (message.type === "keys") {
-      meshTls.setKeys(message.keys);
+      const renewed = meshTls.setKeys(message.keys);
+      plane.renewed(renewed);
       listeners.openMesh(message.keys);
     } else if (message.type === "snapshot") {
       const whole = assembly.add(message.piece);

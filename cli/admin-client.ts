@@ -29,9 +29,17 @@ export class AdminClient {
     return this.#get(ADMIN_PATHS.certificates);
   }
 
-  async #get<T>(path: string): Promise<T> {
+  renew(): Promise<{ readonly asked: number }> {
+    return this.#ask("PUT", ADMIN_PATHS.renew);
+  }
+
+  #get<T>(path: string): Promise<T> {
+    return this.#ask("GET", path);
+  }
+
+  async #ask<T>(method: "GET" | "PUT", path: string): Promise<T> {
     const socket = await this.#dial();
-    const request = { method: "GET", path, host: "admin" };
+    const request = { method, path, host: "admin" };
     const { status, body } = await exchange(socket, request, ANSWER_TIMEOUT_MS);
     if (status === 200) return JSON.parse(body) as T; // Both ends are one executable; api/admin.ts says the shape.
     throw new CommandFailure(

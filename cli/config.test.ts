@@ -46,6 +46,7 @@ beforeAll(async () => {
     ],
     metrics: () => "",
     isReady: () => true,
+    renew: () => 0,
     setAccessLog: () => {},
   };
   server = await serveUnix(admin, undefined, (method, target) =>

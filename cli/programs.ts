@@ -9,6 +9,7 @@ export interface ServerOptions {
   readonly trustDomain?: string;
   readonly outboundPolicy?: "allow_any" | "registry_only";
   readonly isNewEpoch?: boolean;
+  readonly certificateLifetimeMs?: number;
   readonly logLevel?: "error" | "warn" | "info" | "debug";
 }
 

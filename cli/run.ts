@@ -12,6 +12,7 @@ import { addGet } from "./commands/get.ts";
 import { addJoin } from "./commands/join.ts";
 import { addLogin } from "./commands/login.ts";
 import { addRedirect } from "./commands/redirect.ts";
+import { addRenew } from "./commands/renew.ts";
 import { addServer } from "./commands/server.ts";
 import { addStatus } from "./commands/status.ts";
 import { addToken } from "./commands/token.ts";
@@ -38,6 +39,7 @@ const COMMANDS: readonly AddCommand[] = [
   addStatus,
   addConfig,
   addRedirect,
+  addRenew,
   addToken,
   addVersion,
   addCompletion,

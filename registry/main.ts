@@ -14,6 +14,7 @@ export interface ServerOptions {
   readonly trustDomain?: string;
   readonly outboundPolicy?: "allow_any" | "registry_only";
   readonly isNewEpoch?: boolean;
+  readonly certificateLifetimeMs?: number;
   readonly logLevel?: LogLevel;
 }
 
@@ -38,6 +39,9 @@ export async function runServer(options: ServerOptions): Promise<number> {
       trustDomain: options.trustDomain ?? TRUST_DOMAIN_DEFAULT,
       ...(options.outboundPolicy === undefined ? {} : { outboundPolicy: options.outboundPolicy }),
       isNewEpoch: options.isNewEpoch ?? false,
+      ...(options.certificateLifetimeMs === undefined
+        ? {}
+        : { certificateLifetimeMs: options.certificateLifetimeMs }),
     },
     { clock, timers: systemTimers(), log },
   );

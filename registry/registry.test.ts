@@ -14,6 +14,7 @@ import { isSignedBy } from "../agent/pki/signature.ts";
 import { verifyChain } from "../agent/pki/verify-chain.ts";
 import { createCsr } from "../agent/pki/x509.ts";
 import { ask, type Credentials, TestAgent } from "../test/support/config-server-client.ts";
+import { VirtualClock } from "../test/support/virtual-clock.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 
 const TRUST_DOMAIN = "mesh.test";
@@ -311,4 +312,34 @@ test("operators' requests need an operator's token, and bodies are bounded", asy
     serviceAccounts: ["ironmesh-system/host.vm-1"],
   });
   expect([reserved.status, reserved.body.error.code]).toEqual([400, "invalid_grant"]);
+});
+
+test("the server renews its own certificate at half of its life, counted from its issue and not from its backdated start", async () => {
+  const clock = new VirtualClock();
+  const renewals: string[] = [];
+  const log = {
+    ...SILENT_LOG,
+    info: (message: string) => {
+      if (message.includes("renewed")) renewals.push(message);
+    },
+  };
+  const dir = mkdtempSync(join(tmpdir(), "ironmesh-registry-"));
+  const short = await startRegistry(
+    {
+      stateDir: dir,
+      listen: { address: "127.0.0.1", port: 0 },
+      advertise: ["127.0.0.1"],
+      trustDomain: TRUST_DOMAIN,
+      certificateLifetimeMs: 20_000,
+    },
+    { clock, timers: clock, log },
+  );
+  for (let count = 1; count <= 3; count++) {
+    clock.pass(9_900);
+    expect(renewals).toHaveLength(count - 1);
+    clock.pass(100);
+    while (renewals.length < count) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await short.close();
+  rmSync(dir, { recursive: true });
 });

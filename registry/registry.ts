@@ -21,6 +21,7 @@ import { SqliteStore } from "./store/sqlite.ts";
 import type { Store } from "./store/store.ts";
 
 const DAY_MS = 86_400_000;
+/** At most; and a tenth of a short life. */
 const RENEWAL_RETRY_MS = 60_000;
 
 export interface RegistryConfig {
@@ -30,6 +31,8 @@ export interface RegistryConfig {
   readonly advertise: readonly string[];
   readonly trustDomain: string;
   readonly outboundPolicy?: MeshSettings["outboundPolicy"];
+  /** Of hosts' and workloads' certificates and the server's own; default a day. */
+  readonly certificateLifetimeMs?: number;
   /** Set once after the state directory was restored from an older copy: agents accept older versions of a newer epoch. */
   readonly isNewEpoch?: boolean;
 }
@@ -58,7 +61,12 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
   try {
     const operatorTokenFile = await firstOperator(config.stateDir, store, clock);
     const files = new AuthorityFiles(config.stateDir);
-    const issuer = await Issuer.open(config.trustDomain, { files, nowMs: () => clock.wallMs() });
+    const { certificateLifetimeMs } = config;
+    const issuer = await Issuer.open(config.trustDomain, {
+      files,
+      nowMs: () => clock.wallMs(),
+      ...(certificateLifetimeMs === undefined ? {} : { leafLifetimeMs: certificateLifetimeMs }),
+    });
     // For whoever may read the state directory and wants to log in or to compare.
     writePrivateFile(join(config.stateDir, "ca-sha256"), `${issuer.caSha256}\n`);
     const signer = new ServerSigner();
@@ -166,8 +174,9 @@ function keepRenewed(
   { clock, timers, log }: RegistryDeps,
   adopt: (renewed: ServerCredentials) => Promise<void>,
 ): Timer {
-  const halfLifeOf = ({ notBeforeMs, notAfterMs }: ServerCredentials) =>
-    Math.min(DAY_MS, Math.max(1_000, (notBeforeMs + notAfterMs) / 2 - clock.wallMs()));
+  const halfLifeOf = ({ issuedAtMs, notAfterMs }: ServerCredentials) =>
+    Math.min(DAY_MS, Math.max(1_000, (issuedAtMs + notAfterMs) / 2 - clock.wallMs()));
+  const retryMs = Math.min(RENEWAL_RETRY_MS, (first.notAfterMs - first.issuedAtMs) / 10);
   const renew = async (): Promise<void> => {
     try {
       await issuer.renew();
@@ -176,10 +185,11 @@ function keepRenewed(
       log.info("server certificate renewed", { until: new Date(renewed.notAfterMs).toISOString() });
       pending = timers.after(halfLifeOf(renewed), () => void renew());
     } catch (cause) {
-      log.error("server certificate not renewed: trying again in a minute", {
+      log.error("server certificate not renewed: it is tried again", {
         cause: String(cause),
+        afterMs: retryMs,
       });
-      pending = timers.after(RENEWAL_RETRY_MS, () => void renew());
+      pending = timers.after(retryMs, () => void renew());
     }
   };
   let pending = timers.after(halfLifeOf(first), () => void renew());

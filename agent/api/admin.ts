@@ -37,7 +37,7 @@ export interface AgentCertificate {
   readonly notAfterMs: number;
 }
 
-/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors */
+/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors, /renew */
 export const ADMIN_PATHS = {
   status: "/status",
   snapshot: "/snapshot",
@@ -45,4 +45,6 @@ export const ADMIN_PATHS = {
   metrics: "/metrics",
   ready: "/healthz/ready",
   accessLog: "/access-log",
+  /** Asks for new certificates now; answers how many: they come one after the other. */
+  renew: "/renew",
 } as const;

@@ -117,6 +117,14 @@ test("a certificate is renewed with a new key between half and six tenths of its
   expect(keys).toEqual(["key 2", "key 3"]);
 });
 
+test("all are renewed at once when that is asked for, long before they are due", async () => {
+  await world.keeper.follow([A]);
+  expect(world.keeper.renewAll()).toBe(2);
+  await world.pass(100, 10);
+  expect(world.asked.slice(1).flat().sort()).toEqual([A, HOST].sort());
+  expect(world.keeper.own?.keyPem).not.toBe("key 0");
+});
+
 test("while the server is away renewals are tried with back-off and the old certificate serves on", async () => {
   world.answer = "unreachable";
   await world.pass(0.61 * LIFETIME, 60_000);

@@ -115,6 +115,14 @@ export class IdentityKeeper {
     this.#settle();
   }
 
+  /** All become due now: keys may have leaked, or the authority is another. Returns how many. */
+  renewAll(): number {
+    const nowMs = this.#deps.clock.wallMs();
+    for (const wanted of this.#wanted.values()) wanted.dueAtMs = nowMs;
+    this.#look();
+    return this.#wanted.size;
+  }
+
   /** SPIFFE IDs of the workloads that run here now. Others are forgotten, on disk too. Resolves when all have a certificate,
    *  which a refusal may put off for ever: whoever waits has a deadline. Before start() nothing can come, so it resolves. */
   follow(identities: readonly string[]): Promise<void> {

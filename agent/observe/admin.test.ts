@@ -11,6 +11,7 @@ const SOURCE: AdminSource = {
   metrics: () => "",
   isReady: () => true,
   setAccessLog: unused,
+  renew: unused,
 };
 
 test("a target that is no URL is refused and does not end the agent", () => {

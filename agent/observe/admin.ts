@@ -13,6 +13,8 @@ export interface AdminSource {
   /** Serving its snapshot on every thread. */
   isReady(): boolean;
   setAccessLog(mode: AccessLogMode): void;
+  /** Returns how many certificates are asked for. */
+  renew(): number;
 }
 
 export interface AdminAnswer {
@@ -57,6 +59,9 @@ export function answerAdmin(source: AdminSource, method: string, target: string)
     }
     source.setAccessLog(mode);
     return json({ mode });
+  }
+  if (method === "PUT" && url.pathname === ADMIN_PATHS.renew) {
+    return json({ asked: source.renew() });
   }
   if (method !== "GET") return text(405, "GET only\n");
   if (url.pathname === ADMIN_PATHS.status) return json(source.status());

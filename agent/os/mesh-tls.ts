@@ -54,6 +54,8 @@ export class MeshTls {
   readonly #alpns: readonly string[];
   #contexts = new Map<string, Context>();
   #trust: readonly string[] = [];
+  /** What each context was made of. */
+  #leaves = new Map<string, string>();
 
   constructor(loop: Loop, alpns: readonly string[]) {
     this.#loop = loop;
@@ -62,12 +64,19 @@ export class MeshTls {
     this.#alpn = wireAlpn(alpns);
   }
 
-  /** New handshakes use these; open connections live on. */
-  setKeys(keys: MeshKeys): void {
+  /** New handshakes use these; open connections live on. Returns the identities whose certificate was another before. */
+  setKeys(keys: MeshKeys): ReadonlySet<string> {
+    const leaves = new Map(keys.identities.map((key) => [key.identity, key.certificates[0] ?? ""]));
+    const renewed = [...leaves].filter(([identity, leaf]) => {
+      const before = this.#leaves.get(identity);
+      return before !== undefined && before !== leaf;
+    });
+    this.#leaves = leaves;
     this.#trust = keys.trustBundle;
     this.#contexts = new Map(
       keys.identities.map((key) => [key.identity, this.#context(key)] as const),
     );
+    return new Set(renewed.map(([identity]) => identity));
   }
 
   #context(key: MeshIdentityKey): Context {

@@ -84,6 +84,12 @@ export class DataPlane {
     for (const connection of this.context.open.all()) connection.reconsider();
   }
 
+  /** Local identities whose certificates were replaced. Pooled connections are made anew with them, long before the old ones
+   *  expire; tunnels and requests under way live on. */
+  renewed(identities: ReadonlySet<string>): void {
+    this.book.renew(identities);
+  }
+
   /** From a workload's own listener (index into snapshot.workloads); undefined: a process of no workload (15001). */
   acceptOutbound(
     stream: Stream,

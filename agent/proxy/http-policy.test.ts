@@ -434,6 +434,31 @@ describe("life of the agent", () => {
     expect(mesh.server.plane.openConnections).toBe(0);
   });
 
+  test("with a new certificate of its caller a pooled connection is made anew, one in use after its request", () => {
+    const mesh = new MeshFixture();
+    let answers = true;
+    const apps = app(mesh, () => (answers ? ok() : undefined));
+    ask(mesh);
+    const renewed = (identity: string): void => mesh.client.plane.renewed(new Set([identity]));
+    renewed(SERVER_ID);
+    settle(mesh);
+    expect(mesh.server.plane.openConnections).toBe(1); // somebody else's
+    renewed(CLIENT_ID);
+    settle(mesh);
+    expect(mesh.server.plane.openConnections).toBe(0);
+    answers = false;
+    const busy = dial(mesh);
+    busy.send(GET);
+    settle(mesh);
+    renewed(CLIENT_ID);
+    settle(mesh);
+    expect(mesh.server.plane.openConnections).toBe(1);
+    apps.at(-1)?.send(ok());
+    settle(mesh);
+    expect(busy.text).toBe(ok());
+    expect(mesh.server.plane.openConnections).toBe(0);
+  });
+
   test("a listener that went to another workload takes no open connection with it", () => {
     const mesh = new MeshFixture();
     const seen: string[] = [];

@@ -22,6 +22,8 @@ export class HttpUpstream extends Guarded {
   /** Exchanges it has been given. */
   requests = 0;
   idleSinceMs = 0;
+  /** See UpstreamCluster. */
+  readonly generation: number;
   readonly #context: ThreadContext;
   readonly #body = new BodyReader();
   #isInBody = false;
@@ -36,6 +38,7 @@ export class HttpUpstream extends Guarded {
     super(context.deps.bug);
     this.cluster = cluster;
     this.target = target;
+    this.generation = cluster.generation;
     this.#context = context;
     this.stream = context.deps.network.dial(target.dialHttp, this);
   }

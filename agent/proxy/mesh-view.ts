@@ -75,6 +75,12 @@ export class ClusterBook {
     }
   }
 
+  /** These identities have new certificates. */
+  renew(identities: ReadonlySet<string>): void {
+    for (const { identity, cluster } of this.#entries.values())
+      if (identities.has(identity)) cluster.renew();
+  }
+
   closeIdle(): void {
     for (const { cluster } of this.#entries.values()) cluster.closeIdleNow();
   }

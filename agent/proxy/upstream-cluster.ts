@@ -61,6 +61,8 @@ const YIELD_MS = 50;
 export class UpstreamCluster {
   view: ClusterView;
   isStale = false;
+  /** Connections of an earlier one end with their request: they were made with a certificate that has been replaced. */
+  generation = 0;
   readonly #context: ThreadContext;
   readonly #waiters: Waiter[] = [];
   readonly #sweep: Deadline;
@@ -148,7 +150,8 @@ export class UpstreamCluster {
     const { maxRequestsPerConnection } = this.view.limits;
     const isSpent = maxRequestsPerConnection > 0 && upstream.requests >= maxRequestsPerConnection;
     while (upstream.target.successor !== undefined) upstream.target = upstream.target.successor;
-    if (this.isStale || isSpent || upstream.target.isGone || this.#context.isDraining) {
+    const isOld = upstream.generation !== this.generation;
+    if (this.isStale || isSpent || isOld || upstream.target.isGone || this.#context.isDraining) {
       upstream.close();
       return;
     }
@@ -218,6 +221,12 @@ export class UpstreamCluster {
     if (this.view.slots !== undefined) {
       this.#context.deps.slots.hold(target.endpoint.slots.active, delta);
     }
+  }
+
+  /** The source identity has a new certificate: what follows is dialled anew, what is under way is not touched. */
+  renew(): void {
+    this.generation++;
+    this.closeIdleNow();
   }
 
   closeIdleNow(): void {

@@ -1,11 +1,15 @@
-import { Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import type { ServerOptions } from "../programs.ts";
 import { type AddCommand, examples } from "../surroundings.ts";
 
 const STATE_DIR = "/var/lib/ironmesh/server";
 
-interface Given extends Omit<ServerOptions, "isNewEpoch"> {
+/** As registry/ca/issuer.ts has them. */
+const LIFETIME_SECONDS = { min: 10, max: 86_400 };
+
+interface Given extends Omit<ServerOptions, "isNewEpoch" | "certificateLifetimeMs"> {
   readonly newEpoch?: true;
+  readonly certificateLifetime?: number;
 }
 
 export const addServer: AddCommand = (program, { programs, setExitCode }) => {
@@ -34,10 +38,24 @@ export const addServer: AddCommand = (program, { programs, setExitCode }) => {
       "after the state was restored from a backup: agents accept its older versions",
     )
     .addOption(
+      new Option(
+        "--certificate-lifetime <seconds>",
+        "of every certificate, its own included; for tests: 10 at least (default: 86400, a day)",
+      ).argParser(parseLifetime),
+    )
+    .addOption(
       new Option("--log-level <level>").choices(["error", "warn", "info", "debug"]).default("info"),
     )
-    .action(async ({ newEpoch, ...options }: Given) =>
-      setExitCode(await programs.server({ ...options, isNewEpoch: newEpoch === true })),
+    .action(async ({ newEpoch, certificateLifetime, ...options }: Given) =>
+      setExitCode(
+        await programs.server({
+          ...options,
+          isNewEpoch: newEpoch === true,
+          ...(certificateLifetime === undefined
+            ? {}
+            : { certificateLifetimeMs: 1_000 * certificateLifetime }),
+        }),
+      ),
     );
   examples(
     command,
@@ -48,3 +66,11 @@ export const addServer: AddCommand = (program, { programs, setExitCode }) => {
 
 /** People paste URLs; what is advertised is HOST:PORT. */
 const withoutScheme = (text: string): string => text.replace(/^https:\/\//, "").replace(/\/$/, "");
+
+function parseLifetime(text: string): number {
+  const { min, max } = LIFETIME_SECONDS;
+  const seconds = Number(text);
+  if (!/^[0-9]+$/.test(text) || seconds < min || seconds > max)
+    throw new InvalidArgumentError(`It takes whole seconds from ${min} to ${max}.`);
+  return seconds;
+}

@@ -29,11 +29,12 @@ export const serverStateOf = (): string => `${RUN_DIRECTORY}/${SERVER_HOST}/serv
 export const stateOf = (host: DemoHost): string => `${RUN_DIRECTORY}/${host.name}/agent`;
 export const adminSocketOf = (host: DemoHost): string => `${stateOf(host)}/admin.sock`;
 
-export const serverDaemon = (lab: Lab): Daemon =>
+/** `more`: options of the moment, asked for at each start. */
+export const serverDaemon = (lab: Lab, more: () => readonly string[]): Daemon =>
   new Daemon(async () => {
     const state = await privateDirectory(serverStateOf(), UID.server);
     const address = addressOf(hostNamed(SERVER_HOST));
-    const command = lab.meshctl("server", "--state-dir", state, "--advertise", address);
+    const command = lab.meshctl("server", "--state-dir", state, "--advertise", address, ...more());
     return lab.spawn(namespaceOf(hostNamed(SERVER_HOST)), command, {
       uid: UID.server,
       log: logPath("server"),

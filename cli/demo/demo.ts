@@ -43,6 +43,10 @@ export class Demo {
   readonly #forwarders: Forwarder[] = [];
   /** Whoever lets one die says so here, or it is taken for running. */
   readonly server: Daemon;
+  /** What the config server is started with beside where it is. */
+  serverOptions: readonly string[] = [];
+  /** The config server's port on this machine's 127.0.0.1. */
+  serverPort = 0;
   readonly #agents: ReadonlyMap<string, Daemon>;
   /** Tokens the hosts joined with; each has been used. */
   readonly tokens = new Map<string, string>();
@@ -52,7 +56,7 @@ export class Demo {
     this.lab = new Lab(meshctl);
     this.operator = new Operator(meshctl, contextsFile);
     this.#progress = progress;
-    this.server = serverDaemon(this.lab);
+    this.server = serverDaemon(this.lab, () => this.serverOptions);
     this.#agents = new Map(HOSTS.map((host) => [host.name, agentDaemon(this.lab, host)]));
   }
 
@@ -117,6 +121,7 @@ export class Demo {
   async #openServer(): Promise<void> {
     const target = `${addressOf(hostNamed(SERVER_HOST))}:15010`;
     const { port } = await this.#bridge(hostNamed(SERVER_HOST), "server", target, 15010);
+    this.serverPort = port;
     await logInAsOperator(this.operator, port);
   }
 

@@ -51,6 +51,18 @@ test("a certificate lives 24 hours and begins 5 minutes before it was issued", a
   expect(facts?.notAfterMs).toBe(nowMs + LEAF_LIFETIME_MS);
 });
 
+test("certificates of a test mesh live as short as 10 seconds, counted from their issue, and no shorter", async () => {
+  const openWith = (leafLifetimeMs: number) =>
+    Issuer.open(TD, {
+      files: new AuthorityFiles(stateDir),
+      nowMs: () => nowMs,
+      leafLifetimeMs,
+    });
+  const own = await (await openWith(10_000)).issueServer({ dns: [], ips: [] });
+  expect([own.issuedAtMs, own.notAfterMs]).toEqual([nowMs, nowMs + 10_000]);
+  expect(openWith(9_999)).rejects.toThrow("must live 10 s at least");
+});
+
 test("a request that is not PKCS#10 or not proven by its key is refused", async () => {
   const issuer = await open();
   expect(await issuer.issue("hello", GRANT)).toEqual({ ok: false, error: "csr_malformed" });

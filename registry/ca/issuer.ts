@@ -17,6 +17,8 @@ import type { AuthorityFiles } from "./authority-files.ts";
 
 const DAY_MS = 86_400_000;
 export const LEAF_LIFETIME_MS = DAY_MS;
+/** Below this a renewal that has to be tried again may come too late. */
+export const LEAF_LIFETIME_MIN_MS = 10_000;
 export const INTERMEDIATE_LIFETIME_MS = 365 * DAY_MS;
 export const ROOT_LIFETIME_MS = 10 * INTERMEDIATE_LIFETIME_MS;
 
@@ -31,7 +33,8 @@ export interface Issued {
   readonly identity: string;
   /** PEM, leaf first, then the intermediate. */
   readonly certificates: readonly string[];
-  readonly notBeforeMs: number;
+  /** When it was signed. It begins earlier: notBefore is backdated, so half a life is counted from here. */
+  readonly issuedAtMs: number;
   readonly notAfterMs: number;
 }
 
@@ -41,31 +44,43 @@ export interface ServerCredentials extends Issued {
 
 export type IssueRefusal = CsrRefusal | "identity_not_granted";
 
+export interface IssuerDeps {
+  readonly files: AuthorityFiles;
+  readonly nowMs: () => number;
+  /** Of all certificates but the authority's own. Default LEAF_LIFETIME_MS; shorter is for tests. */
+  readonly leafLifetimeMs?: number;
+}
+
 export class Issuer {
   readonly trustDomain: string;
   readonly #root: Authority;
   readonly #files: AuthorityFiles;
   readonly #nowMs: () => number;
+  readonly #leafLifetimeMs: number;
   #intermediate: Authority;
 
   private constructor(
     trustDomain: string,
     root: Authority,
     intermediate: Authority,
-    deps: { readonly files: AuthorityFiles; readonly nowMs: () => number },
+    deps: IssuerDeps,
   ) {
     this.trustDomain = trustDomain;
     this.#root = root;
     this.#intermediate = intermediate;
     this.#files = deps.files;
     this.#nowMs = deps.nowMs;
+    this.#leafLifetimeMs = deps.leafLifetimeMs ?? LEAF_LIFETIME_MS;
   }
 
   /** Opens the authority of the state directory, or makes it there. Throws when it belongs to another trust domain. */
-  static async open(
-    trustDomain: string,
-    deps: { readonly files: AuthorityFiles; readonly nowMs: () => number },
-  ): Promise<Issuer> {
+  static async open(trustDomain: string, deps: IssuerDeps): Promise<Issuer> {
+    const { leafLifetimeMs = LEAF_LIFETIME_MS } = deps;
+    if (leafLifetimeMs < LEAF_LIFETIME_MIN_MS) {
+      throw new Error(
+        `certificates must live ${LEAF_LIFETIME_MIN_MS / 1000} s at least, not ${leafLifetimeMs / 1000}: a renewal that must be tried again would come too late`,
+      );
+    }
     const { files } = deps;
     const nowMs = deps.nowMs();
     const known = files.readTrustDomain();
@@ -140,17 +155,18 @@ export class Issuer {
     },
   ): Promise<Issued> {
     const authority = this.#intermediate;
+    const issuedAtMs = this.#nowMs();
     const leaf = await issueCertificate(authority, {
       publicKey,
       identity,
       ...names,
-      nowMs: this.#nowMs(),
-      lifetimeMs: LEAF_LIFETIME_MS,
+      nowMs: issuedAtMs,
+      lifetimeMs: this.#leafLifetimeMs,
     });
     const facts = readCertificate(leaf);
     if (facts === undefined) throw new Error("a certificate of our own cannot be read");
-    const { notBeforeMs, notAfterMs } = facts;
-    return { identity, certificates: [leaf, authority.certificatePem], notBeforeMs, notAfterMs };
+    const { notAfterMs } = facts;
+    return { identity, certificates: [leaf, authority.certificatePem], issuedAtMs, notAfterMs };
   }
 }
 

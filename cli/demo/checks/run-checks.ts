@@ -9,6 +9,7 @@ import { authorization } from "./authorization.ts";
 import { canary } from "./canary.ts";
 import { membership } from "./membership.ts";
 import { peerAuthentication } from "./peer-authentication.ts";
+import { rotation } from "./rotation.ts";
 import type { Step } from "./step.ts";
 import { wire } from "./wire.ts";
 import { withoutServer } from "./without-server.ts";
@@ -20,6 +21,7 @@ const STEPS: readonly Step[] = [
   peerAuthentication,
   authorization,
   withoutServer,
+  rotation,
 ];
 export const STEP_NUMBERS: readonly number[] = STEPS.map(({ number }) => number);
 

@@ -88,7 +88,7 @@ async function restartFromDisk(context: CheckContext): Promise<string> {
 }
 
 /** Every agent, or none of them. */
-const untilConnected = (isConnected: boolean): Promise<void> =>
+export const untilConnected = (isConnected: boolean): Promise<void> =>
   until(`every agent ${isConnected ? "connected" : "alone"}`, RECONNECTS_WITHIN_MS, async () => {
     const all = await Promise.all(HOSTS.map(agentStatus));
     return all.every((one) => one?.server.isConnected === isConnected);
