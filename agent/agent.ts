@@ -44,6 +44,7 @@ export interface AgentOptions {
   readonly mode: "declared" | "all";
   /** Whether port 53 towards the host's resolvers is taken. */
   readonly dns: boolean;
+  readonly io: "auto" | "epoll";
   readonly accessLog: AccessLogMode;
   readonly logLevel: LogLevel;
   /** Downstream connections of all threads together. */
@@ -198,6 +199,7 @@ export class Agent {
       inboundPort: INBOUND_PORT,
       meshPort: MESH_PORT,
       hasIpv6: this.#isIpv6,
+      usesUring: this.#options.io === "auto",
       dns: takesNames ? { resolvers: this.#resolvers, port: DNS_PORT } : undefined,
     };
   }
@@ -326,6 +328,7 @@ export class Agent {
       },
       workers: this.#threads.count,
       openConnections: this.#slots.read(0),
+      io: this.#threads.usesUring ? "io_uring" : "epoll",
       redirect: {
         backend: this.#options.redirect === "none" ? "none" : redirect.backend,
         mode: this.#options.mode,

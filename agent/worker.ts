@@ -15,7 +15,7 @@ import { Loop } from "./os/loop.ts";
 import { collectGarbage } from "./os/memory.ts";
 import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
-import { listenOn } from "./os/tcp.ts";
+import { listenOn } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly } from "./policy/snapshot-pieces.ts";
@@ -71,12 +71,12 @@ function startNames(
 }
 
 function startThread(config: ThreadConfig): (message: ToThread) => void {
-  const loop = new Loop();
+  const loop = new Loop({ usesUring: config.usesUring });
   const meshTls = new MeshTls(loop, MESH_ALPNS);
   const metrics = new SeriesTable(SERIES_TABLE_DEFAULTS, (series) =>
     tell({ type: "series", series }),
   );
-  tell({ type: "started", series: metrics.memory, epoll: loop.epollFd });
+  tell({ type: "started", series: metrics.memory, descriptors: loop.descriptors });
   const accessLog = new AccessLog(
     { ...ACCESS_LOG_DEFAULTS, mode: config.accessLog },
     { write: (lines) => tell({ type: "access", lines }) },

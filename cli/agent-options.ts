@@ -16,6 +16,7 @@ export interface AgentOptions {
   readonly redirect: "auto" | "iptables" | "nft" | "none";
   readonly mode: "declared" | "all";
   readonly dns: boolean;
+  readonly io: "auto" | "epoll";
   readonly accessLog: "off" | "on" | "errors";
   readonly logLevel: "error" | "warn" | "info" | "debug";
   readonly connectionsMax: number;
@@ -48,6 +49,11 @@ const ABOUT: Readonly<Record<string, About>> = {
       "declared: only what the mesh declares; all: everything but exclusions (default declared)",
   },
   "no-dns": { value: "", prose: "leave DNS alone: mesh names do not resolve" },
+  io: {
+    value: "<how>",
+    prose:
+      "auto: small socket calls through io_uring where the kernel allows it; epoll: never (default auto)",
+  },
   "access-log": {
     value: "<which>",
     prose: "off, on or errors: JSON lines on standard output (default off)",
@@ -109,6 +115,7 @@ export function parseAgentOptions(words: readonly string[]): AgentOptions {
     redirect: oneOf("redirect", one("redirect") ?? "auto", ["auto", "iptables", "nft", "none"]),
     mode: oneOf("mode", one("mode") ?? "declared", ["declared", "all"]),
     dns: !given.flags.has("no-dns"),
+    io: oneOf("io", one("io") ?? "auto", ["auto", "epoll"]),
     accessLog: oneOf("access-log", one("access-log") ?? "off", ["off", "on", "errors"]),
     logLevel: oneOf("log-level", one("log-level") ?? "info", ["error", "warn", "info", "debug"]),
     connectionsMax: number("connections-max", one("connections-max") ?? "65536", 1, 10_000_000),

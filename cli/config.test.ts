@@ -25,6 +25,7 @@ const status: AgentStatus = {
   snapshotFrom: "disk",
   server: { url: "https://mesh-1:15010", isConnected: false, lastError: "timed out" },
   workers: 2,
+  io: "io_uring",
   openConnections: 3,
   redirect: { backend: "nft", mode: "declared", isApplied: true, problem: undefined },
   problems: [],

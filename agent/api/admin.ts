@@ -21,6 +21,8 @@ export interface AgentStatus {
   };
   readonly workers: number;
   readonly openConnections: number;
+  /** How small socket calls are made. */
+  readonly io: "io_uring" | "epoll";
   readonly redirect: {
     readonly backend: string;
     readonly mode: string;

@@ -27,6 +27,7 @@ const config = (index: number): ThreadConfig => ({
   inboundPort: 2,
   meshPort: 3,
   hasIpv6: false,
+  usesUring: false,
   dns: undefined,
 });
 const snapshot = (version: number, endpoints = 1): Snapshot => ({
@@ -99,7 +100,7 @@ function start(count: number) {
       spawned.push(thread);
       return thread;
     },
-    closeLeftBehind: (epoll) => closed.push(epoll),
+    closeLeftBehind: ({ epoll }) => closed.push(epoll),
     writeAccess() {},
     onServing: (_epoch, version) => served.push(version),
     onUnable: (error) => unable.push(error.message),
@@ -162,7 +163,8 @@ test("what a dead thread left open is closed, and what it counted stays counted,
     const table = new SeriesTable({ cells: 1024 }, (series) =>
       by.events.onMessage({ type: "series", series }),
     );
-    by.events.onMessage({ type: "started", series: table.memory, epoll: requests });
+    const descriptors = { epoll: requests, ring: undefined };
+    by.events.onMessage({ type: "started", series: table.memory, descriptors });
     table.counter("requests_total", { code: "200" }).add(requests);
   };
   count(thread(0), 5);

@@ -4,6 +4,7 @@ import type { Log } from "../base/log.ts";
 import { giveBack } from "../base/slots.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
 import type { SeriesAnnouncement } from "../observe/series.ts";
+import type { LoopDescriptors } from "../os/left-behind.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { SnapshotPiece } from "../policy/snapshot-pieces.ts";
 import { SnapshotFeed } from "./snapshot-feed.ts";
@@ -32,6 +33,7 @@ export interface ThreadConfig {
   readonly inboundPort: number;
   readonly meshPort: number;
   readonly hasIpv6: boolean;
+  readonly usesUring: boolean;
   /** Resolvers whose port 53 is redirected to this thread; undefined: this thread answers no names. */
   readonly dns: { readonly resolvers: readonly string[]; readonly port: number } | undefined;
 }
@@ -45,8 +47,11 @@ export type ToThread =
   | { readonly type: "drain" };
 
 export type FromThread =
-  /** `epoll`: the fd that knows its sockets. */
-  | { readonly type: "started"; readonly series: SharedArrayBuffer; readonly epoll: number }
+  | {
+      readonly type: "started";
+      readonly series: SharedArrayBuffer;
+      readonly descriptors: LoopDescriptors;
+    }
   | { readonly type: "series"; readonly series: SeriesAnnouncement }
   | { readonly type: "taken" }
   /** It cannot do its work, and another in its place could not either: a port is taken. One sentence for the operator. */
@@ -78,7 +83,7 @@ export interface DataThreadsDeps {
   writeAccess(lines: string): void;
   log: Log;
   /** Closes the sockets of a thread that runs no more. */
-  closeLeftBehind(epoll: number): void;
+  closeLeftBehind(descriptors: LoopDescriptors): void;
   /** All threads serve this version. */
   onServing(epoch: number, version: number): void;
   /** The agent cannot go on; the error says why, for the operator. */
@@ -98,7 +103,7 @@ interface Thread {
   series: ThreadSeries | undefined;
   serving: { epoch: number; version: number };
   isDrained: boolean;
-  epoll: number | undefined;
+  descriptors: LoopDescriptors | undefined;
 }
 
 /** Threads that die more often than this are a bug that new threads do not mend: the process ends, systemd decides. */
@@ -138,7 +143,7 @@ export class DataThreads {
       series: undefined,
       serving: { epoch: -1, version: -1 },
       isDrained: false,
-      epoll: undefined,
+      descriptors: undefined,
     };
     const accessLog = this.#accessLog ?? config.accessLog;
     handle.send({ type: "start", config: { ...config, accessLog } });
@@ -151,7 +156,7 @@ export class DataThreads {
     const at = this.#threads.indexOf(thread);
     if (at < 0) return;
     if (thread.series !== undefined) this.#retired.push(thread.series);
-    if (thread.epoll !== undefined) this.#deps.closeLeftBehind(thread.epoll);
+    if (thread.descriptors !== undefined) this.#deps.closeLeftBehind(thread.descriptors);
     giveBack(thread.config.slots, thread.config.held);
     const isLast = this.restarts >= RESTARTS_MAX;
     const isReplaced = !isLast && this.#whenDrained === undefined;
@@ -172,7 +177,7 @@ export class DataThreads {
   #heard(thread: Thread, message: FromThread): void {
     switch (message.type) {
       case "started":
-        thread.epoll = message.epoll;
+        thread.descriptors = message.descriptors;
         thread.series = { memory: message.series, series: thread.series?.series ?? [] };
         return;
       case "series":
@@ -238,6 +243,11 @@ export class DataThreads {
   }
   stop(): void {
     for (const thread of this.#threads.splice(0)) thread.handle.stop();
+  }
+
+  /** Whether the kernel let the threads have io_uring. */
+  get usesUring(): boolean {
+    return this.#threads.some((thread) => thread.descriptors?.ring !== undefined);
   }
 
   get series(): readonly ThreadSeries[] {

@@ -80,6 +80,7 @@ const LOWEST = 0x5000_0000;
 const HIGHEST = 0xf000_0000;
 const STEP = 0x0100_0000;
 const READ_WRITE = 3;
+const SHARED_POPULATE = 0x8001;
 const PRIVATE_ANONYMOUS_FIXED_NOREPLACE = 0x10_0022;
 
 export function mapArena(bytes: number): Arena {
@@ -93,6 +94,13 @@ export function mapArena(bytes: number): Arena {
   throw new Error(
     "no free address below 4 GB for the arena: is vm.overcommit or RLIMIT_AS set very low?",
   );
+}
+
+/** A kernel object's memory (an io_uring's rings), for as long as the process lives; undefined: it cannot be mapped. */
+export function mapShared(fd: number, bytes: number, offset: number): Int32Array | undefined {
+  const { mmap } = openLibrary("libc.so.6", { mmap: "word word word i32 i32 i32 word" });
+  const at = Number(mmap(0, bytes, READ_WRITE, SHARED_POPULATE, fd, offset));
+  return at === -1 ? undefined : new Int32Array(native.view(at, bytes));
 }
 
 /** errno of the call just made on this thread: read it before anything else runs. */

@@ -1,10 +1,10 @@
 import { expect, test } from "bun:test";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { snapshot, workload } from "../../test/support/mesh-fixture.ts";
 import type { FromThread, ToThread } from "../control/data-threads.ts";
 import { splitSnapshot } from "../policy/snapshot-pieces.ts";
-import { closeLeftBehind } from "./left-behind.ts";
+import { closeLeftBehind, type LoopDescriptors } from "./left-behind.ts";
 import { startThread } from "./thread.ts";
 
 const listens = (port: number): boolean =>
@@ -20,10 +20,10 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** A real data thread that serves; returns its epoll fd and a way to end it. */
+/** A real data thread that serves; returns what is left of it and a way to end it. */
 async function serve(ports: readonly [host: number, inbound: number, workload: number]) {
   const [hostListenerPort, inboundPort, outboundPort] = ports;
-  let epoll = -1;
+  let descriptors: LoopDescriptors = { epoll: -1, ring: undefined };
   let tellServing = (): void => {};
   const serving = new Promise<void>((resolve) => {
     tellServing = resolve;
@@ -34,7 +34,7 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
   });
   const thread = startThread<FromThread, ToThread>({
     onMessage: (message) => {
-      if (message.type === "started") epoll = message.epoll;
+      if (message.type === "started") descriptors = message.descriptors;
       if (message.type === "serving") tellServing();
     },
     onExit: () => tellExit(),
@@ -51,6 +51,7 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     inboundPort,
     meshPort: 0,
     hasIpv6: false,
+    usesUring: true,
     dns: undefined,
   };
   thread.send({ type: "start", config });
@@ -62,12 +63,12 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     thread.send({ type: "snapshot", piece: { is: "nonsense" } as never }); // a bug: uncaught in the thread
     return exited;
   };
-  return { epoll, die };
+  return { descriptors, die };
 }
 
 test("a thread that died leaves its listeners open, and they are closed for it, with what waited there", async () => {
   const ports = [await freePort(), await freePort(), await freePort()] as const;
-  const { epoll, die } = await serve(ports);
+  const { descriptors, die } = await serve(ports);
   await die();
   expect([listens(ports[0]), listens(ports[2])]).toEqual([true, true]);
   const client = connect(ports[0], "127.0.0.1");
@@ -75,7 +76,9 @@ test("a thread that died leaves its listeners open, and they are closed for it, 
   const ended = new Promise<string | undefined>((resolve) =>
     client.once("error", (error: NodeJS.ErrnoException) => resolve(error.code)),
   );
-  expect(closeLeftBehind(epoll)).toBe(3);
+  expect(closeLeftBehind(descriptors)).toBe(3);
   expect(await ended).toBe("ECONNRESET");
   expect([listens(ports[0]), listens(ports[2])]).toEqual([false, false]);
+  for (const fd of [descriptors.epoll, descriptors.ring])
+    expect(fd === undefined || existsSync(`/proc/self/fd/${fd}`)).toBe(fd === undefined);
 });

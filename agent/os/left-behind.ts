@@ -5,8 +5,16 @@ import { readFileSync, readlinkSync } from "node:fs";
 import { mapArena } from "./ffi.ts";
 import { openLibc, SO_LINGER, SOL_SOCKET } from "./libc.ts";
 
-/** Resets what is open and closes what listens; returns how many sockets that were. `epoll`: fd of a thread that runs no more. */
-export function closeLeftBehind(epoll: number): number {
+/** Of a thread's loop. */
+export interface LoopDescriptors {
+  /** Knows all its sockets. */
+  readonly epoll: number;
+  /** Undefined: no io_uring. */
+  readonly ring: number | undefined;
+}
+
+/** Resets what is open and closes what listens, of a thread that runs no more; returns how many sockets that were. */
+export function closeLeftBehind({ epoll, ring }: LoopDescriptors): number {
   const libc = openLibc();
   const linger = mapArena(4_096);
   linger.words.set([1, 0]); // on, for no time: close() sends a reset
@@ -19,6 +27,7 @@ export function closeLeftBehind(epoll: number): number {
     closed++;
   }
   libc.close(epoll);
+  if (ring !== undefined) libc.close(ring);
   return closed;
 }
 

@@ -29,6 +29,7 @@ export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 /** SOCK_NONBLOCK | SOCK_CLOEXEC */
 export const SOCK_FLAGS = 0x800 | 0x8_0000;
+export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const SHUT_WR = 1;
 

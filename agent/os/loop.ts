@@ -6,6 +6,8 @@ import { createServer } from "node:net";
 import type { Clock } from "../base/clock.ts";
 import { TimerWheel } from "../base/timer-wheel.ts";
 import { type Arena, errnoReader, mapArena } from "./ffi.ts";
+import { IoBatch, RECEIVES_MAX, type Receiver } from "./io-batch.ts";
+import type { LoopDescriptors } from "./left-behind.ts";
 import {
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
@@ -18,7 +20,7 @@ import {
 } from "./libc.ts";
 
 /** The arena's rooms, by offset. Small on purpose: it counts as JavaScript heap and would postpone collection. */
-export const ARENA_BYTES = 1 << 20;
+export const ARENA_BYTES = 1 << 20; // 782 KiB used
 export const RECEIVE_AT = 0;
 export const RECEIVE_BYTES = 65_536;
 export const SCRATCH_AT = 131_072;
@@ -28,6 +30,7 @@ export const ARGUMENTS_AT = SCRATCH_AT + SCRATCH_BYTES;
 export const EVENTS_AT = ARGUMENTS_AT + 4096;
 const EVENT_AT = EVENTS_AT - 64;
 const EVENTS_MAX = 256;
+const BATCH_AT = EVENTS_AT + EVENTS_MAX * 16;
 /** struct epoll_event is packed on x86-64 only. */
 const EVENT_WORDS = process.arch === "x64" ? 3 : 4;
 const DATA_WORD = process.arch === "x64" ? 1 : 2;
@@ -40,6 +43,13 @@ const IDLE_AFTER_MS = 2_000;
 /** `onReady` gets epoll's event bits. Edge-triggered unless watched by level. */
 export interface Watcher {
   onReady(events: number): void;
+  /** Instead of onReady: all these events say is that there are bytes, which may be received together with those of others. */
+  receiverFor?(events: number): Receiver | undefined;
+}
+
+export interface LoopOptions {
+  /** io_uring makes the small calls of a turn at once, where the kernel allows it. Default true. */
+  readonly usesUring?: boolean;
 }
 
 export class Loop implements Clock {
@@ -47,6 +57,9 @@ export class Loop implements Clock {
   readonly errno = errnoReader();
   readonly arena: Arena = mapArena(ARENA_BYTES);
   readonly wheel: TimerWheel;
+  /** Undefined: every call is made by itself. */
+  readonly batch: IoBatch | undefined;
+  readonly #receivers: Receiver[] = [];
   readonly #epoll: number;
   #runtimeEpoll = -1;
   readonly #watchers: (Watcher | undefined)[] = [];
@@ -66,14 +79,15 @@ export class Loop implements Clock {
     throw error;
   };
 
-  constructor() {
+  constructor({ usesUring = true }: LoopOptions = {}) {
     this.#epoll = this.libc.epoll_create1(0x8_0000);
+    if (usesUring) this.batch = IoBatch.open(this.arena, BATCH_AT, this.libc, this.errno);
     this.wheel = new TimerWheel(() => this.#now);
   }
 
-  /** What knows all sockets of this loop; see left-behind.ts. */
-  get epollFd(): number {
-    return this.#epoll;
+  /** What is left to close when this thread dies. */
+  get descriptors(): LoopDescriptors {
+    return { epoll: this.#epoll, ring: this.batch?.ringFd };
   }
   nowMs(): number {
     return this.#now;
@@ -143,6 +157,7 @@ export class Loop implements Clock {
       this.#runAgain();
       this.wheel.runDue();
       this.onTurnEnd();
+      this.batch?.run();
       while (this.#closing.length > 0) this.libc.close(this.#closing.pop() as number);
       if (isRuntimeReady || this.#yieldNow || this.#now >= returnByMs) break;
     }
@@ -151,6 +166,7 @@ export class Loop implements Clock {
   };
 
   #poll(timeoutMs: number): boolean {
+    this.batch?.run(); // what the runtime's side of the thread had to send
     const count = this.libc.epoll_wait(this.#epoll, this.at(EVENTS_AT), EVENTS_MAX, timeoutMs);
     this.#now = performance.now();
     const words = this.arena.words;
@@ -159,10 +175,24 @@ export class Loop implements Clock {
       const word = (EVENTS_AT >> 2) + i * EVENT_WORDS;
       const fd = words[word + DATA_WORD] as number;
       if (fd === this.#runtimeEpoll) isRuntimeReady = true;
-      else this.#wake(this.#watchers[fd], words[word] as number);
+      else this.#happened(this.#watchers[fd], words[word] as number);
     }
+    this.#receive();
     this.#noteQuiet(count > 0);
     return isRuntimeReady;
+  }
+
+  #happened(watcher: Watcher | undefined, events: number): void {
+    const receiver = this.batch && watcher?.receiverFor?.(events);
+    if (receiver === undefined) this.#wake(watcher, events);
+    else if (this.#receivers.push(receiver) === RECEIVES_MAX) this.#receive();
+  }
+
+  #receive(): void {
+    const receivers = this.#receivers;
+    if (receivers.length === 0) return;
+    this.batch?.receive(receivers, this.onBug);
+    receivers.length = 0;
   }
 
   #wake(watcher: Watcher | undefined, events: number): void {

@@ -3,7 +3,7 @@ import type { MeshRefusal, OriginalDestination, Stream } from "../base/net.ts";
 import { CannotListen } from "./cannot-listen.ts";
 import type { Loop } from "./loop.ts";
 import type { MeshIdentityKey, MeshKeys, MeshTls } from "./mesh-tls.ts";
-import { listenOn, type TcpListener } from "./tcp.ts";
+import { listenOn, type TcpListener } from "./tcp-listener.ts";
 
 export interface ListenerPorts {
   readonly hostListenerPort: number;

@@ -93,7 +93,7 @@ function agentTable(status: AgentStatus): Table {
     ],
     [
       "traffic",
-      `${status.openConnections} open connections, ${status.workers} ${status.workers === 1 ? "thread" : "threads"}`,
+      `${status.openConnections} open connections, ${status.workers} ${status.workers === 1 ? "thread" : "threads"}, by ${status.io}`,
     ],
     [
       "redirect",

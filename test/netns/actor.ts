@@ -11,7 +11,8 @@ import { Loop } from "../../agent/os/loop.ts";
 import { DnsLease } from "../../agent/os/redirect/lease.ts";
 import { hostRunner } from "../../agent/os/redirect/runner.ts";
 import { connectTcp } from "../../agent/os/socket.ts";
-import { listenOn, TcpStream } from "../../agent/os/tcp.ts";
+import { TcpStream } from "../../agent/os/tcp.ts";
+import { listenOn } from "../../agent/os/tcp-listener.ts";
 import { NameServer } from "../../agent/proxy/names.ts";
 import { forwardOverTcp, NameStreams } from "../../agent/proxy/names-stream.ts";
 
