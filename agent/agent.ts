@@ -173,6 +173,7 @@ export class Agent {
         clearSlots: (slots) => {
           for (const slot of slots) this.#slots.write(slot, 0);
         },
+        series: () => this.#threads.series,
         onKeys: (keys) => this.#useKeys(keys),
         onSnapshot: (snapshot) => this.#serve(snapshot),
       },

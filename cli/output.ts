@@ -15,6 +15,8 @@ export function parseFormat(text: string): Format {
 export interface Table {
   readonly columns: readonly string[];
   readonly rows: readonly (readonly string[])[];
+  /** Colour of a row; undefined: none. */
+  readonly paint?: (row: number) => ((cell: string) => string) | undefined;
   /** Printed instead of a table without rows. */
   readonly empty: string;
 }
@@ -66,13 +68,15 @@ export async function tableText(table: Table, isColour: boolean): Promise<string
     chars: NO_BORDERS,
     style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },
   });
-  drawn.push(...table.rows.map((row) => row.map(clean)));
+  drawn.push(...table.rows.map((row, i) => row.map(clean).map(table.paint?.(i) ?? plain)));
   return drawn
     .toString()
     .split("\n")
     .map((line) => line.trimEnd())
     .join("\n");
 }
+
+const plain = (text: string): string => text;
 
 /** What others wrote must not steer the reader's terminal (escape sequences), nor break the table's lines. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out

@@ -8,14 +8,17 @@ import { addConfig } from "./commands/config.ts";
 import { addDelete } from "./commands/delete.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDiff } from "./commands/diff.ts";
+import { addEdges } from "./commands/edges.ts";
 import { addGet } from "./commands/get.ts";
 import { addJoin } from "./commands/join.ts";
 import { addLogin } from "./commands/login.ts";
 import { addRedirect } from "./commands/redirect.ts";
 import { addRenew } from "./commands/renew.ts";
 import { addServer } from "./commands/server.ts";
+import { addStat } from "./commands/stat.ts";
 import { addStatus } from "./commands/status.ts";
 import { addToken } from "./commands/token.ts";
+import { addTop } from "./commands/top.ts";
 import { addValidate } from "./commands/validate.ts";
 import { addVersion } from "./commands/version.ts";
 import { CommandFailure, EXIT_FAILED, EXIT_USAGE } from "./failure.ts";
@@ -37,6 +40,9 @@ const COMMANDS: readonly AddCommand[] = [
   addDiff,
   addValidate,
   addStatus,
+  addEdges,
+  addStat,
+  addTop,
   addConfig,
   addRedirect,
   addRenew,

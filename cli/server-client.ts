@@ -1,5 +1,6 @@
 // The config server's operator API as functions; see agent/api/operator-api.ts. Every failure names what to do next.
 
+import type { GraphView } from "../agent/api/edges.ts";
 import type {
   ApplyRequest,
   ApplyResponse,
@@ -93,6 +94,10 @@ export class ServerClient {
 
   status(): Promise<MeshStatus> {
     return this.#call("GET", "/v1/status");
+  }
+
+  graph(windowSeconds: number, by: "service" | "workload"): Promise<GraphView> {
+    return this.#call("GET", `/v1/graph?window=${windowSeconds}&by=${by}`);
   }
 
   async #call<T>(method: string, path: string, body?: unknown): Promise<T> {

@@ -15,8 +15,10 @@ import { createApp } from "./http/app.ts";
 import { Listener, type TlsCredentials } from "./http/listener.ts";
 import { Sessions } from "./http/sessions.ts";
 import type { ManifestSigner } from "./push/agent-session.ts";
+import { EdgeHistory } from "./push/edge-history.ts";
 import { Hub } from "./push/hub.ts";
 import { Mesh } from "./push/mesh.ts";
+import { NO_FACTS } from "./push/mesh-facts.ts";
 import { SqliteStore } from "./store/sqlite.ts";
 import type { Store } from "./store/store.ts";
 
@@ -70,7 +72,14 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     // For whoever may read the state directory and wants to log in or to compare.
     writePrivateFile(join(config.stateDir, "ca-sha256"), `${issuer.caSha256}\n`);
     const signer = new ServerSigner();
-    const hub = new Hub({ signer, clock, timers, log });
+    const edges = new EdgeHistory({ clock, log });
+    const hub: Hub = new Hub({
+      signer,
+      clock,
+      timers,
+      log,
+      heard: (host, report) => edges.hear(host, report, hub.latest?.facts ?? NO_FACTS),
+    });
     const settings: MeshSettings = {
       trustDomain: config.trustDomain,
       rootNamespace: ROOT_NAMESPACE,
@@ -80,7 +89,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const mesh = new Mesh({ settings }, { store, catalog, hub, clock, log });
     await mesh.open();
     let servers: readonly string[] = [];
-    const app = createApp({ store, mesh, hub, issuer, clock, log, servers: () => servers });
+    const app = createApp({ store, mesh, hub, edges, issuer, clock, log, servers: () => servers });
     const sessions = new Sessions(config, { hub, mesh, store, timers, log });
     const names = namesOf(config.advertise);
     const credentials = await issuer.issueServer(names);

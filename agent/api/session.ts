@@ -1,6 +1,8 @@
 // What an agent and the config server say to each other: JSON over one WebSocket each (mTLS), and over HTTPS to join and to
 // renew. Sources go out, every agent compiles for itself; so versions can differ. All sizes are bounded here.
 
+import type { EdgeReport } from "./edges.ts";
+
 export const SERVER_PORT = 15010;
 export const UNIT_BYTES_MAX = 1_048_576;
 export const UNITS_PER_MESSAGE_MAX = 256;
@@ -108,7 +110,9 @@ export type AgentMessage =
       readonly epoch: number;
       readonly version: number;
       readonly reasons: readonly string[];
-    };
+    }
+  /** Every few seconds while there is traffic; see edges.ts. */
+  | EdgeReport;
 
 export type ServerMessage =
   /** Units the agent lacks come first, in one or more `units` messages; the manifest makes them count. */

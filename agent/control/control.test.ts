@@ -52,6 +52,7 @@ test("a host that has not joined, or whose trust is damaged, is told what to do"
         log: SILENT_LOG,
         hostAddresses: () => [],
         clearSlots() {},
+        series: () => [],
         onKeys() {},
         onSnapshot() {},
       },

@@ -3,11 +3,13 @@
 import { SUPPORTED_KINDS } from "../api/resource.ts";
 import type { Clock, Random, Timers } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { TableView } from "../observe/prometheus.ts";
 import type { TrustBundle } from "../pki/trust-bundle.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { PkiCertificateMaker } from "./certificate-maker.ts";
 import { ConfigPlane, loadCompiler } from "./config-plane.ts";
 import type { ThreadKeys } from "./data-threads.ts";
+import { EdgeReporter } from "./edge-reporter.ts";
 import { type HostState, openTrust, readHostState, writeTrust } from "./host-state.ts";
 import { IdentityKeeper } from "./identity.ts";
 import { DiskIdentityFiles } from "./identity-files.ts";
@@ -33,6 +35,8 @@ export interface ControlDeps {
   hostAddresses(): readonly string[];
   /** Zeroes slots that change hands. */
   clearSlots(slots: readonly number[]): void;
+  /** What the data threads count. */
+  series(): readonly TableView[];
   /** Resolves when all data threads serve it; the server's ack waits for that. Never rejects. */
   onSnapshot(snapshot: Snapshot): Promise<void> | void;
   /** All keys to be used from now on; the host's own identity first. */
@@ -74,8 +78,10 @@ export async function startControl(config: ControlConfig, deps: ControlDeps): Pr
       },
     },
   );
+  const reporter = new EdgeReporter({ ...deps, report: (report) => session.report(report) });
   await identities.boot();
   identities.start();
+  reporter.start();
   await plane.bootCompiled();
   let isStopped = false;
   // The sources first: what the hello names as known is not sent again.
@@ -95,6 +101,7 @@ export async function startControl(config: ControlConfig, deps: ControlDeps): Pr
     trust,
     stop: async () => {
       isStopped = true;
+      reporter.stop();
       session.stop();
       identities.stop();
       await plane.settled();

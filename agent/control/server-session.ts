@@ -4,6 +4,7 @@
 //
 // Sockets, time and chance are arguments, so that test/simulation runs it as it is. What it learns goes to the ConfigPlane, one
 // message after the other: a manifest is checked and compiled before the next message is read.
+import type { EdgeReport } from "../api/edges.ts";
 import type { AgentMessage, Manifest, SignedManifest, Unit } from "../api/session.ts";
 import { Backoff } from "../base/backoff.ts";
 import type { Clock, Random, Timer, Timers } from "../base/clock.ts";
@@ -125,6 +126,14 @@ export class ServerSession {
     this.#attempt = undefined;
     this.#timer?.cancel();
     this.#connect();
+  }
+
+  /** False: nobody is there to hear it; it is not kept for later. */
+  report(report: EdgeReport): boolean {
+    const attempt = this.#attempt;
+    if (attempt === undefined || this.#status.state !== "open") return false;
+    this.#say(attempt, report);
+    return true;
   }
 
   #connect(): void {

@@ -1,13 +1,8 @@
 // Istio's standard metrics (istio.io/latest/docs/reference/config/metrics), under their exact names and labels, so that
 // dashboards and Kiali work unchanged. A family is what is known before a request ends (who talks to whom); each outcome of
 // it is a set of series, found without building a string when it repeats.
+import { HISTOGRAM_BOUNDS as BUCKETS } from "../api/edges.ts";
 import type { Counter, Histogram, SeriesLabels, SeriesTable } from "./series.ts";
-
-/** Envoy's default histogram buckets, which Istio's metrics have in both milliseconds and bytes. */
-export const BUCKETS: readonly number[] = [
-  0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 300_000, 600_000,
-  1_800_000, 3_600_000,
-];
 
 /** One side of a request. What is not known is "unknown", as Istio writes it. */
 export interface Party {

@@ -152,7 +152,7 @@ class OutboundTcp {
         name: "PassthroughCluster",
         namespace: "unknown",
       },
-      security: target?.endpoint.mesh === undefined ? "none" : "mutual_tls",
+      security: target === undefined ? "unknown" : target.endpoint.mesh ? "mutual_tls" : "none",
     });
   }
 

@@ -182,7 +182,7 @@ class OutboundRole implements HttpRole {
       source: party,
       destination: target === undefined ? UNKNOWN_PARTY : endpointParty(target),
       service: service ?? STRANGER,
-      security: target?.endpoint.mesh === undefined ? "none" : "mutual_tls",
+      security: target === undefined ? "unknown" : target.endpoint.mesh ? "mutual_tls" : "none",
     });
   }
 }

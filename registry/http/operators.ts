@@ -13,24 +13,21 @@ import {
   type TokenResponse,
   type ValidateResponse,
 } from "../../agent/api/operator-api.ts";
-import type { Clock } from "../../agent/base/clock.ts";
 import type { Issuer } from "../ca/issuer.ts";
 import { makeJoinToken, TOKEN_TTL_DEFAULT_MS } from "../ca/join-tokens.ts";
 import { areEqualHashes, hashOfSecret } from "../ca/secrets.ts";
-import type { Hub } from "../push/hub.ts";
 import type { Mesh, Refusal } from "../push/mesh.ts";
 import type { Store } from "../store/store.ts";
 import { BODY_BYTES_MAX, bounded, readBody, refuse } from "./answers.ts";
+import { type GraphDeps, graphRoutes } from "./graph.ts";
 import type { Bindings } from "./peer.ts";
 
 export const AUDIT_ANSWER_MAX = 1_000;
 
-export interface OperatorRoutesDeps {
+export interface OperatorRoutesDeps extends GraphDeps {
   readonly store: Store;
   readonly mesh: Mesh;
-  readonly hub: Hub;
   readonly issuer: Issuer;
-  readonly clock: Clock;
   /** https URLs that tokens carry. */
   servers(): readonly string[];
 }
@@ -49,7 +46,8 @@ export function operatorRoutes(deps: OperatorRoutesDeps) {
   return new Hono<Env>()
     .use("/v1/*", onlyOperators(deps.store))
     .route("/", resourceRoutes(deps))
-    .route("/", meshRoutes(deps));
+    .route("/", meshRoutes(deps))
+    .route("/", graphRoutes(deps));
 }
 
 const onlyOperators = (store: Store) =>

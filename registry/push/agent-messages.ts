@@ -2,6 +2,7 @@
 import * as z from "zod";
 import type { AgentMessage } from "../../agent/api/session.ts";
 import { err, ok, type Result } from "../../agent/base/result.ts";
+import { edgeReport } from "./edge-message.ts";
 
 /** Holds a hello with UNITS_KNOWN_MAX hashes. */
 export const AGENT_MESSAGE_BYTES_MAX = 2_097_152;
@@ -22,6 +23,7 @@ const message = z.discriminatedUnion("type", [
     units: z.array(z.string().length(64)).max(UNITS_KNOWN_MAX),
   }),
   z.strictObject({ type: z.literal("ack"), ...position }),
+  edgeReport,
   z.strictObject({ type: z.literal("nack"), ...position, reasons: z.array(z.string()) }),
 ]);
 

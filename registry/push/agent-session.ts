@@ -6,6 +6,7 @@
 //
 // Only one version is under way at a time: what is published meanwhile is sent when the agent has answered, the newest only.
 // Messages are sent one after the other, each when the socket has taken the last, so a slow agent holds at most one.
+import type { EdgeReport } from "../../agent/api/edges.ts";
 import type { AgentMessage, ServerMessage, SignedManifest, Unit } from "../../agent/api/session.ts";
 import { UNIT_BYTES_MAX, UNITS_PER_MESSAGE_MAX } from "../../agent/api/session.ts";
 import type { Clock, Timer, Timers } from "../../agent/base/clock.ts";
@@ -41,6 +42,7 @@ export interface SessionDeps {
   readonly timers: Timers;
   readonly log: Log;
   latest(): Publication | undefined;
+  readonly heard?: (host: string, report: EdgeReport) => void;
   /** After hello, ack, nack and at the end. */
   changed(session: AgentSession): void;
 }
@@ -97,7 +99,13 @@ export class AgentSession {
     const message = parseAgentMessage(text);
     if (!message.ok) this.close(CLOSE.nonsense, message.error);
     else if (message.value.type === "hello") this.#greet(message.value);
+    else if (message.value.type === "edges") this.#hear(message.value);
     else this.#answer(message.value);
+  }
+
+  #hear(report: EdgeReport): void {
+    if (this.#state === "greeting") this.close(CLOSE.nonsense, "traffic before hello");
+    else this.#deps.heard?.(this.host, report);
   }
 
   /** A new version may be there; sent now, or when the one under way is answered. */

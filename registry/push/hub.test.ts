@@ -1,6 +1,8 @@
 import { beforeEach, expect, test } from "bun:test";
+import { ANSWERS_PER_EDGE_MAX, EDGES_FORMAT, type EdgeReport } from "../../agent/api/edges.ts";
 import type { ServerMessage } from "../../agent/api/session.ts";
 import { SILENT_LOG } from "../../agent/base/log.ts";
+import { sample } from "../../test/support/reporting-mesh.ts";
 import { VirtualClock } from "../../test/support/virtual-clock.ts";
 import { NACK_REASONS_MAX } from "./agent-messages.ts";
 import { type AgentSession, ANSWER_TIMEOUT_MS, HELLO_TIMEOUT_MS } from "./agent-session.ts";
@@ -66,12 +68,20 @@ const hello = (parts: object = {}) => {
 const answer = (type: "ack" | "nack", version: number, parts: object = {}) =>
   session.receive(JSON.stringify({ type, epoch: 1, version, ...parts }));
 
+const heard: [host: string, report: EdgeReport][] = [];
 beforeEach(() => {
+  heard.length = 0;
   clock = new VirtualClock();
   const signer = {
     sign: (payload: string) => Promise.resolve({ payload, signature: "", certificates: [] }),
   };
-  hub = new Hub({ signer, clock, timers: clock, log: SILENT_LOG });
+  hub = new Hub({
+    signer,
+    clock,
+    timers: clock,
+    log: SILENT_LOG,
+    heard: (host, report) => heard.push([host, report]),
+  });
   socket = new TestSocket();
   session = connect("a", socket);
 });
@@ -221,4 +231,51 @@ test("a newer session of a host replaces the older one, whose end then changes n
   expect(hub.connectedHosts).toEqual(["a"]);
   expect(hub.hostsThatCannotRun("other")).toEqual(["a"]);
   expect(hub.hostsThatCannotRun("k")).toEqual([]);
+});
+
+const edges = (parts: object = {}) =>
+  JSON.stringify({
+    type: "edges",
+    format: EDGES_FORMAT,
+    overMs: 5_000,
+    omitted: 0,
+    edges: [],
+    ...parts,
+  });
+
+test("what an agent tells of traffic is handed on under the host its certificate proved", () => {
+  hello();
+  session.receive(edges({ edges: [sample("web", "shop")] }));
+  expect(heard).toMatchObject([["a", { edges: [{ requests: 600 }] }]]);
+  expect(socket.closed).toBeUndefined();
+});
+
+test("traffic before hello, or beyond its bounds, ends the session", () => {
+  session.receive(edges());
+  expect(socket.closed?.reason).toBe("traffic before hello");
+  const bad = [
+    { format: EDGES_FORMAT + 1 },
+    { edges: [sample("web", "shop", { requests: -1 })] },
+    { edges: [sample("web", "shop", { latencies: [[99, 1]] })] },
+    { edges: [{ ...sample("web", "shop"), mood: "good" }] },
+    {
+      edges: [
+        sample("web", "shop", {
+          answers: Array.from({ length: ANSWERS_PER_EDGE_MAX + 1 }, () => ({
+            status: 500,
+            flags: "-",
+            count: 1,
+          })),
+        }),
+      ],
+    },
+  ];
+  for (const parts of bad) {
+    socket = new TestSocket();
+    session = connect("a", socket);
+    hello();
+    session.receive(edges(parts));
+    expect(socket.closed?.code).toBe(4400);
+  }
+  expect(heard).toEqual([]);
 });

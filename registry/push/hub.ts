@@ -1,5 +1,6 @@
 // All connected agents and the newest version: publish() tells every session within COALESCE_MS, and at once when nothing was
 // published just before, so a single change is never delayed and a burst costs one push.
+import type { EdgeReport } from "../../agent/api/edges.ts";
 import type { Clock, Timer, Timers } from "../../agent/base/clock.ts";
 import type { Log } from "../../agent/base/log.ts";
 import type { Position } from "../store/store.ts";
@@ -22,6 +23,8 @@ export interface AgentStatus {
 }
 
 export interface HubDeps {
+  /** An agent told of traffic, by the certificate's host; undefined: nobody listens. */
+  readonly heard?: (host: string, report: EdgeReport) => void;
   readonly signer: ManifestSigner;
   readonly clock: Clock;
   readonly timers: Timers;

@@ -5,6 +5,7 @@ import { canonicalJson, readWorkload } from "../../agent/api/resource.ts";
 import type { MeshSettings, ResourceDocument, Unit, UnitBody } from "../../agent/api/session.ts";
 import type { CatalogView } from "../catalog/catalog.ts";
 import type { MeshState, Position } from "../store/store.ts";
+import { MeshFacts, NO_FACTS } from "./mesh-facts.ts";
 
 /** Whom a unit concerns. Least privilege, and less to send; a host that lacks a unit never knows it exists. */
 type Scope =
@@ -19,20 +20,29 @@ interface ScopedUnit {
   readonly resource?: ResourceDocument;
 }
 
-/** Everything of one version, ready to be scoped to a host. */
+/** Everything of one version, ready to be scoped to a host; `factsOf`: made when somebody asks. */
 export class Publication {
   readonly position: Position;
   readonly #units: readonly ScopedUnit[];
   readonly #namespacesOf: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly #factsOf: () => MeshFacts;
+  #facts: MeshFacts | undefined;
 
   constructor(
     position: Position,
     units: readonly ScopedUnit[],
     namespacesOf: ReadonlyMap<string, ReadonlySet<string>>,
+    factsOf: () => MeshFacts = () => NO_FACTS,
   ) {
     this.position = position;
     this.#units = units;
     this.#namespacesOf = namespacesOf;
+    this.#factsOf = factsOf;
+  }
+
+  get facts(): MeshFacts {
+    this.#facts ??= this.#factsOf();
+    return this.#facts;
   }
 
   get unitCount(): number {
@@ -99,7 +109,8 @@ export class UnitBook {
     }
     this.#known = known;
     const { epoch, version } = state;
-    return new Publication({ epoch, version }, units, namespacesOf(state));
+    const facts = () => new MeshFacts(state, catalog, mesh.trustDomain);
+    return new Publication({ epoch, version }, units, namespacesOf(state), facts);
   }
 }
 

@@ -121,6 +121,7 @@ class TestAgent {
         log: SILENT_LOG,
         hostAddresses: () => ["10.0.0.7"],
         clearSlots() {},
+        series: () => [],
         onKeys: ({ identities }) => {
           agent.held = identities.map(({ identity }) => identity);
           agent.#tell();
