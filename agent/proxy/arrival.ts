@@ -14,6 +14,10 @@ export type Arrival =
   | { readonly is: "mesh"; readonly serverName: string; readonly alpn: string }
   | { readonly is: "plain"; readonly address: string; readonly port: number };
 
+/** The same for arrivals that mean the same port in the same way. */
+export const arrivalKey = (arrival: Arrival): string =>
+  arrival.is === "mesh" ? `mesh ${arrival.serverName}` : `plain ${arrival.address} ${arrival.port}`;
+
 export interface Inbound {
   readonly view: MeshView;
   readonly at: InboundAt;

@@ -5,7 +5,8 @@ import type { Deadline } from "../base/timer-wheel.ts";
 import { detect } from "../protocol/detect.ts";
 import { Guarded } from "./guarded.ts";
 import { HeldBytes } from "./held-bytes.ts";
-import type { OpenConnection, ThreadContext } from "./thread-context.ts";
+import type { OpenConnection } from "./open-connections.ts";
+import type { ThreadContext } from "./thread-context.ts";
 
 /** Takes the stream over: sets its handler. Bytes that came so far follow as the handler's first event. */
 export type TakeOver = (protocol: "http" | "opaque") => void;
@@ -13,7 +14,6 @@ export type TakeOver = (protocol: "http" | "opaque") => void;
 export class Detection extends Guarded implements OpenConnection {
   openAt = -1;
   readonly #stream: Stream;
-  readonly #context: ThreadContext;
   readonly #takeOver: TakeOver;
   readonly #deadline: Deadline;
   readonly #held = new HeldBytes();
@@ -21,9 +21,8 @@ export class Detection extends Guarded implements OpenConnection {
   #isOver = false;
 
   constructor(stream: Stream, context: ThreadContext, takeOver: TakeOver) {
-    super(context.deps.bug);
+    super(context);
     this.#stream = stream;
-    this.#context = context;
     this.#takeOver = takeOver;
     this.#deadline = context.deadline(() => this.#decide("opaque"));
     this.#deadline.set(context.nowMs() + context.config.detectTimeoutMs);
@@ -84,6 +83,9 @@ export class Detection extends Guarded implements OpenConnection {
 
   drain(): void {}
   reconsider(): void {}
+  endIdle(): number {
+    return Number.POSITIVE_INFINITY;
+  }
 
   cut(): void {
     this.#stream.reset();
@@ -94,6 +96,6 @@ export class Detection extends Guarded implements OpenConnection {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#deadline.cancel();
-    this.#context.dismiss(this);
+    this.context.dismiss(this);
   }
 }

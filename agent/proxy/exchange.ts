@@ -1,98 +1,97 @@
-// One request and its response, seen from the upstream side: which connection carries it, what happens when a try fails, and what is
-// recorded at its end. A downstream connection borrows one for each request.
+// One request and its response: what was decided of it is carried out, and recorded at its end. A downstream connection borrows one
+// for each request, and while it reads a request's head in pieces.
 //
-//   planned -> delayed? -> waiting? -> connecting -> sent -> responding -> over
-//                 ^------------- backing off <---------|
+//   over -> delayed? -> trying (tries.ts) -> responding -> over
 import { assert } from "../base/assert.ts";
+import { Deadline, type Due } from "../base/timer-wheel.ts";
+import type { RequestView } from "../policy/snapshot.ts";
 import { BodyReader } from "../protocol/http1/body.ts";
-import type { ResponseHead } from "../protocol/http1/head.ts";
-import { verdictOf } from "../resilience/outlier.ts";
-import { retriesFailure, retriesStatus, type TryFailure } from "../resilience/retry.ts";
-import type { RequestEntry } from "./access-record.ts";
+import type { RequestHead } from "../protocol/http1/head.ts";
+import { isIdempotent } from "../resilience/retry.ts";
+import { type RequestEntry, requestEntry } from "./access-record.ts";
 import { FAILURES, type Failure, withRetriesSpent } from "./failure.ts";
+import { keptView } from "./head-view.ts";
 import type { HttpConnection } from "./http-connection.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
-import { Outbox } from "./outbox.ts";
-import { Retries } from "./retries.ts";
+import { ResponseWriter } from "./response-writer.ts";
 import type { ThreadContext } from "./thread-context.ts";
-import type { ForwardPlan } from "./traffic-plan.ts";
-import type { Target, Waiter } from "./upstream-cluster.ts";
+import { answerOf, type ForwardPlan, type LocalAnswer } from "./traffic-plan.ts";
+import { Tries } from "./tries.ts";
+import type { Target } from "./upstream-cluster.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
-type State = "over" | "delayed" | "waiting" | "connecting" | "sent" | "responding" | "backing_off";
+type State = "over" | "delayed" | "trying" | "responding";
 
-export class Exchange implements Waiter {
+export class Exchange implements Due {
   readonly #context: ThreadContext;
+  /** Moved only when something is due sooner, and left where it is between requests: it finds out when it runs. */
+  readonly #deadline: Deadline;
   #served: HttpConnection | undefined;
-  readonly #outbox: Outbox;
-  /** The connection's, which needs them only while it has an exchange. */
+  readonly tries: Tries;
+  readonly response: ResponseWriter;
   readonly requestBody = new BodyReader();
-  readonly response: Outbox;
   state: State = "over";
   plan: ForwardPlan | undefined;
-  upstream: HttpUpstream | undefined;
   /** Kept for the access log, when it is on. */
   entry: RequestEntry | undefined;
+  /** Kept if the request asks for a tunnel. */
+  upgrade: RequestView | undefined;
   isHead = false;
   isIdempotent = false;
-  isUpgrade = false;
   startMs = 0;
   requestBytes = 0;
   responseBytes = 0;
   status = 0;
   flags = "-";
   details = "via_upstream";
-  /** Why the last dial came to nothing: an errno, or what was wrong with the peer's certificate. */
-  transportFailure: string | undefined;
-  /** Endpoint of the try under way, or of the last one. */
-  target: Target | undefined;
-  readonly #retries: Retries;
-  #position = -1;
-  /** After a pooled connection died under a request: only a new one is sure to be alive. */
-  #wantsNewConnection = false;
   #holdsRequest = false;
+  /** When a head that came in pieces must be whole. */
+  #headDueMs = NEVER;
+  /** When the fault's delay is over; after it, when the route's timeout is. */
   #totalDueMs = NEVER;
-  #tryDueMs = NEVER;
-  /** When the delay, the back-off or the dial is over. */
-  #stepDueMs = NEVER;
 
   constructor(context: ThreadContext) {
     this.#context = context;
-    this.#outbox = new Outbox(context.buffers);
-    this.response = new Outbox(context.buffers);
-    this.#retries = new Retries(context.deps.random);
+    this.#deadline = new Deadline(context.deps.wheel, this);
+    this.tries = new Tries(this, context);
+    this.response = new ResponseWriter(this, context);
   }
 
-  /** Its next request is this connection's; undefined: it lies unused. */
-  serve(connection: HttpConnection | undefined): void {
+  // ---- whose it is
+
+  serve(connection: HttpConnection): void {
     this.#served = connection;
   }
 
-  get #connection(): HttpConnection {
+  /** Nobody's any more. What it knew of a request would keep a snapshot alive. */
+  leave(): void {
+    this.#served = undefined;
+    this.#headDueMs = NEVER;
+    this.plan = undefined;
+    this.entry = undefined;
+    this.upgrade = undefined;
+    this.tries.target = undefined;
+    this.response.clear();
+  }
+
+  /** Never to be used again. */
+  discard(): void {
+    this.#deadline.cancel();
+  }
+
+  get connection(): HttpConnection {
     const served = this.#served;
     assert(served !== undefined, "an exchange under way has a connection");
     return served;
   }
 
-  /** A new request; `plan` is decided next. */
-  reset(nowMs: number): void {
-    this.plan = undefined;
-    this.entry = undefined;
-    this.transportFailure = undefined;
-    this.startMs = nowMs;
-    this.requestBytes = 0;
-    this.responseBytes = 0;
-    this.status = 0;
-    this.flags = "-";
-    this.details = "via_upstream";
-    this.target = undefined;
-    this.#position = -1;
-    this.#retries.reset();
-    this.#wantsNewConnection = false;
-    this.#totalDueMs = NEVER;
-    this.#tryDueMs = NEVER;
-    this.#stepDueMs = NEVER;
+  get target(): Target | undefined {
+    return this.tries.target;
+  }
+
+  get transportFailure(): string | undefined {
+    return this.tries.transportFailure;
   }
 
   /** What an errors-only access log writes down. */
@@ -100,135 +99,120 @@ export class Exchange implements Waiter {
     return this.status >= 400 || this.status === 0 || this.flags !== "-";
   }
 
-  /** The next moment at which something is overdue. */
-  get dueMs(): number {
-    return Math.min(this.#totalDueMs, this.#tryDueMs, this.#stepDueMs);
+  // ---- the request
+
+  /** Part of a head has come. */
+  awaitHead(nowMs: number): void {
+    if (this.#headDueMs !== NEVER) return;
+    this.#headDueMs = nowMs + this.#context.config.headerTimeoutMs;
+    this.arm(this.#headDueMs);
   }
 
-  /** Sends the request's first bytes on their way. The plan has a cluster. */
-  start(plan: ForwardPlan, delayMs: number, bytes: Uint8Array, start: number, end: number): void {
+  /** A new request, of which nothing is known yet. */
+  reset(nowMs: number): void {
+    this.#headDueMs = NEVER;
+    this.startMs = nowMs;
+    this.requestBytes = 0;
+    this.responseBytes = 0;
+    this.status = 0;
+    this.flags = "-";
+    this.details = "via_upstream";
+    this.isHead = false;
+    this.tries.reset();
+    this.response.reset();
+  }
+
+  begin(head: RequestHead): void {
+    this.isHead = head.isHead;
+    this.isIdempotent = isIdempotent(head.method);
+    this.upgrade = head.isUpgrade ? keptView(head) : undefined;
+    if (this.#context.deps.accessLog.mode !== "off") this.entry = requestEntry(head);
+    this.response.begin(head);
+    this.requestBody.begin(head);
+  }
+
+  /** Answered here, without an upstream. */
+  answer(answer: LocalAnswer): void {
+    this.status = answer.status;
+    this.flags = answer.flag;
+    this.details = answer.details;
+    this.responseBytes += this.response.sendAnswer(answer);
+    this.connection.record(this);
+    this.connection.responseDone();
+  }
+
+  /** Sends the head in bytes[..headEnd) and the body in [headEnd, stop) on their way; `plan` has a cluster. Nothing of use lies in
+   *  [end, limit). */
+  forward(
+    plan: ForwardPlan,
+    head: RequestHead,
+    identityFields: Uint8Array,
+    bytes: Uint8Array,
+    headEnd: number,
+    stop: number,
+    end: number,
+    limit: number,
+  ): void {
+    const { sender } = this.#context;
+    const room = headEnd === end ? limit : 0;
+    const cut = sender.placeRequest(head, identityFields, plan, bytes, headEnd, stop, room);
+    if (cut < 0) {
+      this.connection.refuse(FAILURES.head_too_long);
+      return;
+    }
     this.plan = plan;
-    this.#outbox.keep(this.#context.config.replayBytesMax);
+    const delayMs = this.#delayOf(plan);
     if (delayMs > 0) {
       this.state = "delayed";
       this.flags = "DI";
-      this.#stepDueMs = this.startMs + delayMs;
-    } else {
-      this.#begin(plan);
-      if (this.state === "over") return;
-    }
-    this.sendRequest(bytes, start, end);
+      this.#totalDueMs = this.startMs + delayMs;
+    } else this.#try(plan);
+    // It may be over by now, and may even have been given back.
+    if (this.plan !== plan || this.state === "over") return;
+    this.sendRequest(sender.bytes, sender.start, sender.end);
+    if (cut < stop) this.sendRequest(bytes, cut, stop);
+    this.arm(Math.min(this.dueMs, this.startMs + this.#context.config.streamIdleTimeoutMs));
   }
 
-  #begin(plan: ForwardPlan): void {
-    if (plan.timeoutMs !== undefined) this.#totalDueMs = this.#context.nowMs() + plan.timeoutMs;
+  #delayOf(plan: ForwardPlan): number {
+    const delay = plan.fault?.delay;
+    if (delay === undefined) return 0;
+    return this.#context.deps.random.unit() * 100 < delay.percent ? delay.ms : 0;
+  }
+
+  #try(plan: ForwardPlan): void {
+    this.#totalDueMs =
+      plan.timeoutMs === undefined ? NEVER : this.#context.nowMs() + plan.timeoutMs;
+    this.state = "trying";
     if (plan.cluster?.claimRequest() !== true) {
-      this.#fail(FAILURES.overflow);
+      this.fail(FAILURES.overflow);
       return;
     }
     this.#holdsRequest = true;
-    this.#attempt();
-    this.#served?.arm(this.dueMs); // unless it failed at once and is over
+    this.tries.attempt();
   }
 
   /** Further bytes of the request. */
   sendRequest(bytes: Uint8Array, start: number, end: number): void {
     this.requestBytes += end - start;
-    const { upstream } = this;
-    const stream = upstream?.isConnected === true ? upstream.stream : undefined;
-    if (!this.#outbox.send(stream, bytes, start, end)) this.#connection.pauseRequest();
+    if (!this.tries.send(bytes, start, end)) this.connection.pauseRequest();
   }
 
-  onTurn(): void {
-    if (this.state !== "waiting") return;
-    this.#attempt();
-    this.#served?.arm(this.dueMs); // unless it failed at once and is over
+  resumeRequest(): void {
+    this.connection.resumeRequest();
   }
 
-  #attempt(): void {
-    const plan = this.plan;
-    const cluster = plan?.cluster;
-    if (plan === undefined || cluster === undefined) return;
-    this.#stepDueMs = NEVER;
-    const position = plan.pinned === undefined ? cluster.pick(this.#retries.tried) : -1;
-    const target = plan.pinned ?? cluster.target(position);
-    if (target === undefined) {
-      this.#fail(FAILURES.no_healthy_upstream);
-      return;
-    }
-    this.#position = position;
-    this.target = target;
-    const perTryMs = plan.retry?.perTryTimeoutMs;
-    if (perTryMs !== undefined) this.#tryDueMs = this.#context.nowMs() + perTryMs;
-    const idle = this.#wantsNewConnection ? undefined : cluster.takeIdle(target);
-    if (idle !== undefined) {
-      this.#use(idle);
-      this.state = "sent";
-      if (this.#outbox.unsentBytes > 0) this.upstreamWritable();
-    } else if (cluster.claimConnection()) {
-      this.state = "connecting";
-      this.#stepDueMs = this.#context.nowMs() + cluster.view.limits.connectTimeoutMs;
-      this.#use(cluster.dial(target));
-    } else if (cluster.wait(this)) this.state = "waiting";
-    else this.#fail(FAILURES.overflow);
+  /** To the last byte. Before that the connection is nobody else's: its server would read another's request as the rest of this
+   *  one's body. */
+  get isRequestSent(): boolean {
+    return this.connection.isRequestDone && this.tries.isSent;
   }
 
-  #use(upstream: HttpUpstream): void {
-    this.upstream = upstream;
-    upstream.begin(this);
-    upstream.cluster.countActive(upstream.target, 1);
-  }
-
-  upstreamConnected(): void {
-    this.state = "sent";
-    this.#stepDueMs = NEVER;
-    this.upstreamWritable();
-  }
-
-  upstreamWritable(): void {
-    const { upstream } = this;
-    if (upstream === undefined || !upstream.isConnected) return;
-    if (this.#outbox.flush(upstream.stream)) this.#connection.resumeRequest();
-  }
-
-  connectFailed(code: string): void {
-    this.transportFailure = code;
-    this.#tryFailed("connect_failure", FAILURES.connect_failure);
-  }
-
-  /** The connection ended before the response did. */
-  upstreamLost(): void {
-    const { upstream } = this;
-    if (this.state === "responding") {
-      this.#reportHealth(503);
-      this.#dropUpstream();
-      this.#cut();
-      return;
-    }
-    // A pooled connection may be closed by its server while a request is on its way to it (RFC 9112 9.3.1): what may be sent
-    // twice is, once, on a new connection, and nobody's health is blamed.
-    const wasReused = upstream !== undefined && upstream.requests > 1 && !upstream.hasAnswered;
-    const isFirstTime = !this.#wantsNewConnection;
-    if (wasReused && isFirstTime && this.isIdempotent && this.#outbox.isReplayable) {
-      this.#dropUpstream();
-      this.#wantsNewConnection = true;
-      this.#outbox.rewind();
-      this.#attempt();
-      return;
-    }
-    this.#tryFailed("reset", FAILURES.upstream_reset);
-  }
-
-  upstreamNonsense(_code: number): void {
-    this.#reportHealth(502);
-    this.#dropUpstream();
-    if (this.state === "responding") this.#cut();
-    else this.#fail(FAILURES.upstream_nonsense);
-  }
+  // ---- the response
 
   /** A 1xx: passed on as it is. */
   forwardInterim(bytes: Uint8Array, start: number, end: number): void {
-    this.#connection.sendInterim(bytes, start, end);
+    this.response.sendInterim(bytes, start, end);
   }
 
   /** Sends the final head and what came with its body; `isReusable`: that is the whole response, and nothing came behind it.
@@ -240,182 +224,137 @@ export class Exchange implements Waiter {
     limit: number,
     isReusable: boolean,
   ): boolean {
-    const head: ResponseHead = this.#context.responseHead;
-    const retry = this.plan?.retry;
-    if (retry !== undefined && retriesStatus(retry, head.status) && this.#mayRetry()) {
-      this.#reportHealth(head.status);
-      this.#dropUpstream(isReusable && this.#isRequestSent);
-      this.#scheduleRetry();
-      return false;
-    }
-    this.#reportHealth(head.status);
+    const head = this.#context.responseHead;
+    if (this.tries.again(head.status, isReusable)) return false;
+    this.tries.answered(head.status);
     this.state = "responding";
     this.status = head.status;
-    this.#tryDueMs = NEVER;
-    const responsePlan = this.plan?.response;
-    this.responseBytes += this.#connection.sendResponseHead(
-      head,
-      responsePlan,
-      bytes,
-      headEnd,
-      stop,
-      limit,
-    );
+    const plan = this.plan?.response;
+    const sent = this.response.sendHead(head, plan, bytes, headEnd, stop, limit);
+    if (sent < 0) this.upstreamNonsense();
+    else this.responseBytes += sent;
     return this.state === "responding";
   }
 
   forwardBody(bytes: Uint8Array, start: number, end: number): void {
     this.responseBytes += end - start;
-    this.#connection.sendResponseBody(bytes, start, end);
+    this.response.sendBody(bytes, start, end);
   }
 
   responseDone(isReusable: boolean): void {
-    this.#dropUpstream(isReusable && this.#isRequestSent, true);
+    this.tries.drop(isReusable && this.isRequestSent, true);
     this.#finish();
-    this.#connection.responseDone();
+    this.connection.responseDone();
   }
 
-  /** To the last byte. Before that the connection is nobody else's: its server would read another's request as the rest of this
-   *  one's body. */
-  get #isRequestSent(): boolean {
-    return this.#connection.isRequestDone && this.#outbox.unsentBytes === 0;
+  upstreamNonsense(): void {
+    this.tries.reportHealth(502);
+    this.tries.drop();
+    if (this.state === "responding") this.cut();
+    else this.fail(FAILURES.upstream_nonsense);
   }
 
   /** The upstream agreed to another protocol: from here on bytes are only carried. */
   switchProtocols(upstream: HttpUpstream, bytes: Uint8Array, headEnd: number, end: number): void {
-    if (!this.isUpgrade) {
-      this.upstreamNonsense(0);
+    const { upgrade } = this;
+    if (upgrade === undefined) {
+      this.upstreamNonsense();
       return;
     }
     this.status = 101;
     this.state = "responding";
-    upstream.cluster.countActive(upstream.target, -1);
-    this.upstream = undefined;
+    this.tries.handOver();
     const stream = upstream.detach();
     this.#finish();
-    this.#connection.becomeTunnel(upstream, stream, bytes, headEnd, end);
+    this.connection.becomeTunnel(upgrade, upstream, stream, bytes, headEnd, end);
   }
 
-  /** The deadline ran: does what is due and leaves the rest. */
+  pauseResponse(): void {
+    this.tries.pauseResponse();
+  }
+
+  resumeResponse(): void {
+    this.tries.resumeResponse();
+  }
+
+  // ---- time
+
+  /** The next moment at which something is overdue; silence is the connection's matter. */
+  get dueMs(): number {
+    return Math.min(this.#headDueMs, this.#totalDueMs, this.tries.dueMs);
+  }
+
+  /** Something is due then; moves the deadline only if it is set for later. */
+  arm(dueMs: number): void {
+    if (dueMs < this.#deadline.atMs) this.#deadline.set(dueMs);
+  }
+
+  armNext(): void {
+    if (this.state !== "over") this.arm(this.dueMs);
+  }
+
+  onDue(): void {
+    this.#served?.requestDue();
+  }
+
+  /** Does what is due and leaves the rest. */
   runDue(nowMs: number): void {
     if (this.state === "over") return;
-    if (nowMs >= this.#totalDueMs) {
-      this.#timeOut(FAILURES.request_timeout);
-    } else if (nowMs >= this.#tryDueMs) {
-      this.#tryFailed("per_try_timeout", FAILURES.per_try_timeout);
-    } else if (nowMs >= this.#stepDueMs) this.#takeStep();
-  }
-
-  #takeStep(): void {
-    this.#stepDueMs = NEVER;
-    const { plan } = this;
-    if (plan === undefined) return;
-    if (this.state === "delayed") this.#begin(plan);
-    else if (this.state === "backing_off") this.#attempt();
-    else if (this.state === "connecting") {
-      this.#tryFailed("connect_failure", FAILURES.connect_timeout);
+    if (nowMs < this.#totalDueMs) this.tries.runDue(nowMs);
+    else if (this.state === "delayed" && this.plan !== undefined) {
+      this.#try(this.plan);
+      this.armNext();
+    } else {
+      this.tries.reportHealth(504);
+      this.#giveUp("UT", FAILURES.request_timeout);
     }
-  }
-
-  #timeOut(failure: Failure): void {
-    this.#reportHealth(504);
-    this.#dropUpstream();
-    if (this.state === "responding") this.#cut("UT");
-    else this.#fail(failure);
   }
 
   /** Nothing moved for too long. */
   idledOut(): void {
-    this.#dropUpstream();
-    if (this.state === "responding") this.#cut("SI");
-    else this.#fail(FAILURES.stream_idle);
+    this.#giveUp("SI", FAILURES.stream_idle);
+  }
+
+  #giveUp(flag: string, failure: Failure): void {
+    this.tries.drop();
+    if (this.state === "responding") this.cut(flag);
+    else this.fail(failure);
+  }
+
+  // ---- ends
+
+  fail(failure: Failure): void {
+    this.status = failure.status;
+    this.flags = this.tries.areSpent ? withRetriesSpent(failure.flag) : failure.flag;
+    this.details = failure.details;
+    this.responseBytes += this.response.sendAnswer(answerOf(failure));
+    this.#finish();
+    this.connection.responseDone();
+  }
+
+  /** Part of the response is out: a cut connection is the only honest end. */
+  cut(flag: string = FAILURES.upstream_cut.flag): void {
+    this.flags = flag;
+    this.details = FAILURES.upstream_cut.details;
+    this.#finish();
+    this.connection.cut();
   }
 
   /** The client is gone: nobody to answer. */
   abandon(): void {
     if (this.state === "over") return;
-    this.#dropUpstream();
+    this.tries.drop();
     this.flags = FAILURES.downstream_gone.flag;
     this.details = FAILURES.downstream_gone.details;
     this.#finish();
   }
 
-  pauseResponse(): void {
-    this.upstream?.pause();
-  }
-
-  resumeResponse(): void {
-    this.upstream?.resume();
-  }
-
-  #tryFailed(kind: TryFailure, failure: Failure): void {
-    this.#reportHealth(kind === "per_try_timeout" ? 504 : 503);
-    this.#dropUpstream();
-    if (this.state === "responding") {
-      this.#cut();
-      return;
-    }
-    const retry = this.plan?.retry;
-    const wants = retry !== undefined && retriesFailure(retry, kind);
-    if (wants && this.#mayRetry()) this.#scheduleRetry();
-    else this.#fail(failure);
-  }
-
-  #mayRetry(): boolean {
-    return this.plan !== undefined && this.#outbox.isReplayable && this.#retries.may(this.plan);
-  }
-
-  #scheduleRetry(): void {
-    if (this.plan === undefined) return;
-    const waitMs = this.#retries.next(this.plan, this.#position);
-    this.#tryDueMs = NEVER;
-    this.#outbox.rewind();
-    this.state = "backing_off";
-    this.#stepDueMs = this.#context.nowMs() + waitMs;
-    this.#connection.arm(this.#stepDueMs);
-  }
-
-  #reportHealth(status: number): void {
-    if (this.target !== undefined) this.plan?.cluster?.report(this.target, verdictOf(status));
-  }
-
-  #dropUpstream(isReusable = false, isOver = false): void {
-    this.plan?.cluster?.leave(this);
-    const { upstream } = this;
-    if (upstream === undefined) return;
-    this.upstream = undefined;
-    upstream.exchange = undefined;
-    upstream.cluster.countActive(upstream.target, -1);
-    if (isReusable) upstream.cluster.release(upstream);
-    else if (isOver) upstream.close();
-    else upstream.abort();
-  }
-
-  #fail(failure: Failure): void {
-    this.status = failure.status;
-    const isSpent = this.#retries.areSpent(this.plan);
-    this.flags = isSpent ? withRetriesSpent(failure.flag) : failure.flag;
-    this.details = failure.details;
-    this.#connection.answerFailure(failure);
-    this.#finish();
-    this.#connection.responseDone();
-  }
-
-  /** Part of the response is out: a cut connection is the only honest end. */
-  #cut(flag: string = FAILURES.upstream_cut.flag): void {
-    this.flags = flag;
-    this.details = FAILURES.upstream_cut.details;
-    this.#finish();
-    this.#connection.cut();
-  }
-
   #finish(): void {
     this.state = "over";
-    this.#outbox.clear();
-    const cluster = this.plan?.cluster;
-    if (this.#holdsRequest) cluster?.releaseRequest();
-    this.#retries.release();
+    this.#totalDueMs = NEVER;
+    this.tries.end();
+    if (this.#holdsRequest) this.plan?.cluster?.releaseRequest();
     this.#holdsRequest = false;
-    this.#connection.record(this);
+    this.connection.record(this);
   }
 }

@@ -1,11 +1,12 @@
 // The root of a connection: the one place where a bug of ours is caught. It costs that connection and no other.
 import type { CloseReason, Stream, StreamHandler } from "../base/net.ts";
+import type { ThreadContext } from "./thread-context.ts";
 
 export abstract class Guarded implements StreamHandler {
-  readonly #bug: (error: unknown) => void;
+  protected readonly context: ThreadContext;
 
-  constructor(bug: (error: unknown) => void) {
-    this.#bug = bug;
+  constructor(context: ThreadContext) {
+    this.context = context;
   }
 
   protected abstract opened(stream: Stream): void;
@@ -53,7 +54,7 @@ export abstract class Guarded implements StreamHandler {
   }
 
   protected fell(error: unknown): void {
-    this.#bug(error);
+    this.context.deps.bug(error);
     this.abandon();
   }
 }

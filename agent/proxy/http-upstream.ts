@@ -24,7 +24,6 @@ export class HttpUpstream extends Guarded {
   idleSinceMs = 0;
   /** See UpstreamCluster. */
   readonly generation: number;
-  readonly #context: ThreadContext;
   readonly #body = new BodyReader();
   #isInBody = false;
   /** An unfinished head. */
@@ -35,11 +34,10 @@ export class HttpUpstream extends Guarded {
 
   /** Dials. The caller has claimed the connection from the cluster. */
   constructor(cluster: UpstreamCluster, target: Target, context: ThreadContext) {
-    super(context.deps.bug);
+    super(context);
     this.cluster = cluster;
     this.target = target;
     this.generation = cluster.generation;
-    this.#context = context;
     this.stream = context.deps.network.dial(target.dialHttp, this);
   }
 
@@ -95,7 +93,7 @@ export class HttpUpstream extends Guarded {
 
   protected override opened(): void {
     this.isConnected = true;
-    this.exchange?.upstreamConnected();
+    this.exchange?.tries.connected();
   }
 
   protected override received(
@@ -130,7 +128,7 @@ export class HttpUpstream extends Guarded {
     end: number,
     limit: number,
   ): void {
-    const head = this.#context.responseHead;
+    const head = this.context.responseHead;
     let at = start;
     for (;;) {
       const headEnd = readResponseHead(head, bytes, at, end, HEAD_LIMITS, exchange.isHead, false);
@@ -139,7 +137,7 @@ export class HttpUpstream extends Guarded {
         return;
       }
       if (headEnd < 0) {
-        exchange.upstreamNonsense(headEnd);
+        exchange.upstreamNonsense();
         return;
       }
       if (!head.isInterim) {
@@ -159,7 +157,7 @@ export class HttpUpstream extends Guarded {
     end: number,
     limit: number,
   ): void {
-    const head = this.#context.responseHead;
+    const head = this.context.responseHead;
     if (head.status === 101) {
       exchange.switchProtocols(this, bytes, headEnd, end);
       return;
@@ -170,7 +168,7 @@ export class HttpUpstream extends Guarded {
     if (!this.#body.isDone && headEnd < end) {
       const scanned = this.#body.scan(bytes, headEnd, end);
       if (scanned < NEED_MORE) {
-        exchange.upstreamNonsense(scanned);
+        exchange.upstreamNonsense();
         return;
       }
       stop = scanned === NEED_MORE ? end : scanned;
@@ -185,7 +183,7 @@ export class HttpUpstream extends Guarded {
   #receiveBody(exchange: Exchange, bytes: Uint8Array, start: number, end: number): void {
     const scanned = this.#body.scan(bytes, start, end);
     if (scanned < NEED_MORE) {
-      exchange.upstreamNonsense(scanned);
+      exchange.upstreamNonsense();
       return;
     }
     const stop = scanned === NEED_MORE ? end : scanned;
@@ -196,7 +194,7 @@ export class HttpUpstream extends Guarded {
   }
 
   protected override writable(): void {
-    this.exchange?.upstreamWritable();
+    this.exchange?.tries.writable();
   }
 
   protected override ended(): void {
@@ -205,23 +203,23 @@ export class HttpUpstream extends Guarded {
       this.cluster.forget(this);
       this.close();
     } else if (this.#isInBody && this.#body.end()) exchange.responseDone(false);
-    else exchange.upstreamLost();
+    else exchange.tries.lost();
   }
 
   protected override closed(_stream: Stream, reason: CloseReason): void {
     const { exchange } = this;
     this.#uncount();
-    if (reason.is === "connect_failed") this.#context.countConnectFailure(reason.code);
+    if (reason.is === "connect_failed") this.context.countConnectFailure(reason.code);
     if (exchange === undefined) this.cluster.forget(this);
-    else if (reason.is === "connect_failed") exchange.connectFailed(reason.code);
+    else if (reason.is === "connect_failed") exchange.tries.connectFailed(reason.code);
     else if (reason.is === "ended" && this.#isInBody && this.#body.end()) {
       exchange.responseDone(false);
-    } else exchange.upstreamLost();
+    } else exchange.tries.lost();
   }
 
   protected override abandon(): void {
     const { exchange } = this;
-    if (exchange !== undefined) exchange.upstreamLost();
+    if (exchange !== undefined) exchange.tries.lost();
     this.close();
   }
 

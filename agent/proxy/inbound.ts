@@ -8,6 +8,7 @@ import { requestRecord } from "./access-record.ts";
 import {
   type Arrival,
   appTarget,
+  arrivalKey,
   arrivesUnproven,
   type Inbound,
   inboundFor,
@@ -19,7 +20,8 @@ import type { DataPlane } from "./data-plane.ts";
 import { Detection } from "./detection.ts";
 import type { Exchange } from "./exchange.ts";
 import { FAILURES } from "./failure.ts";
-import { HttpConnection, type HttpRole } from "./http-connection.ts";
+import { HttpConnection } from "./http-connection.ts";
+import type { HttpRole } from "./http-role.ts";
 import { carryInboundTcp } from "./inbound-tcp.ts";
 import { ALPN_HTTP } from "./mesh-alpn.ts";
 import type { ClusterBook, MeshView } from "./mesh-view.ts";
@@ -36,7 +38,8 @@ export function serveInbound(
   const serve = (spoken: "http" | "opaque"): void => {
     if (spoken === "opaque") carryInboundTcp(plane, inbound, arrival, caller, stream);
     else {
-      const role = new InboundRole(plane, inbound, arrival, caller, stream);
+      const key = `${arrivalKey(arrival)} ${caller.identity} ${caller.address}`;
+      const role = inbound.view.role(key, () => new InboundRole(plane, inbound, arrival, caller));
       new HttpConnection(stream, role, plane.context);
     }
   };
@@ -104,24 +107,18 @@ class InboundRole implements HttpRole {
   readonly #plane: DataPlane;
   readonly #arrival: Arrival;
   readonly #caller: Caller;
-  readonly #stream: Stream;
   #inbound: Inbound;
+  #seen: MeshView;
   #isGone = false;
   #plan: ForwardPlan;
   #family: RequestFamily | undefined;
 
-  constructor(
-    plane: DataPlane,
-    inbound: Inbound,
-    arrival: Arrival,
-    caller: Caller,
-    stream: Stream,
-  ) {
+  constructor(plane: DataPlane, inbound: Inbound, arrival: Arrival, caller: Caller) {
     this.#plane = plane;
     this.#inbound = inbound;
+    this.#seen = inbound.view;
     this.#arrival = arrival;
     this.#caller = caller;
-    this.#stream = stream;
     this.#plan = plainPlan("default", appCluster(plane, plane.book, inbound));
     const own = inbound.workload.identity;
     this.identityFields =
@@ -138,8 +135,7 @@ class InboundRole implements HttpRole {
 
   /** By the snapshot that stands now. */
   #refusalOf(request: RequestView): LocalAnswer | undefined {
-    const view = this.#plane.view;
-    if (view !== undefined && view !== this.#inbound.view) this.#renew(view);
+    this.renew();
     if (this.#isGone) return answerOf(FAILURES.no_route);
     const { at, workload } = this.#inbound;
     if (arrivesUnproven(this.#caller, at.port)) return answerOf(FAILURES.denied);
@@ -150,7 +146,10 @@ class InboundRole implements HttpRole {
     return verdict.allowed ? undefined : deniedBy(verdict.policy, verdict.reason);
   }
 
-  #renew(view: MeshView): void {
+  renew(): void {
+    const { view } = this.#plane;
+    if (view === undefined || view === this.#seen) return;
+    this.#seen = view;
     const inbound = inboundFor(view, this.#arrival);
     this.#isGone = inbound === undefined;
     if (inbound === undefined) return;
@@ -168,7 +167,7 @@ class InboundRole implements HttpRole {
     );
   }
 
-  record(exchange: Exchange): void {
+  record(exchange: Exchange, downstream: Stream): void {
     this.#family ??= this.#findFamily();
     const nowMs = this.#plane.context.recentMs;
     this.#family.record(
@@ -180,7 +179,7 @@ class InboundRole implements HttpRole {
     );
     const { accessLog, clock } = this.#plane.deps;
     if (!accessLog.wants(exchange.isError)) return;
-    const peers = inboundPeers(this.#inbound, this.#arrival, this.#caller, this.#stream);
+    const peers = inboundPeers(this.#inbound, this.#arrival, this.#caller, downstream);
     accessLog.add(requestRecord(exchange, peers, { nowMs, wallMs: clock.wallMs() }));
   }
 }

@@ -16,6 +16,7 @@ import type {
   Snapshot,
 } from "../policy/snapshot.ts";
 import { Tables } from "../policy/tables.ts";
+import type { HttpRole } from "./http-role.ts";
 import { ALPN_HTTP, ALPN_OPAQUE } from "./mesh-alpn.ts";
 import type { ThreadContext } from "./thread-context.ts";
 import { type ForwardPlan, forwardPlan } from "./traffic-plan.ts";
@@ -91,6 +92,7 @@ export class MeshView {
   readonly tables: Tables;
   readonly #book: ClusterBook;
   readonly #clients: (ClientView | undefined)[] = [];
+  readonly #roles = new Map<string, HttpRole>();
   readonly #requestFamilies = new Map<string, RequestFamily>();
   readonly #connectionFamilies = new Map<string, ConnectionFamily>();
   #httpPorts: Set<number> | undefined;
@@ -133,18 +135,23 @@ export class MeshView {
     return remembered(this.#requestFamilies, key, make);
   }
 
+  /** Made once for all connections of which it would say the same. */
+  role(key: string, make: () => HttpRole): HttpRole {
+    return remembered(this.#roles, key, make);
+  }
+
   connectionFamily(key: string, make: () => ConnectionFamily): ConnectionFamily {
     return remembered(this.#connectionFamilies, key, make);
   }
 }
 
-/** Callers of local ports whose metrics are at hand; more are looked up anew. */
-const FAMILIES_MAX = 4096;
+/** Callers and destinations of which something is at hand; for more it is made anew. */
+const REMEMBERED_MAX = 4096;
 
 function remembered<T>(known: Map<string, T>, key: string, make: () => T): T {
   const found = known.get(key);
   if (found !== undefined) return found;
-  if (known.size >= FAMILIES_MAX) known.clear();
+  if (known.size >= REMEMBERED_MAX) known.clear();
   const made = make();
   known.set(key, made);
   return made;

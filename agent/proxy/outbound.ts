@@ -10,7 +10,8 @@ import { type Destined, destinedFor, endpointParty, endpointPlan, serviceOf } fr
 import { Detection } from "./detection.ts";
 import type { Exchange } from "./exchange.ts";
 import { FAILURES } from "./failure.ts";
-import { HttpConnection, type HttpRole } from "./http-connection.ts";
+import { HttpConnection } from "./http-connection.ts";
+import type { HttpRole } from "./http-role.ts";
 import { answerAction } from "./local-answer.ts";
 import type { ClientView, MeshView } from "./mesh-view.ts";
 import { carryOutboundTcp } from "./outbound-tcp.ts";
@@ -52,7 +53,9 @@ function serveOutboundHttp(
   stream: Stream,
   original: OriginalDestination,
 ): void {
-  new HttpConnection(stream, new OutboundRole(plane, client, stream, original), plane.context);
+  const key = `${client.outboundPort} ${original.address} ${original.port}`;
+  const role = client.mesh.role(key, () => new OutboundRole(plane, client, original));
+  new HttpConnection(stream, role, plane.context);
 }
 
 const NO_IDENTITY = new Uint8Array(0);
@@ -61,24 +64,21 @@ const STRANGER = { host: "unknown", name: "PassthroughCluster", namespace: "unkn
 class OutboundRole implements HttpRole {
   readonly identityFields = NO_IDENTITY;
   readonly #plane: DataPlane;
-  readonly #stream: Stream;
   readonly #original: OriginalDestination;
   #client: ClientView;
   #destined: Destined;
   #endpointPlan: ForwardPlan | undefined;
   #familyWithoutTarget: RequestFamily | undefined;
 
-  constructor(plane: DataPlane, client: ClientView, stream: Stream, original: OriginalDestination) {
+  constructor(plane: DataPlane, client: ClientView, original: OriginalDestination) {
     this.#plane = plane;
     this.#client = client;
-    this.#stream = stream;
     this.#original = original;
     this.#destined = destinedFor(client.mesh, original);
   }
 
   decide(head: RequestHead): ForwardPlan | LocalAnswer {
-    const view = this.#plane.view;
-    if (view !== undefined && view !== this.#client.mesh) this.#renew(view);
+    this.renew();
     const destined = this.#destined;
     if (destined.is === "service") return this.#route(destined.port, head);
     if (destined.is === "endpoint") return this.#toEndpoint(destined.endpoint);
@@ -90,8 +90,9 @@ class OutboundRole implements HttpRole {
     return true;
   }
 
-  /** A snapshot replaced the one this connection was serving by. */
-  #renew(view: MeshView): void {
+  renew(): void {
+    const view = this.#plane.view;
+    if (view === undefined || view === this.#client.mesh) return;
     this.#client = view.clientOf(this.#client);
     this.#destined = destinedFor(view, this.#original);
     this.#endpointPlan = undefined;
@@ -140,7 +141,7 @@ class OutboundRole implements HttpRole {
     return plainPlan("passthrough", cluster);
   }
 
-  record(exchange: Exchange): void {
+  record(exchange: Exchange, downstream: Stream): void {
     const family = this.#familyOf(exchange);
     const nowMs = this.#plane.context.recentMs;
     family.record(
@@ -154,7 +155,7 @@ class OutboundRole implements HttpRole {
     if (!accessLog.wants(exchange.isError)) return;
     const { address, port } = this.#original;
     const peers = {
-      downstreamAddress: `${this.#stream.peerAddress}:${this.#stream.peerPort}`,
+      downstreamAddress: `${downstream.peerAddress}:${downstream.peerPort}`,
       downstreamIdentity: this.#client.identity,
       localAddress: `${address}:${port}`,
       serverName: undefined,

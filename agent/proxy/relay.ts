@@ -3,8 +3,9 @@
 import type { CloseReason, DialTarget, Stream } from "../base/net.ts";
 import type { Deadline } from "../base/timer-wheel.ts";
 import { Guarded } from "./guarded.ts";
+import type { OpenConnection } from "./open-connections.ts";
 import { Outbox } from "./outbox.ts";
-import type { OpenConnection, ThreadContext } from "./thread-context.ts";
+import type { ThreadContext } from "./thread-context.ts";
 
 export interface RelayHooks {
   /** Last call. */
@@ -32,7 +33,7 @@ class RelaySide extends Guarded {
   isPaused = false;
 
   constructor(relay: Relay, context: ThreadContext) {
-    super(context.deps.bug);
+    super(context);
     this.relay = relay;
     this.outbox = new Outbox(context.buffers);
   }
@@ -220,6 +221,10 @@ export class Relay implements OpenConnection {
 
   reconsider(): void {
     if (this.#hooks.mayStay?.() === false) this.cut();
+  }
+
+  endIdle(): number {
+    return Number.POSITIVE_INFINITY;
   }
 
   cut(): void {

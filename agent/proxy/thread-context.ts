@@ -7,54 +7,16 @@ import { HEAD_LIMITS, RequestHead, ResponseHead } from "../protocol/http1/head.t
 import { BufferPool } from "./buffer-pool.ts";
 import type { DataPlaneConfig } from "./config.ts";
 import type { DataPlaneDeps } from "./data-plane.ts";
-import type { Exchange } from "./exchange.ts";
+import { Exchange } from "./exchange.ts";
 import { HeadSender } from "./head-sender.ts";
+import type { HttpConnection } from "./http-connection.ts";
+import { type OpenConnection, OpenConnections } from "./open-connections.ts";
 
 /** Fields that say who somebody is: whoever sends them, they are ours to set. */
 const FORGEABLE = ["x-forwarded-client-cert"];
 
-/** An open downstream connection, as far as the data plane cares. */
-export interface OpenConnection {
-  /** Where OpenConnections keeps it; -1: it does not. */
-  openAt: number;
-  /** Ends now when idle, otherwise with what is under way. */
-  drain(): void;
-  /** Ends now. */
-  cut(): void;
-  /** A snapshot replaced the one it began with: may it stay? */
-  reconsider(): void;
-}
-
-/** An array in which each connection knows its place: a Set costs 100 bytes an entry. */
-class OpenConnections {
-  readonly #connections: OpenConnection[] = [];
-
-  get size(): number {
-    return this.#connections.length;
-  }
-
-  add(connection: OpenConnection): void {
-    connection.openAt = this.#connections.length;
-    this.#connections.push(connection);
-  }
-
-  /** False: it was not there. */
-  delete(connection: OpenConnection): boolean {
-    const at = connection.openAt;
-    const last = this.#connections.at(-1);
-    if (at < 0 || last === undefined) return false;
-    this.#connections[at] = last;
-    last.openAt = at;
-    this.#connections.length--;
-    connection.openAt = -1;
-    return true;
-  }
-
-  /** As they are now: they may come and go meanwhile. */
-  all(): readonly OpenConnection[] {
-    return [...this.#connections];
-  }
-}
+/** As many requests are under way at once before more exchanges are made and let go. */
+const EXCHANGES_KEPT_MAX = 256;
 
 export class ThreadContext {
   readonly config: DataPlaneConfig;
@@ -63,9 +25,9 @@ export class ThreadContext {
   readonly requestHead = new RequestHead(HEAD_LIMITS.headersMax, FORGEABLE);
   readonly responseHead = new ResponseHead(HEAD_LIMITS.headersMax);
   readonly sender: HeadSender;
-  readonly open = new OpenConnections();
+  readonly open: OpenConnections;
   /** Not in use. */
-  readonly exchanges: Exchange[] = [];
+  readonly #exchanges: Exchange[] = [];
   isDraining = false;
   #hasClaim = false;
   /** What nowMs() said last: good enough for what ends within the event that asked. */
@@ -77,6 +39,10 @@ export class ThreadContext {
     this.buffers = new BufferPool({ poisons: config.poisonsBuffers });
     const trace = new TraceFields(TRACE_DEFAULTS, deps);
     this.sender = new HeadSender({ network: deps.network, trace });
+    this.open = new OpenConnections(config, {
+      now: () => this.nowMs(),
+      deadline: (run) => this.deadline(run),
+    });
   }
 
   nowMs(): number {
@@ -94,6 +60,20 @@ export class ThreadContext {
       }
     };
     return new Deadline(this.deps.wheel, { onDue });
+  }
+
+  /** For one request. */
+  borrowExchange(connection: HttpConnection): Exchange {
+    const exchange = this.#exchanges.pop() ?? new Exchange(this);
+    exchange.serve(connection);
+    return exchange;
+  }
+
+  giveBack(exchange: Exchange): void {
+    exchange.leave();
+    if (exchange.state === "over" && this.#exchanges.length < EXCHANGES_KEPT_MAX) {
+      this.#exchanges.push(exchange);
+    } else exchange.discard();
   }
 
   /** `code` is an errno or a MeshRefusal word: a bounded set. */

@@ -1,0 +1,71 @@
+// A downstream connection to which all is said: our direction has ended, and we listen a while, since closing with bytes still coming
+// in would reset the connection and could take our last answer from a client that has not read it (RFC 9112 9.6).
+import type { CloseReason, Stream } from "../base/net.ts";
+import { Deadline, type Due } from "../base/timer-wheel.ts";
+import { Guarded } from "./guarded.ts";
+import type { OpenConnection } from "./open-connections.ts";
+import type { ThreadContext } from "./thread-context.ts";
+
+export class Lingering extends Guarded implements OpenConnection, Due {
+  openAt = -1;
+  readonly #stream: Stream;
+  readonly #deadline: Deadline;
+
+  /** Takes the stream, and the place among open connections, of `predecessor`. The stream must not be paused. */
+  constructor(stream: Stream, predecessor: OpenConnection, context: ThreadContext) {
+    super(context);
+    this.#stream = stream;
+    this.#deadline = new Deadline(context.deps.wheel, this);
+    this.#deadline.set(context.nowMs() + context.config.lingerMs);
+    context.open.replace(predecessor, this);
+    stream.handler = this;
+    stream.endWrite();
+  }
+
+  protected override opened(): void {}
+  /** Nobody reads it any more. */
+  protected override received(): void {}
+  protected override writable(): void {}
+
+  protected override ended(): void {
+    this.#close();
+  }
+
+  protected override closed(_stream: Stream, _reason: CloseReason): void {
+    this.#over();
+  }
+
+  protected override abandon(): void {
+    this.cut();
+  }
+
+  onDue(): void {
+    try {
+      this.#close();
+    } catch (error) {
+      this.fell(error);
+    }
+  }
+
+  drain(): void {}
+  reconsider(): void {}
+
+  endIdle(): number {
+    return Number.POSITIVE_INFINITY;
+  }
+
+  cut(): void {
+    this.#stream.reset();
+    this.#over();
+  }
+
+  #close(): void {
+    this.#stream.close();
+    this.#over();
+  }
+
+  #over(): void {
+    this.#deadline.cancel();
+    this.context.dismiss(this);
+  }
+}

@@ -1,0 +1,36 @@
+// What a request became whose upstream agreed to another protocol (RFC 9110 7.8): bytes both ways, for as long as policy admits it.
+import type { Stream } from "../base/net.ts";
+import type { HttpUpstream } from "./http-upstream.ts";
+import { Relay } from "./relay.ts";
+import type { ThreadContext } from "./thread-context.ts";
+
+export interface TunnelEnds {
+  readonly down: Stream;
+  readonly up: Stream;
+  /** Whose connection `up` was: it counts it until the tunnel ends. */
+  readonly upstream: HttpUpstream;
+  mayStay(): boolean;
+}
+
+/** Sends the 101, whose head is the thread's response head and ends at headEnd, and what came behind it. Undefined: it may not be, and
+ *  both ends are reset. */
+export function openTunnel(
+  { down, up, upstream, mayStay }: TunnelEnds,
+  bytes: Uint8Array,
+  headEnd: number,
+  end: number,
+  context: ThreadContext,
+): Relay | undefined {
+  const { sender, responseHead } = context;
+  if (!mayStay() || sender.placeSwitch(responseHead, bytes, headEnd) < 0) {
+    up.reset();
+    down.reset();
+    upstream.detachedClosed();
+    return undefined;
+  }
+  const relay = new Relay(down, context, { ended: () => upstream.detachedClosed(), mayStay });
+  relay.adopt(up);
+  relay.sendDown(sender.bytes, sender.start, sender.end);
+  relay.sendDown(bytes, headEnd, end);
+  return relay;
+}
