@@ -10,11 +10,11 @@ import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { CannotListen } from "./os/cannot-listen.ts";
 import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
-import { isLocalAddress } from "./os/host-facts.ts";
 import { Loop } from "./os/loop.ts";
 import { collectGarbage } from "./os/memory.ts";
 import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
+import { isLocalAddress } from "./os/route.ts";
 import { listenOn } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
@@ -111,7 +111,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         write: (line) => tell({ type: "log", level: "info", message: line.trimEnd() }),
         wallMs: () => Date.now(),
       }),
-      isLocalAddress,
+      isLocalAddress: (address) => isLocalAddress(loop, address),
       bug,
     },
   );

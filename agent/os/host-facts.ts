@@ -14,11 +14,6 @@ export function hostAddresses(): readonly string[] {
     .map((one) => one.address);
 }
 
-/** Is this one of the host's addresses at this moment? Loopback, link-local and second ones count. */
-export const isLocalAddress = (address: string): boolean =>
-  address.startsWith("127.") ||
-  Object.values(networkInterfaces()).some((list) => list?.some((one) => one.address === address));
-
 /** The host has an IPv6 address of its own, and the kernel can listen on one. */
 export const hasIpv6 = (addresses: readonly string[]): boolean =>
   addresses.some((one) => one.includes(":"));

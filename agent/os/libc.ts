@@ -27,6 +27,7 @@ export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
 /** SOCK_NONBLOCK | SOCK_CLOEXEC */
 export const SOCK_FLAGS = 0x800 | 0x8_0000;
 export const MSG_DONTWAIT = 0x40;

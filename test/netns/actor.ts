@@ -10,6 +10,7 @@ import { ForwardSocket, ResolverSocket } from "../../agent/os/dns-sockets.ts";
 import { Loop } from "../../agent/os/loop.ts";
 import { DnsLease } from "../../agent/os/redirect/lease.ts";
 import { hostRunner } from "../../agent/os/redirect/runner.ts";
+import { isLocalAddress } from "../../agent/os/route.ts";
 import { connectTcp } from "../../agent/os/socket.ts";
 import { TcpStream } from "../../agent/os/tcp.ts";
 import { listenOn } from "../../agent/os/tcp-listener.ts";
@@ -275,6 +276,7 @@ const acts: Record<string, (order: Order) => Promise<unknown> | unknown> = {
   queryTcp,
   resolver,
   capture,
+  isLocal: async ({ address }) => isLocalAddress(await ourLoop(), address as string),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {
