@@ -10,6 +10,10 @@ export interface ServerOptions {
   readonly outboundPolicy?: "allow_any" | "registry_only";
   readonly isNewEpoch?: boolean;
   readonly certificateLifetimeMs?: number;
+  readonly registry?: "embedded" | "consul";
+  readonly consulAddress?: string;
+  readonly consulTokenFile?: string;
+  readonly consulCaFile?: string;
   readonly logLevel?: "error" | "warn" | "info" | "debug";
 }
 

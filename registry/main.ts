@@ -15,6 +15,13 @@ export interface ServerOptions {
   readonly outboundPolicy?: "allow_any" | "registry_only";
   readonly isNewEpoch?: boolean;
   readonly certificateLifetimeMs?: number;
+  /** Where the mesh's state and services lie; default: embedded. */
+  readonly registry?: "embedded" | "consul";
+  readonly consulAddress?: string;
+  /** Holds Consul's token, 0600: command lines and environments are read by others. */
+  readonly consulTokenFile?: string;
+  /** PEM roots for an https Consul; default: the system's. */
+  readonly consulCaFile?: string;
   readonly logLevel?: LogLevel;
 }
 
@@ -42,6 +49,7 @@ export async function runServer(options: ServerOptions): Promise<number> {
       ...(options.certificateLifetimeMs === undefined
         ? {}
         : { certificateLifetimeMs: options.certificateLifetimeMs }),
+      ...(options.registry === "consul" ? { consul: consulOf(options) } : {}),
     },
     { clock, timers: systemTimers(), log },
   );
@@ -63,6 +71,14 @@ export async function runServer(options: ServerOptions): Promise<number> {
   await registry.close();
   return 0;
 }
+
+export const CONSUL_ADDRESS_DEFAULT = "http://127.0.0.1:8500";
+
+const consulOf = (options: ServerOptions) => ({
+  url: options.consulAddress ?? CONSUL_ADDRESS_DEFAULT,
+  tokenFile: options.consulTokenFile,
+  caFile: options.consulCaFile,
+});
 
 export function parseListen(text: string): { address: string; port: number } {
   const [, host6, host, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text) ?? [];

@@ -19,6 +19,7 @@ import { EdgeHistory } from "./push/edge-history.ts";
 import { Hub } from "./push/hub.ts";
 import { Mesh } from "./push/mesh.ts";
 import { NO_FACTS } from "./push/mesh-facts.ts";
+import type { ConsulAccess } from "./store/open-consul.ts";
 import { SqliteStore } from "./store/sqlite.ts";
 import type { Store } from "./store/store.ts";
 
@@ -35,8 +36,10 @@ export interface RegistryConfig {
   readonly outboundPolicy?: MeshSettings["outboundPolicy"];
   /** Of hosts' and workloads' certificates and the server's own; default a day. */
   readonly certificateLifetimeMs?: number;
-  /** Set once after the state directory was restored from an older copy: agents accept older versions of a newer epoch. */
+  /** Set once after the state was restored from an older copy: agents accept older versions of a newer epoch. */
   readonly isNewEpoch?: boolean;
+  /** Where the mesh's state lies; default: SQLite in the state directory. */
+  readonly consul?: ConsulAccess;
 }
 
 export interface RegistryDeps {
@@ -59,16 +62,16 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
   const { clock, timers, log } = deps;
   mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
   chmodSync(config.stateDir, 0o700);
-  const store = openStore(config, clock);
+  const files = new AuthorityFiles(config.stateDir);
+  const { certificateLifetimeMs } = config;
+  const issuer = await Issuer.open(config.trustDomain, {
+    files,
+    nowMs: () => clock.wallMs(),
+    ...(certificateLifetimeMs === undefined ? {} : { leafLifetimeMs: certificateLifetimeMs }),
+  });
+  const store = await openStore(config, deps, issuer);
   try {
     const operatorTokenFile = await firstOperator(config.stateDir, store, clock);
-    const files = new AuthorityFiles(config.stateDir);
-    const { certificateLifetimeMs } = config;
-    const issuer = await Issuer.open(config.trustDomain, {
-      files,
-      nowMs: () => clock.wallMs(),
-      ...(certificateLifetimeMs === undefined ? {} : { leafLifetimeMs: certificateLifetimeMs }),
-    });
     // For whoever may read the state directory and wants to log in or to compare.
     writePrivateFile(join(config.stateDir, "ca-sha256"), `${issuer.caSha256}\n`);
     const signer = new ServerSigner();
@@ -126,12 +129,27 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
   }
 }
 
-function openStore({ stateDir, isNewEpoch }: RegistryConfig, clock: Clock): Store {
-  const path = join(stateDir, "store.sqlite");
+/** Consul's part of the program is loaded only where it is the registry. */
+async function openStore(
+  config: RegistryConfig,
+  deps: RegistryDeps,
+  issuer: Issuer,
+): Promise<Store> {
+  // Seconds since 1970: a state that was lost and begun anew is still of a later epoch.
+  const epoch = Math.floor(deps.clock.wallMs() / 1000);
+  const replaceEpoch = config.isNewEpoch ?? false;
+  const { stateDir, consul } = config;
+  if (consul === undefined) return openSqlite(join(stateDir, "store.sqlite"), epoch, replaceEpoch);
+  const { openConsulStore } = await import("./store/open-consul.ts");
+  return openConsulStore(
+    { ...consul, stateDir, epoch, replaceEpoch, sealKey: issuer.storeSealKey },
+    deps,
+  );
+}
+
+function openSqlite(path: string, epoch: number, replaceEpoch: boolean): Store {
   try {
-    // Seconds since 1970: a state that was lost and begun anew is still of a later epoch.
-    const epoch = Math.floor(clock.wallMs() / 1000);
-    return new SqliteStore({ path, epoch, replaceEpoch: isNewEpoch ?? false });
+    return new SqliteStore({ path, epoch, replaceEpoch });
   } catch (cause) {
     if (String(cause).includes("locked")) {
       const message = `${path} is in use: another meshctl server runs on this state directory; stop it, or choose another --state-dir`;

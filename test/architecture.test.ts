@@ -29,8 +29,9 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "agent/os",
     "agent/observe",
   ],
-  "registry/store": ["agent/base", "agent/api"],
-  "registry/catalog": ["agent/base", "agent/api"],
+  "registry/consul": ["agent/base"],
+  "registry/store": ["agent/base", "agent/api", "registry/consul"],
+  "registry/catalog": ["agent/base", "agent/api", "registry/consul"],
   "registry/ca": ["agent/base", "agent/api", "agent/pki"],
   "registry/push": [
     "agent/base",

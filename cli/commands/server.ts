@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from "commander";
+import { usage } from "../failure.ts";
 import type { ServerOptions } from "../programs.ts";
 import { type AddCommand, examples } from "../surroundings.ts";
 
@@ -44,9 +45,21 @@ export const addServer: AddCommand = (program, { programs, setExitCode }) => {
       ).argParser(parseLifetime),
     )
     .addOption(
+      new Option("--registry <where>", "where the mesh's state and other catalog's services are")
+        .choices(["embedded", "consul"])
+        .default("embedded"),
+    )
+    .option(
+      "--consul-address <url>",
+      "with --registry consul: http://HOST:PORT or https://HOST:PORT (default: http://127.0.0.1:8500)",
+    )
+    .option("--consul-token-file <file>", "file with Consul's token, readable by its owner alone")
+    .option("--consul-ca-file <file>", "PEM roots that vouch for an https Consul")
+    .addOption(
       new Option("--log-level <level>").choices(["error", "warn", "info", "debug"]).default("info"),
     )
-    .action(async ({ newEpoch, certificateLifetime, ...options }: Given) =>
+    .action(async ({ newEpoch, certificateLifetime, ...options }: Given) => {
+      refuseStrayConsulOptions(options);
       setExitCode(
         await programs.server({
           ...options,
@@ -55,14 +68,28 @@ export const addServer: AddCommand = (program, { programs, setExitCode }) => {
             ? {}
             : { certificateLifetimeMs: 1_000 * certificateLifetime }),
         }),
-      ),
-    );
+      );
+    });
   examples(
     command,
     "meshctl server",
     "meshctl server --advertise mesh-1.example.com --state-dir /srv/ironmesh",
+    "meshctl server --registry consul --consul-address https://consul:8501 --consul-token-file /etc/ironmesh/consul-token",
   );
 };
+
+/** What would be ignored is refused. */
+function refuseStrayConsulOptions(options: Omit<Given, "newEpoch">): void {
+  const { registry, consulAddress, consulTokenFile, consulCaFile } = options;
+  const isConsul = registry === "consul";
+  if (!isConsul && (consulAddress ?? consulTokenFile ?? consulCaFile) !== undefined)
+    throw usage("--consul-* options need --registry consul", "add it, or leave them out");
+  if (consulCaFile !== undefined && consulAddress?.startsWith("https:") !== true)
+    throw usage(
+      "--consul-ca-file is for an https Consul",
+      "write --consul-address https://HOST:PORT",
+    );
+}
 
 /** People paste URLs; what is advertised is HOST:PORT. */
 const withoutScheme = (text: string): string => text.replace(/^https:\/\//, "").replace(/\/$/, "");

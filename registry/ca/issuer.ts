@@ -1,5 +1,6 @@
 // The certificate authority: a root that signs intermediates and an intermediate that signs everything else, made at the first
 // start and kept 0600 in the state directory. It gives a host its own identity and what its grant names, and nothing more.
+import { createHmac } from "node:crypto";
 import { hostIdentity, parseSpiffeId, serverIdentity } from "../../agent/api/spiffe.ts";
 import { err, ok, type Result } from "../../agent/base/result.ts";
 import { sha256OfCertificate } from "../../agent/pki/pem.ts";
@@ -112,6 +113,13 @@ export class Issuer {
   /** What tokens and `meshctl login` pin: SHA-256, hex, of the root certificate. */
   get caSha256(): string {
     return sha256OfCertificate(this.#root.certificatePem) ?? "";
+  }
+
+  /** What the mesh's servers seal their state with in a store that others can write to: whoever has the root's key has it. */
+  get storeSealKey(): Uint8Array {
+    return createHmac("sha256", this.#root.keyPem)
+      .update("ironmesh store seal, version 1")
+      .digest();
   }
 
   /** Signs if the request proves the key and asks for nothing beyond the grant. */

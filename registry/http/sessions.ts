@@ -9,7 +9,7 @@ import { AGENT_MESSAGE_BYTES_MAX } from "../push/agent-messages.ts";
 import type { SessionSocket } from "../push/agent-session.ts";
 import type { Hub } from "../push/hub.ts";
 import type { Mesh } from "../push/mesh.ts";
-import type { Store } from "../store/store.ts";
+import { type Store, StoreUnavailable } from "../store/store.ts";
 import { hostOf } from "./agents.ts";
 import { bindingsOf } from "./listener.ts";
 
@@ -37,6 +37,12 @@ export class Sessions {
 
   upgrade(request: IncomingMessage, socket: TLSSocket, head: Buffer): void {
     this.#admit(request, socket, head).catch((cause: unknown) => {
+      if (cause instanceof StoreUnavailable) {
+        // Its address is new and cannot be stored now; it comes again until it can.
+        this.#deps.log.warn("a session waits for the store", { cause: cause.message });
+        refuse(socket, 503, "store_unavailable", cause.message);
+        return;
+      }
       this.#deps.log.error("a session could not start: this is a bug", { cause: String(cause) });
       socket.destroy();
     });
@@ -108,10 +114,16 @@ function keepAlive(ws: WebSocket, timers: Timers): () => void {
   return () => timer.cancel();
 }
 
-function refuse(socket: TLSSocket, status: 401 | 404, code: string, message: string): void {
+const REASONS = { 401: "Unauthorized", 404: "Not Found", 503: "Service Unavailable" } as const;
+
+function refuse(
+  socket: TLSSocket,
+  status: keyof typeof REASONS,
+  code: string,
+  message: string,
+): void {
   const body = JSON.stringify({ error: { code, message } } satisfies ApiError);
-  const reason = status === 401 ? "Unauthorized" : "Not Found";
   socket.end(
-    `HTTP/1.1 ${status} ${reason}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+    `HTTP/1.1 ${status} ${REASONS[status]}\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
   );
 }

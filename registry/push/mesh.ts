@@ -63,8 +63,13 @@ export class Mesh {
     this.#deps = deps;
   }
 
-  /** Publishes what the store holds; to be called before agents are let in. */
+  /** Publishes what the store holds; to be called before agents are let in. What other servers write to it follows. */
   open(): Promise<void> {
+    this.#deps.store.onForeignWrite(() => {
+      this.#oneAtATime(() => this.#publishStored()).catch((cause: unknown) =>
+        this.#deps.log.error("another server's change is not published", { cause: String(cause) }),
+      );
+    });
     return this.#oneAtATime(() => this.#publishStored());
   }
 
@@ -159,6 +164,8 @@ export class Mesh {
       const committed = await this.#deps.store.commit({
         ...change,
         expectVersion: state.version,
+        putDiscovered: [],
+        removeDiscovered: [],
         putAllocations: candidate.catalog.reservationsChanged,
         who: by.who,
         atMs: this.#deps.clock.wallMs(),

@@ -8,6 +8,7 @@ import type {
   Allocation,
   AuditRecord,
   Commit,
+  DiscoveredService,
   HostRecord,
   MeshState,
   OperatorRecord,
@@ -17,13 +18,11 @@ import type {
   TokenRefusal,
   TokenUse,
 } from "./store.ts";
-import { keyOf, keyText } from "./store.ts";
+import { DEAD_TOKEN_KEPT_MS, hostOfUse, keyOf, keyText } from "./store.ts";
 
 /** Older audit lines are dropped, so that the file stays bounded. */
 export const AUDIT_RECORDS_MAX = 10_000;
-/** Used and expired tokens are forgotten after this long: by then their secret is refused as unknown. */
-export const DEAD_TOKEN_KEPT_MS = 30 * 86_400_000;
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 const SCHEMA = `
 create table position (id integer primary key check (id = 0), epoch integer not null, version integer not null) strict;
@@ -36,6 +35,8 @@ create table allocation (service text primary key, idx integer not null unique, 
 create table audit (id integer primary key autoincrement, version integer not null, at_ms integer not null,
   who text not null, what text not null) strict;
 `;
+const SCHEMA_SINCE_2 =
+  "create table discovered (name text primary key, record text not null) strict, without rowid;";
 
 interface DocumentRow {
   readonly document: string;
@@ -45,7 +46,6 @@ interface RecordRow {
   readonly record: string;
 }
 interface TokenRow extends RecordRow {
-  readonly expires_at_ms: number;
   readonly used_at_ms: number | null;
 }
 interface AllocationRow {
@@ -88,10 +88,11 @@ export class SqliteStore implements Store {
       if (found === 0) {
         this.#db.run(SCHEMA);
         this.#db.run("insert into position values (0, ?, 0)", [epoch]);
-        this.#db.run(`pragma user_version = ${SCHEMA_VERSION}`);
       } else if (replaceEpoch) {
         this.#db.run("update position set epoch = max(epoch + 1, ?)", [epoch]);
       }
+      if (found < 2) this.#db.run(SCHEMA_SINCE_2);
+      this.#db.run(`pragma user_version = ${SCHEMA_VERSION}`);
     });
   }
 
@@ -114,6 +115,9 @@ export class SqliteStore implements Store {
       allocations: this.#all<AllocationRow>("select * from allocation order by idx").map(
         allocationOf,
       ),
+      discovered: this.#all<RecordRow>("select record from discovered order by name").map(
+        (row) => JSON.parse(row.record) as DiscoveredService,
+      ),
     }));
     return Promise.resolve(state);
   }
@@ -125,6 +129,7 @@ export class SqliteStore implements Store {
       this.#writeResources(change, version);
       for (const host of change.putHosts) this.#putHost(host);
       this.#writeAllocations(change.putAllocations);
+      this.#writeDiscovered(change);
       this.#record(change, version);
       this.#db.run("update position set version = ?", [version]);
       return ok(this.#position());
@@ -152,6 +157,18 @@ export class SqliteStore implements Store {
     }
     for (const { service, index, freedAtMs } of allocations) {
       this.#db.run("insert into allocation values (?, ?, ?)", [service, index, freedAtMs ?? null]);
+    }
+  }
+
+  #writeDiscovered({ putDiscovered, removeDiscovered }: Commit): void {
+    for (const name of removeDiscovered) {
+      this.#db.run("delete from discovered where name = ?", [name]);
+    }
+    for (const service of putDiscovered) {
+      this.#db.run("insert or replace into discovered values (?, ?)", [
+        service.name,
+        JSON.stringify(service),
+      ]);
     }
   }
 
@@ -189,33 +206,23 @@ export class SqliteStore implements Store {
         "select * from token where secret_sha256 = ?",
         use.secretSha256,
       );
-      if (row === undefined) return err("token_unknown");
-      const token = JSON.parse(row.record) as TokenRecord;
-      if (token.host !== use.host) return err("token_wrong_host");
-      if (row.used_at_ms !== null) return err("token_used");
-      if (use.atMs >= row.expires_at_ms) return err("token_expired");
-      const observed = use.observedAddress === undefined ? [] : [use.observedAddress];
-      const host: HostRecord = {
-        name: token.host,
-        serviceAccounts: token.serviceAccounts,
-        addresses: token.addresses.length > 0 ? token.addresses : observed,
-        areAddressesPinned: token.addresses.length > 0,
-        joinedAtMs: use.atMs,
-      };
+      const token = row === undefined ? undefined : tokenOf(row);
+      const host = hostOfUse(token, use);
+      if (!host.ok || token === undefined) return host;
       this.#db.run("update token set used_at_ms = ? where secret_sha256 = ?", [
         use.atMs,
         use.secretSha256,
       ]);
-      this.#putHost(host);
+      this.#putHost(host.value);
       const version = this.#position().version + 1;
       this.#db.run("update position set version = ?", [version]);
       this.#db.run("insert into audit (version, at_ms, who, what) values (?, ?, ?, ?)", [
         version,
         use.atMs,
         token.createdBy,
-        `join host ${host.name}`,
+        `join host ${host.value.name}`,
       ]);
-      return ok(host);
+      return host;
     });
     return Promise.resolve(result);
   }
@@ -250,6 +257,11 @@ export class SqliteStore implements Store {
     );
   }
 
+  /** One process has the file, so there is no other writer. */
+  onForeignWrite(): () => void {
+    return () => undefined;
+  }
+
   close(): Promise<void> {
     this.#db.close();
     return Promise.resolve();
@@ -276,6 +288,11 @@ export class SqliteStore implements Store {
   #transaction<T>(run: () => T): T {
     return this.#db.transaction(run).immediate();
   }
+}
+
+function tokenOf({ record, used_at_ms: usedAtMs }: TokenRow): TokenRecord {
+  const token = JSON.parse(record) as TokenRecord;
+  return usedAtMs === null ? token : { ...token, usedAtMs };
 }
 
 function allocationOf(row: AllocationRow): Allocation {

@@ -1,10 +1,10 @@
-// What the config server remembers, behind an interface: embedded SQLite now, Consul's KV later; test/contract/
-// store.contract.ts holds both to it. One write is one transaction. A write names the version it was computed from, so that
+// What the config server remembers, behind an interface: embedded SQLite, or Consul's KV; test/contract/store.contract.ts holds
+// both to it. One write is one transaction. A write names the version it was computed from, so that
 // several servers over one store never lose each other's changes: on `conflict`, read again and compute again.
 
 import { groupOf } from "../../agent/api/resource.ts";
 import type { ResourceDocument } from "../../agent/api/session.ts";
-import type { Result } from "../../agent/base/result.ts";
+import { err, ok, type Result } from "../../agent/base/result.ts";
 
 /** `epoch` rises when the whole was replaced, `version` with every change that agents can see. */
 export interface Position {
@@ -70,11 +70,31 @@ export interface AuditRecord {
   readonly what: string;
 }
 
+/** A service that another catalog knows (Consul) and nobody declared here: what one server saw of it, so that all servers and
+ *  all versions agree. */
+export interface DiscoveredService {
+  /** A DNS label, unique among them. */
+  readonly name: string;
+  /** What its instances are said to speak; empty: the first bytes tell. */
+  readonly protocol: "HTTP" | "TCP" | "";
+  readonly endpoints: readonly DiscoveredEndpoint[];
+}
+
+export interface DiscoveredEndpoint {
+  /** An IP address that other hosts can mean. */
+  readonly address: string;
+  readonly port: number;
+  readonly weight: number;
+  readonly labels: { readonly [name: string]: string };
+}
+
 /** All of one version, read at one moment. */
 export interface MeshState extends Position {
   readonly resources: readonly StoredResource[];
   readonly hosts: readonly HostRecord[];
   readonly allocations: readonly Allocation[];
+  /** Sorted by name. */
+  readonly discovered: readonly DiscoveredService[];
 }
 
 export interface Commit {
@@ -84,6 +104,9 @@ export interface Commit {
   readonly remove: readonly ResourceKey[];
   readonly putHosts: readonly HostRecord[];
   readonly putAllocations: readonly Allocation[];
+  readonly putDiscovered: readonly DiscoveredService[];
+  /** By name. */
+  readonly removeDiscovered: readonly string[];
   readonly who: string;
   readonly what: readonly string[];
   readonly atMs: number;
@@ -100,6 +123,18 @@ export interface TokenUse {
 
 export type TokenRefusal = "token_unknown" | "token_used" | "token_expired" | "token_wrong_host";
 
+/** The store itself is away or not to be believed. Reads may go on from memory; no write is half done. */
+export class StoreUnavailable extends Error {
+  /** What the operator does next. */
+  readonly next: string;
+
+  constructor(message: string, next: string, cause?: unknown) {
+    super(message, { cause });
+    this.next = next;
+  }
+}
+
+/** Methods that write, and reads of what is not in memory, reject with StoreUnavailable. */
 export interface Store {
   position(): Promise<Position>;
   state(): Promise<MeshState>;
@@ -115,6 +150,8 @@ export interface Store {
   operators(): Promise<readonly OperatorRecord[]>;
   /** Newest first. */
   audit(countMax: number): Promise<readonly AuditRecord[]>;
+  /** Calls back after another server's write came, which state() then shows. Returns how to end it. */
+  onForeignWrite(listener: () => void): () => void;
   close(): Promise<void>;
 }
 
@@ -128,3 +165,25 @@ export const keyOf = (document: ResourceDocument): ResourceKey => ({
 /** What makes a resource the same resource: `networking.istio.io/v1` and `v1beta1` of a kind and name are one. */
 export const keyText = ({ apiVersion, kind, namespace, name }: ResourceKey): string =>
   `${groupOf(apiVersion)}/${kind}/${namespace}/${name}`;
+
+/** Used and expired tokens are forgotten after this long: by then their secret is refused as unknown. */
+export const DEAD_TOKEN_KEPT_MS = 30 * 86_400_000;
+
+/** The host that a token makes when it is used, or why it makes none. */
+export function hostOfUse(
+  token: TokenRecord | undefined,
+  use: TokenUse,
+): Result<HostRecord, TokenRefusal> {
+  if (token === undefined) return err("token_unknown");
+  if (token.host !== use.host) return err("token_wrong_host");
+  if (token.usedAtMs !== undefined) return err("token_used");
+  if (use.atMs >= token.expiresAtMs) return err("token_expired");
+  const observed = use.observedAddress === undefined ? [] : [use.observedAddress];
+  return ok({
+    name: token.host,
+    serviceAccounts: token.serviceAccounts,
+    addresses: token.addresses.length > 0 ? token.addresses : observed,
+    areAddressesPinned: token.addresses.length > 0,
+    joinedAtMs: use.atMs,
+  });
+}

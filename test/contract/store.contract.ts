@@ -15,6 +15,8 @@ const change = (expectVersion: number, parts: Partial<Commit> = {}): Commit => (
   remove: [],
   putHosts: [],
   putAllocations: [],
+  putDiscovered: [],
+  removeDiscovered: [],
   who: "admin",
   what: ["test"],
   atMs: 1000,
@@ -49,6 +51,7 @@ function commitContract(): void {
     const state = await store.state();
     expect(state.epoch).toBeGreaterThan(0);
     expect(state).toMatchObject({ version: 0, resources: [], hosts: [], allocations: [] });
+    expect(state.discovered).toEqual([]);
   });
 
   test("a commit raises the version by one and is read back whole", async () => {
@@ -101,6 +104,34 @@ function commitContract(): void {
     expect((await store.state()).allocations).toEqual([{ service: "a", index: 1, freedAtMs: 9 }]);
     await store.commit(change(2, { putAllocations: [{ service: "b", index: 1 }] }));
     expect((await store.state()).allocations).toEqual([{ service: "b", index: 1 }]);
+  });
+
+  test("services of other catalogs are kept by name, replaced whole and removed", async () => {
+    const web = (port: number) => ({
+      name: "web",
+      protocol: "HTTP" as const,
+      endpoints: [{ address: "10.0.0.9", port, weight: 1, labels: { version: "v1" } }],
+    });
+    const db = { name: "db", protocol: "" as const, endpoints: [] };
+    await store.commit(change(0, { putDiscovered: [web(80), db] }));
+    await store.commit(change(1, { putDiscovered: [web(81)] }));
+    expect((await store.state()).discovered).toEqual([db, web(81)]);
+    await store.commit(change(2, { removeDiscovered: ["db"] }));
+    expect((await store.state()).discovered).toEqual([web(81)]);
+  });
+
+  test("a commit of more than any one value can hold is still one commit", async () => {
+    const names = Array.from({ length: 300 }, (_, i) => `big-${String(i).padStart(4, "0")}`);
+    const hosts = "x".repeat(10_000);
+    const what = names.map((name) => `apply ${name} ${"y".repeat(300)}`);
+    const put = names.map((name) => document(name, { hosts }));
+    const done = await store.commit(change(0, { put, what }));
+    expect(done).toMatchObject({ ok: true, value: { version: 1 } });
+    const state = await store.state();
+    expect(state.resources.map((r) => r.document.metadata.name)).toEqual(names);
+    const first = await store.audit(1);
+    expect(first[0]?.what).toBe(what.at(-1) ?? "");
+    expect(await store.audit(1_000)).toHaveLength(300);
   });
 
   test("operators are kept by name and the audit tells who did what, newest first", async () => {
