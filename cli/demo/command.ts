@@ -8,6 +8,7 @@ interface DemoOptions {
   readonly check?: boolean;
   readonly part?: readonly number[];
   readonly keep?: boolean;
+  readonly registry: SessionOptions["registry"];
   readonly slack: number;
 }
 
@@ -31,13 +32,23 @@ export async function demo(args: readonly string[]): Promise<number> {
         .default(1)
         .hideHelp(),
     )
+    .addOption(
+      new Option(
+        "--registry <where>",
+        "keep the mesh's state here; step 12 of the check has its own",
+      )
+        .choices(["embedded", "consul"])
+        .default("embedded"),
+    )
     .option("--keep", "after a failure leave everything running, until Ctrl-C")
     .addHelpText(
       "after",
-      "\nExamples:\n  meshctl demo\n  meshctl demo --check\n  meshctl demo --check --part 3,5",
+      "\nExamples:\n  meshctl demo\n  meshctl demo --check\n  meshctl demo --check --part 3,5\n  meshctl demo --registry consul",
     )
-    .action(async ({ check = false, part = STEP_NUMBERS, keep = false, slack }: DemoOptions) => {
-      const options: SessionOptions = { isCheck: check, steps: part, slack, keepsFailed: keep };
+    .action(async ({ check = false, part, keep = false, slack, registry }: DemoOptions) => {
+      const steps =
+        part ?? (registry === "consul" ? STEP_NUMBERS.filter((n) => n !== 12) : STEP_NUMBERS);
+      const options: SessionOptions = { isCheck: check, steps, slack, registry, keepsFailed: keep };
       code = await runSession(options);
     });
   command

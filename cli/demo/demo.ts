@@ -10,6 +10,7 @@ import {
   serverDaemon,
   untilAllRun,
 } from "./agents.ts";
+import { consulDaemon, ON_CONSUL, untilConsulServes } from "./consul.ts";
 import type { Daemon } from "./daemon.ts";
 import { type Forwarder, openForwarder } from "./forwarder.ts";
 import { Lab, privateDirectory, removeLab } from "./lab.ts";
@@ -36,6 +37,8 @@ import { until } from "./until.ts";
 export const grantOf = (host: DemoHost): readonly string[] =>
   host.programs.map((name) => `default/${name.replace(/-v[0-9]+$/, "")}`);
 
+export type MakeDemo = (registry: "embedded" | "consul") => Demo;
+
 export class Demo {
   readonly lab: Lab;
   readonly operator: Operator;
@@ -45,18 +48,26 @@ export class Demo {
   readonly server: Daemon;
   /** What the config server is started with beside where it is. */
   serverOptions: readonly string[] = [];
+  /** Keeps the mesh's state, where the demo was made on one. */
+  readonly consul: Daemon | undefined;
   /** The config server's port on this machine's 127.0.0.1. */
   serverPort = 0;
   readonly #agents: ReadonlyMap<string, Daemon>;
   /** Tokens the hosts joined with; each has been used. */
   readonly tokens = new Map<string, string>();
 
-  /** `contextsFile`: see Operator. */
-  constructor(meshctl: readonly string[], progress: Progress, contextsFile?: string) {
-    this.lab = new Lab(meshctl);
+  /** `contextsFile`: see Operator. `consul`: the file of a Consul to keep the mesh in. */
+  constructor(
+    meshctl: readonly string[],
+    progress: Progress,
+    { contextsFile, consul }: { readonly contextsFile?: string; readonly consul?: string } = {},
+  ) {
+    this.lab = new Lab(meshctl, consul);
     this.operator = new Operator(meshctl, contextsFile);
     this.#progress = progress;
-    this.server = serverDaemon(this.lab, () => this.serverOptions);
+    this.consul = consul === undefined ? undefined : consulDaemon(this.lab);
+    const onConsul = consul === undefined ? [] : ON_CONSUL;
+    this.server = serverDaemon(this.lab, () => [...onConsul, ...this.serverOptions]);
     this.#agents = new Map(HOSTS.map((host) => [host.name, agentDaemon(this.lab, host)]));
   }
 
@@ -81,6 +92,11 @@ export class Demo {
     say("starting the config server and the bookstore");
     startResolver(this.lab);
     for (const program of PROGRAMS) startProgram(this.lab, program);
+    if (this.consul !== undefined) {
+      say("starting Consul, and the config server on it");
+      await this.consul.start();
+      await untilConsulServes(this.lab);
+    }
     await this.server.start();
     await this.#openServer();
     say("giving each host a join token, and declaring the bookstore");

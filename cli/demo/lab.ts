@@ -20,6 +20,7 @@ import { run, runOrThrow } from "./shell.ts";
 
 /** Where the executable appears inside every host: its own place may be closed to other users (/root). */
 export const EXECUTABLE_IN_HOST = `${RUN_DIRECTORY}/bin/meshctl`;
+export const CONSUL_IN_HOST = `${RUN_DIRECTORY}/bin/consul`;
 
 export interface ProcessOptions {
   readonly uid: number;
@@ -36,12 +37,15 @@ export class Lab {
   readonly #holders = new Map<string, ChildProcess>();
   readonly #children = new Set<ChildProcess>();
   readonly #meshctl: readonly string[];
+  readonly #consul: string | undefined;
   #isUp: Promise<void> = Promise.resolve();
   #isDown = false;
 
-  /** `meshctl`: the command that starts it on this machine; its first word is the file that hosts get to see. */
-  constructor(meshctl: readonly string[]) {
+  /** `meshctl`: the command that starts it on this machine; its first word is the file that hosts get to see. `consul`: a file
+   *  that they get to see too. */
+  constructor(meshctl: readonly string[], consul?: string) {
     this.#meshctl = meshctl;
+    this.#consul = consul;
   }
 
   /** meshctl as it is started inside a host. */
@@ -61,7 +65,8 @@ export class Lab {
 
   async #make(): Promise<void> {
     mkdirSync(`${RUN_DIRECTORY}/bin`, { recursive: true, mode: 0o755 });
-    writeFileSync(EXECUTABLE_IN_HOST, "", { mode: 0o755 });
+    for (const file of [EXECUTABLE_IN_HOST, CONSUL_IN_HOST])
+      writeFileSync(file, "", { mode: 0o755 });
     for (const host of HOSTS) writeEtc(host);
     await runOrThrow(["sh", "-e"], { input: networkScript() });
     await Promise.all([ROUTER, ...HOSTS.map(namespaceOf)].map((name) => this.#hold(name)));
@@ -117,9 +122,9 @@ export class Lab {
   async #hold(namespace: string): Promise<void> {
     const name = namespace.slice(PREFIX.length);
     // `ip netns exec` makes the mount namespace and lays /etc/netns/NAME over /etc.
-    const script = `hostname ${name}; mount --bind "$1" ${EXECUTABLE_IN_HOST}; echo ready; exec sleep infinity`;
+    const script = `hostname ${name}; mount --bind "$1" ${EXECUTABLE_IN_HOST}; [ -z "$2" ] || mount --bind "$2" ${CONSUL_IN_HOST}; echo ready; exec sleep infinity`;
     const args = ["netns", "exec", namespace, "unshare", "--uts", "sh", "-ec", script, "sh"];
-    const child = spawn("ip", [...args, this.#meshctl[0] ?? ""], {
+    const child = spawn("ip", [...args, this.#meshctl[0] ?? "", this.#consul ?? ""], {
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });

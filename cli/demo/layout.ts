@@ -24,6 +24,7 @@ export type ProgramName =
 export const UID = {
   agent: 62000,
   server: 62010,
+  consul: 62011,
   productpage: 62001,
   details: 62002,
   ratings: 62003,

@@ -1,7 +1,8 @@
 // One run of the demo on this machine: whether it may start, and that it ends with nothing left, however it ends.
-import { runChecks } from "./checks/run-checks.ts";
+import { needsConsul, runChecks } from "./checks/run-checks.ts";
+import { findConsul, NO_CONSUL } from "./consul.ts";
 import { rememberContexts } from "./context.ts";
-import { Demo } from "./demo.ts";
+import { Demo, type MakeDemo } from "./demo.ts";
 import { meshctlCommand } from "./executable.ts";
 import { RUN_DIRECTORY } from "./layout.ts";
 import { Progress } from "./progress.ts";
@@ -15,6 +16,8 @@ export interface SessionOptions {
   readonly steps: readonly number[];
   /** With isCheck: how many times its limit a figure may be. */
   readonly slack: number;
+  /** Where the mesh's state lies. */
+  readonly registry: "embedded" | "consul";
   /** What failed is left running until a signal. */
   readonly keepsFailed: boolean;
 }
@@ -31,6 +34,10 @@ export async function runSession(options: SessionOptions): Promise<number> {
   const other = runningDemo();
   if (other !== undefined)
     obstacles.push(`A demo runs here already (process ${other}): end it with \`kill ${other}\`.`);
+  const consul = findConsul();
+  const wantsConsul =
+    options.registry === "consul" || (options.isCheck && needsConsul(options.steps));
+  if (wantsConsul && consul === undefined) obstacles.push(NO_CONSUL);
   if (obstacles.length > 0) {
     process.stderr.write(`${obstacles.join("\n")}\n`);
     return 1;
@@ -41,32 +48,43 @@ export async function runSession(options: SessionOptions): Promise<number> {
   process.stdout.on("error", () => undefined);
   const progress = new Progress(process.stdout);
   const { isCheck } = options;
-  const demo = new Demo(meshctlCommand(), progress, isCheck ? CHECK_CONTEXTS : undefined);
+  const contexts = isCheck ? { contextsFile: CHECK_CONTEXTS } : {};
+  const demos: Demo[] = [];
+  const makeDemo: MakeDemo = (on) => {
+    const made = new Demo(meshctlCommand(), progress, {
+      ...contexts,
+      ...(on === "consul" && consul !== undefined ? { consul } : {}),
+    });
+    demos.push(made);
+    return made;
+  };
   const restoreContexts = isCheck ? () => undefined : rememberContexts();
   try {
-    return await untilOver(demo, progress, options, interrupted);
+    return await untilOver(makeDemo, demos, progress, options, interrupted);
   } finally {
     progress.step("removing every namespace, rule and process");
     progress.close();
     restoreContexts();
-    await demo.stop();
+    for (const demo of demos) await demo.stop();
     progress.clear();
   }
 }
 
 async function untilOver(
-  demo: Demo,
+  makeDemo: MakeDemo,
+  demos: readonly Demo[],
   progress: Progress,
-  { isCheck, steps, slack, keepsFailed }: SessionOptions,
+  { isCheck, registry, steps, slack, keepsFailed }: SessionOptions,
   interrupted: Promise<void>,
 ): Promise<number> {
   const story = isCheck
-    ? runChecks(demo, progress, { parts: steps, slack })
-    : tour(demo, progress, interrupted);
+    ? runChecks(makeDemo, progress, { registry, parts: steps, slack })
+    : tour(makeDemo(registry), progress, interrupted);
   const told = story.catch((cause: unknown) => {
-    if (demo.lab.isDown) return INTERRUPTED;
+    const demo = demos.at(-1);
+    if (demo?.lab.isDown === true) return INTERRUPTED;
     progress.line(`The demo failed: ${cause instanceof Error ? cause.message : String(cause)}`);
-    demo.keepLogs();
+    demo?.keepLogs();
     return 1;
   });
   const code = await Promise.race([told, interrupted.then(() => (isCheck ? INTERRUPTED : 0))]);
