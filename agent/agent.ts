@@ -56,6 +56,8 @@ export interface AgentOptions {
   readonly excludeUids: readonly number[];
   readonly excludeCidrs: readonly string[];
   readonly excludePorts: readonly number[];
+  /** Whether the admin socket may make a data thread throw or stall. */
+  readonly takesFaults: boolean;
 }
 
 export const AGENT_VERSION = process.env["IRONMESH_VERSION"] ?? "0.0.0-dev";
@@ -114,6 +116,7 @@ export class Agent {
     if (refusal !== undefined) throw new Error(refusal);
     this.#threads = new DataThreads({
       log: this.#log,
+      timers: this.#timers,
       spawn: (events) => startThread<FromThread, ToThread>(events),
       closeLeftBehind,
       writeAccess: (lines) => process.stdout.write(lines),
@@ -193,6 +196,8 @@ export class Agent {
       seed: this.#random.int32(),
       slots: this.#slotMemory,
       held: new SharedArrayBuffer(SLOTS * 4),
+      beat: new SharedArrayBuffer(4),
+      takesFaults: this.#options.takesFaults,
       connectionsMax: this.#options.connectionsMax,
       drainTimeoutMs: this.#options.drainTimeoutMs,
       accessLog: this.#options.accessLog,
@@ -304,8 +309,13 @@ export class Agent {
       metrics: () => renderPrometheus(this.#threads.series),
       isReady: () =>
         this.#serving !== undefined &&
+        this.#threads.allServe &&
         (this.#options.redirect === "none" || this.#redirect.isApplied),
       setAccessLog: (mode) => this.#threads.setAccessLog(mode),
+      fault: (thread, kind) => {
+        if (!this.#options.takesFaults) return "not_allowed";
+        return this.#threads.fault(thread, kind) ? "done" : "no_such_thread";
+      },
       renew: () => this.#control?.identities.renewAll() ?? 0,
     };
   }
@@ -328,6 +338,7 @@ export class Agent {
         lastError: session?.lastError,
       },
       workers: this.#threads.count,
+      threadsReplaced: this.#threads.restarts,
       openConnections: this.#slots.read(0),
       io: this.#threads.usesUring ? "io_uring" : "epoll",
       redirect: {

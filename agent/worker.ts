@@ -5,7 +5,7 @@ import { SeededRandom } from "./base/clock.ts";
 import { LineLog } from "./base/log.ts";
 import type { Network } from "./base/net.ts";
 import { SharedSlots } from "./base/slots.ts";
-import type { FromThread, ThreadConfig, ToThread } from "./control/data-threads.ts";
+import type { FromThread, ThreadConfig, ThreadFault, ToThread } from "./control/data-threads.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { CannotListen } from "./os/cannot-listen.ts";
@@ -31,7 +31,8 @@ declare const self: {
 
 const tell = (message: FromThread): void => self.postMessage(message);
 
-/** Answers names on this thread; returns how it follows snapshots. */
+/** Binds what names are asked on; returns how this thread follows snapshots. It answers from the first one on: until then queries
+ *  wait in their sockets, since without a snapshot every name of the mesh would be said not to exist. */
 function startNames(
   loop: Loop,
   network: Network,
@@ -53,20 +54,27 @@ function startNames(
       },
     },
   );
-  for (const resolver of dns.resolvers) {
-    new ResolverSocket(loop, resolver, {
-      onQuery: (query, asked, reply) => names.answer(query, "udp", asked, reply),
-    });
-  }
-  const streams = new NameStreams(names, loop.wheel);
-  for (const address of hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"]) {
-    listenOn(loop, address, dns.port, {
-      onAccept: (stream, original) =>
-        streams.accept(stream, original?.port === dns.port ? undefined : original?.address),
-    });
-  }
+  const sockets = dns.resolvers.map(
+    (resolver) =>
+      new ResolverSocket(loop, resolver, {
+        onQuery: (query, asked, reply) => names.answer(query, "udp", asked, reply),
+      }),
+  );
+  const begin = (): void => {
+    for (const socket of sockets) socket.begin();
+    const streams = new NameStreams(names, loop.wheel);
+    for (const address of hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"]) {
+      listenOn(loop, address, dns.port, {
+        onAccept: (stream, original) =>
+          streams.accept(stream, original?.port === dns.port ? undefined : original?.address),
+      });
+    }
+  };
+  let hasBegun = false;
   return (next) => {
     resolve = next;
+    if (!hasBegun) begin();
+    hasBegun = true;
   };
 }
 
@@ -129,7 +137,9 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const follow =
     config.dns === undefined ? undefined : startNames(loop, network, config.dns, config.hasIpv6);
   const drain = drainOf(plane, listeners);
+  const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
+    beat[0] = (beat[0] as number) + 1;
     accessLog.flush();
     drain.look();
   };
@@ -152,7 +162,14 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       tell({ type: "taken" });
     } else if (message.type === "access_log") accessLog.mode = message.mode;
     else if (message.type === "drain") drain.begin();
+    else if (message.type === "fault" && config.takesFaults) suffer(message.fault);
   };
+}
+
+/** What a test asked for. */
+function suffer(fault: ThreadFault): void {
+  if (fault === "throw") throw new Error("a test made this thread throw");
+  for (;;);
 }
 
 /** `look` tells, once, that the last connection has ended. Call it after the log lines of a turn are told. */

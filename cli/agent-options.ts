@@ -24,9 +24,12 @@ export interface AgentOptions {
   readonly excludeUids: readonly number[];
   readonly excludeCidrs: readonly string[];
   readonly excludePorts: readonly number[];
+  readonly takesFaults: boolean;
 }
 
 interface About {
+  /** Not in --help. */
+  readonly isHidden?: true;
   readonly value: string;
   readonly prose: string;
 }
@@ -79,12 +82,17 @@ const ABOUT: Readonly<Record<string, About>> = {
     value: "<port>",
     prose: "mode all: leave traffic to it alone; may be repeated",
   },
+  "test-faults": {
+    isHidden: true,
+    value: "",
+    prose: "for tests: the admin socket may make a data thread throw or stall",
+  },
 };
 
 /** One line an option, for --help. */
 export const agentOptionLines = (): string[] =>
-  Object.entries(ABOUT).map(
-    ([name, { value, prose }]) => `  ${`--${name} ${value}`.padEnd(28)} ${prose}`,
+  Object.entries(ABOUT).flatMap(([name, { value, prose, isHidden }]) =>
+    isHidden ? [] : [`  ${`--${name} ${value}`.padEnd(28)} ${prose}`],
   );
 
 export const agentHelp = (): string =>
@@ -127,6 +135,7 @@ export function parseAgentOptions(words: readonly string[]): AgentOptions {
     excludePorts: (given.values["exclude-port"] ?? []).map((v) =>
       number("exclude-port", v, 1, 65_535),
     ),
+    takesFaults: given.flags.has("test-faults"),
   };
 }
 

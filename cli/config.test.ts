@@ -26,6 +26,7 @@ const status: AgentStatus = {
   server: { url: "https://mesh-1:15010", isConnected: false, lastError: "timed out" },
   workers: 2,
   io: "io_uring",
+  threadsReplaced: 0,
   openConnections: 3,
   redirect: { backend: "nft", mode: "declared", isApplied: true, problem: undefined },
   problems: [],
@@ -48,6 +49,7 @@ beforeAll(async () => {
     metrics: () => "",
     isReady: () => true,
     renew: () => 0,
+    fault: () => "not_allowed" as const,
     setAccessLog: () => {},
   };
   server = await serveUnix(admin, undefined, (method, target) =>

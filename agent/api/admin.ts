@@ -20,6 +20,8 @@ export interface AgentStatus {
     readonly lastError: string | undefined;
   };
   readonly workers: number;
+  /** Data threads that died or stalled and were replaced, since start. */
+  readonly threadsReplaced: number;
   readonly openConnections: number;
   /** How small socket calls are made. */
   readonly io: "io_uring" | "epoll";
@@ -39,7 +41,7 @@ export interface AgentCertificate {
   readonly notAfterMs: number;
 }
 
-/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors, /renew */
+/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors, /renew, and for tests /fault?thread=N&kind=throw|stall */
 export const ADMIN_PATHS = {
   status: "/status",
   snapshot: "/snapshot",
@@ -49,4 +51,6 @@ export const ADMIN_PATHS = {
   accessLog: "/access-log",
   /** Asks for new certificates now; answers how many: they come one after the other. */
   renew: "/renew",
+  /** Only of an agent that was started with --test-faults. */
+  fault: "/fault",
 } as const;

@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { VirtualClock } from "../../test/support/virtual-clock.ts";
 import { SILENT_LOG } from "../base/log.ts";
 import { SharedSlots } from "../base/slots.ts";
 import { renderPrometheus } from "../observe/prometheus.ts";
@@ -20,6 +21,8 @@ const config = (index: number): ThreadConfig => ({
   seed: 1,
   slots: SLOTS,
   held: new SharedArrayBuffer(64),
+  beat: new SharedArrayBuffer(4),
+  takesFaults: false,
   connectionsMax: 10,
   drainTimeoutMs: 100,
   accessLog: "off",
@@ -49,6 +52,7 @@ class FakeThread implements ThreadHandle {
   readonly #assembly = new SnapshotAssembly();
   #untaken = 0;
   isStopped = false;
+  ended: string | undefined;
 
   constructor(events: ThreadEvents) {
     this.events = events;
@@ -61,6 +65,16 @@ class FakeThread implements ThreadHandle {
 
   stop(): void {
     this.isStopped = true;
+  }
+
+  end(reason: string): void {
+    this.ended = reason;
+  }
+
+  /** One turn of its loop. */
+  turn(): void {
+    const [first] = this.told;
+    if (first?.type === "start") Atomics.add(new Int32Array(first.config.beat), 0, 1);
   }
 
   /** Takes in what came; returns how many pieces lay there at once. */
@@ -93,8 +107,10 @@ function start(count: number) {
   const served: number[] = [];
   const unable: string[] = [];
   const closed: number[] = [];
+  const clock = new VirtualClock();
   const threads = new DataThreads({
     log: SILENT_LOG,
+    timers: clock,
     spawn: (events) => {
       const thread = new FakeThread(events);
       spawned.push(thread);
@@ -111,7 +127,7 @@ function start(count: number) {
     if (found === undefined) throw new Error(`no thread ${index} was started`);
     return found;
   };
-  return { threads, spawned, served, unable, closed, thread };
+  return { threads, spawned, served, unable, closed, clock, thread };
 }
 
 test("a version is served only when all threads serve it, one that fell behind included", () => {
@@ -199,6 +215,36 @@ test("a thread that cannot listen ends the agent in its own words, and none is s
   const { spawned, unable, thread } = start(1);
   thread(0).events.onMessage({ type: "unable", reason: "port 15001 is taken" });
   expect([unable, spawned.length]).toEqual([["port 15001 is taken"], 1]);
+});
+
+test("a thread whose loop stands still for 2 s is ended and replaced, the others and the process go on", () => {
+  const { threads, clock, spawned, unable, thread } = start(2);
+  const turnBoth = (): void => {
+    thread(0).turn();
+    thread(1).turn();
+  };
+  for (let i = 0; i < 8; i++, clock.pass(250)) turnBoth();
+  for (let i = 0; i < 8; i++, clock.pass(250)) thread(1).turn();
+  expect([thread(0).ended, thread(1).ended]).toEqual([
+    expect.stringContaining("stalled"),
+    undefined,
+  ]);
+  thread(0).events.onExit(thread(0).ended ?? "");
+  for (let i = 0; i < 20; i++, clock.pass(250)) thread(1).turn();
+  expect([spawned.length, threads.restarts, unable.length]).toEqual([3, 1, 0]);
+  expect(thread(2).ended).toBeUndefined(); // it may take longer to load than to turn
+});
+
+test("a thread that cannot be ended ends the agent", () => {
+  const { clock, unable, thread } = start(1);
+  thread(0).turn();
+  clock.pass(250);
+  clock.pass(8 * 250);
+  expect(thread(0).ended).toContain("stalled");
+  clock.pass(1_900);
+  expect(unable).toEqual([]);
+  clock.pass(200);
+  expect(unable).toEqual([expect.stringContaining("cannot be ended")]);
 });
 
 test("threads that die again and again end the agent, with the last one's reason", () => {

@@ -1,5 +1,6 @@
 // The main thread's side of the data threads: starts them, hands them keys and snapshots, gathers their series and log lines,
 // and replaces one that died. What is said between the two is typed here; agent/worker.ts is the other side.
+import type { Timer, Timers } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
 import { giveBack } from "../base/slots.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
@@ -25,6 +26,10 @@ export interface ThreadConfig {
   readonly slots: SharedArrayBuffer;
   /** What this thread holds of the slots (base/slots.ts). */
   readonly held: SharedArrayBuffer;
+  /** One cell, which each turn of the thread's loop counts up: what stands still has stalled. */
+  readonly beat: SharedArrayBuffer;
+  /** Tests may make it throw or stall. */
+  readonly takesFaults: boolean;
   readonly connectionsMax: number;
   /** Once told to drain, open connections that are left after this are cut. */
   readonly drainTimeoutMs: number;
@@ -38,13 +43,18 @@ export interface ThreadConfig {
   readonly dns: { readonly resolvers: readonly string[]; readonly port: number } | undefined;
 }
 
+/** What a test may do to a thread. */
+export type ThreadFault = "throw" | "stall";
+
 export type ToThread =
   | { readonly type: "start"; readonly config: ThreadConfig }
   | { readonly type: "keys"; readonly keys: ThreadKeys }
   /** Each is answered by `taken`. */
   | { readonly type: "snapshot"; readonly piece: SnapshotPiece }
   | { readonly type: "access_log"; readonly mode: AccessLogMode }
-  | { readonly type: "drain" };
+  | { readonly type: "drain" }
+  /** For tests. */
+  | { readonly type: "fault"; readonly fault: ThreadFault };
 
 export type FromThread =
   | {
@@ -71,6 +81,8 @@ export type FromThread =
 /** The part of a Worker that is used here. */
 export interface ThreadHandle {
   send(message: ToThread): void;
+  /** Ends it, whatever it does; onExit follows. */
+  end(reason: string): void;
   stop(): void;
 }
 export interface ThreadEvents {
@@ -81,6 +93,7 @@ export interface ThreadEvents {
 export interface DataThreadsDeps {
   spawn(events: ThreadEvents): ThreadHandle;
   writeAccess(lines: string): void;
+  readonly timers: Timers;
   log: Log;
   /** Closes the sockets of a thread that runs no more. */
   closeLeftBehind(descriptors: LoopDescriptors): void;
@@ -104,6 +117,38 @@ interface Thread {
   serving: { epoch: number; version: number };
   isDrained: boolean;
   descriptors: LoopDescriptors | undefined;
+  /** Told to end. */
+  isEnding: boolean;
+  readonly pulse: Pulse;
+}
+
+/** The main thread looks this often. A process that was frozen as a whole finds all beats old when it wakes: what counts is how often
+ *  it looked and saw nothing move, not how late it is. */
+const LOOK_EVERY_MS = 250;
+/** Looks without a beat until a thread counts as stalled: 2 s, in which a healthy loop turns 20 times at least. */
+const STILL_MAX = 8;
+/** The same for one that loads its code and has not turned yet: 15 s. */
+const STILL_AT_START_MAX = 60;
+/** A thread that is told to end and does not in this time cannot be replaced: the process ends. */
+const END_WITHIN_MS = 2_000;
+
+class Pulse {
+  readonly #cell: Int32Array;
+  #last = 0;
+  #still = 0;
+
+  constructor(beat: SharedArrayBuffer) {
+    this.#cell = new Int32Array(beat);
+    this.#last = Atomics.load(this.#cell, 0);
+  }
+
+  /** To be called every LOOK_EVERY_MS. */
+  hasStalled(): boolean {
+    const now = Atomics.load(this.#cell, 0);
+    this.#still = now === this.#last ? this.#still + 1 : 0;
+    this.#last = now;
+    return this.#still >= (now === 0 ? STILL_AT_START_MAX : STILL_MAX);
+  }
 }
 
 /** Threads that die more often than this are a bug that new threads do not mend: the process ends, systemd decides. */
@@ -120,6 +165,7 @@ export class DataThreads {
   /** Tables of threads that died: their counts stay, so that no counter ever falls. */
   readonly #retired: ThreadSeries[] = [];
   #whenDrained: (() => void) | undefined;
+  #look: Timer | undefined;
   restarts = 0;
   bugs = 0;
 
@@ -129,6 +175,35 @@ export class DataThreads {
 
   start(configs: readonly ThreadConfig[]): void {
     for (const config of configs) this.#threads.push(this.#spawn(config));
+    this.#lookSoon();
+  }
+
+  #lookSoon(): void {
+    this.#look = this.#deps.timers.after(LOOK_EVERY_MS, () => {
+      for (const thread of this.#threads) if (thread.pulse.hasStalled()) this.#endStalled(thread);
+      this.#lookSoon();
+    });
+  }
+
+  #endStalled(thread: Thread): void {
+    if (thread.isEnding) return;
+    thread.isEnding = true;
+    thread.handle.end(`it stalled: no turn of its loop in ${(STILL_MAX * LOOK_EVERY_MS) / 1000} s`);
+    this.#deps.timers.after(END_WITHIN_MS, () => {
+      if (!this.#threads.includes(thread)) return;
+      this.#deps.onUnable(
+        new Error(
+          "a data thread stalled and cannot be ended, so the agent ends: that is a bug, report it with this log",
+        ),
+      );
+    });
+  }
+
+  /** False: there is no such thread. */
+  fault(index: number, fault: ThreadFault): boolean {
+    const thread = this.#threads.find(({ config }) => config.index === index);
+    thread?.handle.send({ type: "fault", fault });
+    return thread !== undefined;
   }
 
   #spawn(config: ThreadConfig): Thread {
@@ -144,6 +219,8 @@ export class DataThreads {
       serving: { epoch: -1, version: -1 },
       isDrained: false,
       descriptors: undefined,
+      isEnding: false,
+      pulse: new Pulse(config.beat),
     };
     const accessLog = this.#accessLog ?? config.accessLog;
     handle.send({ type: "start", config: { ...config, accessLog } });
@@ -157,6 +234,7 @@ export class DataThreads {
     if (at < 0) return;
     if (thread.series !== undefined) this.#retired.push(thread.series);
     if (thread.descriptors !== undefined) this.#deps.closeLeftBehind(thread.descriptors);
+    new Int32Array(thread.config.beat).fill(0);
     giveBack(thread.config.slots, thread.config.held);
     const isLast = this.restarts >= RESTARTS_MAX;
     const isReplaced = !isLast && this.#whenDrained === undefined;
@@ -242,6 +320,7 @@ export class DataThreads {
     if (this.#threads.every((thread) => thread.isDrained)) this.#whenDrained?.();
   }
   stop(): void {
+    this.#look?.cancel();
     for (const thread of this.#threads.splice(0)) thread.handle.stop();
   }
 
@@ -255,6 +334,10 @@ export class DataThreads {
       ...this.#retired,
       ...this.#threads.flatMap((t) => (t.series === undefined ? [] : [t.series])),
     ];
+  }
+  /** Every thread serves some version: none is being replaced. */
+  get allServe(): boolean {
+    return this.#threads.every(({ serving }) => serving.version >= 0);
   }
   get count(): number {
     return this.#threads.length;

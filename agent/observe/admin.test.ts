@@ -12,10 +12,29 @@ const SOURCE: AdminSource = {
   isReady: () => true,
   setAccessLog: unused,
   renew: unused,
+  fault: () => "not_allowed",
 };
 
 test("a target that is no URL is refused and does not end the agent", () => {
   for (const target of ["//", "http://", "//a:b"]) {
     expect(answerAdmin(SOURCE, "GET", target).status).toBe(400);
   }
+});
+
+test("a thread is harmed only where tests may, and only in ways there are", () => {
+  const put = (source: AdminSource, words: string): number =>
+    answerAdmin(source, "PUT", `/fault?${words}`).status;
+  expect(put(SOURCE, "thread=0&kind=stall")).toBe(403);
+  const asked: string[] = [];
+  const source: AdminSource = {
+    ...SOURCE,
+    fault: (thread, kind) => {
+      asked.push(`${thread} ${kind}`);
+      return thread > 1 ? "no_such_thread" : "done";
+    },
+  };
+  const words = ["thread=1&kind=throw", "thread=2&kind=throw", "thread=1&kind=burn", "kind=throw"];
+  expect(words.map((one) => put(source, one))).toEqual([200, 404, 400, 400]);
+  expect(asked).toEqual(["1 throw", "2 throw"]);
+  expect(answerAdmin(source, "GET", "/fault?thread=1&kind=throw").status).toBe(404);
 });

@@ -15,6 +15,8 @@ export interface AdminSource {
   setAccessLog(mode: AccessLogMode): void;
   /** Returns how many certificates are asked for. */
   renew(): number;
+  /** Makes a data thread throw or stall, for tests. */
+  fault(thread: number, kind: "throw" | "stall"): "done" | "not_allowed" | "no_such_thread";
 }
 
 export interface AdminAnswer {
@@ -52,17 +54,7 @@ export function answerAdmin(source: AdminSource, method: string, target: string)
   // A target such as `//` is no URL, and what is thrown here would end the agent.
   const url = URL.parse(target, "http://admin");
   if (url === null) return text(400, "not a path\n");
-  if (method === "PUT" && url.pathname === ADMIN_PATHS.accessLog) {
-    const mode = url.searchParams.get("mode");
-    if (mode !== "off" && mode !== "on" && mode !== "errors") {
-      return text(400, "mode must be off, on or errors\n");
-    }
-    source.setAccessLog(mode);
-    return json({ mode });
-  }
-  if (method === "PUT" && url.pathname === ADMIN_PATHS.renew) {
-    return json({ asked: source.renew() });
-  }
+  if (method === "PUT") return answerChange(source, url);
   if (method !== "GET") return text(405, "GET only\n");
   if (url.pathname === ADMIN_PATHS.status) return json(source.status());
   if (url.pathname === ADMIN_PATHS.certificates) return json(source.certificates());
@@ -71,4 +63,29 @@ export function answerAdmin(source: AdminSource, method: string, target: string)
     return snapshot === undefined ? text(503, "no snapshot yet\n") : json(snapshot);
   }
   return answerMetrics(source, method, url.pathname);
+}
+
+function answerFault(source: AdminSource, words: URLSearchParams): AdminAnswer {
+  const kind = words.get("kind");
+  const thread = words.get("thread") ?? "";
+  if ((kind !== "throw" && kind !== "stall") || !/^[0-9]{1,3}$/.test(thread)) {
+    return text(400, "it takes thread=N and kind=throw or kind=stall\n");
+  }
+  const done = source.fault(Number(thread), kind);
+  if (done === "done") return json({ thread: Number(thread), kind });
+  return done === "not_allowed"
+    ? text(403, "this agent was not started with --test-faults\n")
+    : text(404, "there is no such thread\n");
+}
+
+function answerChange(source: AdminSource, { pathname, searchParams }: URL): AdminAnswer {
+  if (pathname === ADMIN_PATHS.renew) return json({ asked: source.renew() });
+  if (pathname === ADMIN_PATHS.fault) return answerFault(source, searchParams);
+  if (pathname !== ADMIN_PATHS.accessLog) return text(405, "GET only\n");
+  const mode = searchParams.get("mode");
+  if (mode !== "off" && mode !== "on" && mode !== "errors") {
+    return text(400, "mode must be off, on or errors\n");
+  }
+  source.setAccessLog(mode);
+  return json({ mode });
 }

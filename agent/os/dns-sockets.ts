@@ -52,7 +52,11 @@ export class ResolverSocket implements Watcher {
     this.#loop = loop;
     this.#events = events;
     this.#fd = bindInPlaceOf(loop, resolver);
-    loop.watch(this.#fd, this);
+  }
+
+  /** What came since it was bound waits in the socket. */
+  begin(): void {
+    this.#loop.watch(this.#fd, this);
   }
 
   onReady(): void {

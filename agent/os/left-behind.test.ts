@@ -43,6 +43,8 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     index: 0,
     seed: 1,
     slots: new SharedArrayBuffer(4096),
+    beat: new SharedArrayBuffer(4),
+    takesFaults: false,
     held: new SharedArrayBuffer(4096),
     connectionsMax: 10,
     drainTimeoutMs: 100,

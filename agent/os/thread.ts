@@ -1,6 +1,8 @@
 // Starts agent/worker.ts as a thread, from source and from inside the executable alike.
 export interface ThreadPort<In, Out> {
   send(message: Out): void;
+  /** onExit follows, once none of its code runs any more. */
+  end(reason: string): void;
   stop(): void;
   readonly events: { onMessage(message: In): void; onExit(reason: string): void };
 }
@@ -20,7 +22,7 @@ export function startThread<In, Out>(events: ThreadPort<In, Out>["events"]): Thr
   worker.onmessage = (event: MessageEvent) => events.onMessage(event.data as In);
   worker.onerror = (event: ErrorEvent) => {
     event.preventDefault();
-    failure ??= event.message;
+    failure ??= reasonIn(event.message);
     worker.terminate();
   };
   // Only then is it certain that none of its code runs any more.
@@ -31,9 +33,19 @@ export function startThread<In, Out>(events: ThreadPort<In, Out>["events"]): Thr
   return {
     events,
     send: (message) => worker.postMessage(message),
+    end: (reason) => {
+      failure ??= reason;
+      worker.terminate();
+    },
     stop: () => {
       hasEnded = true;
       worker.terminate();
     },
   };
+}
+
+/** The runtime's message begins with an excerpt of the code, which in an executable is a page of it. */
+function reasonIn(message: string): string {
+  const at = message.lastIndexOf("\nerror: ");
+  return (at < 0 ? message : message.slice(at + 1)).trim();
 }

@@ -59,21 +59,29 @@ export async function tryToJoin(
   return lab.run(namespaceOf(host), command, { uid: UID.agent });
 }
 
-export const agentDaemon = (lab: Lab, host: DemoHost): Daemon =>
+/** `more`: options of the moment, asked for at each start. */
+export const agentDaemon = (lab: Lab, host: DemoHost, more: () => readonly string[]): Daemon =>
   new Daemon(() =>
     lab.spawn(
       namespaceOf(host),
-      lab.meshctl("agent", "--state-dir", stateOf(host), "--admin-socket", adminSocketOf(host)),
+      lab.meshctl(
+        "agent",
+        "--state-dir",
+        stateOf(host),
+        "--admin-socket",
+        adminSocketOf(host),
+        ...more(),
+      ),
       { uid: UID.agent, capabilities: AGENT_CAPABILITIES, log: logPath(`agent-${host.name}`) },
     ),
   );
 
 /** What an agent says of itself on its admin socket; undefined while there is nobody to ask. */
-async function ask(host: DemoHost, path: string): Promise<string | undefined> {
+async function ask(host: DemoHost, path: string, method = "GET"): Promise<string | undefined> {
   const socket = adminSocketOf(host);
   if (!existsSync(socket)) return undefined;
   try {
-    const reply = await askOnce({ path: socket }, { path, host: "admin" }, 2_000);
+    const reply = await askOnce({ path: socket }, { method, path, host: "admin" }, 2_000);
     return reply.status === 200 ? reply.body : undefined;
   } catch {
     return undefined; // it is starting, or was stopped: the caller asks again or says so
@@ -91,6 +99,15 @@ export async function agentSnapshot(host: DemoHost): Promise<Snapshot | undefine
 export async function agentCertificates(host: DemoHost): Promise<readonly AgentCertificate[]> {
   const body = await ask(host, ADMIN_PATHS.certificates);
   return body === undefined ? [] : (JSON.parse(body) as readonly AgentCertificate[]);
+}
+/** Makes one of its data threads throw or stall. */
+export async function harmThread(
+  host: DemoHost,
+  thread: number,
+  kind: "throw" | "stall",
+): Promise<void> {
+  const done = await ask(host, `${ADMIN_PATHS.fault}?thread=${thread}&kind=${kind}`, "PUT");
+  if (done === undefined) throw new Error(`the agent on ${host.name} lets nobody harm its threads`);
 }
 export async function isAgentReady(host: DemoHost): Promise<boolean> {
   return (await ask(host, ADMIN_PATHS.ready)) !== undefined;

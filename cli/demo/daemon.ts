@@ -27,6 +27,14 @@ export class Daemon {
     return startedAtMs;
   }
 
+  /** kill -9, and started again as soon as it is gone, as systemd does with Restart=always. By the machine's clock. */
+  async crash(): Promise<{ readonly killedAtMs: number; readonly goneAtMs: number }> {
+    const killedAtMs = await this.stop("SIGKILL");
+    const goneAtMs = Date.now();
+    await this.start();
+    return { killedAtMs, goneAtMs };
+  }
+
   /** Ends it; it stays away until start(). Resolves, once it is gone, to when it was told, by the machine's clock. */
   async stop(signal: "SIGTERM" | "SIGKILL"): Promise<number> {
     const pid = this.#pid;

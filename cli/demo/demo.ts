@@ -48,6 +48,8 @@ export class Demo {
   readonly server: Daemon;
   /** What the config server is started with beside where it is. */
   serverOptions: readonly string[] = [];
+  /** The same for agents. */
+  agentOptions: readonly string[] = [];
   /** Keeps the mesh's state, where the demo was made on one. */
   readonly consul: Daemon | undefined;
   /** The config server's port on this machine's 127.0.0.1. */
@@ -68,7 +70,9 @@ export class Demo {
     this.consul = consul === undefined ? undefined : consulDaemon(this.lab);
     const onConsul = consul === undefined ? [] : ON_CONSUL;
     this.server = serverDaemon(this.lab, () => [...onConsul, ...this.serverOptions]);
-    this.#agents = new Map(HOSTS.map((host) => [host.name, agentDaemon(this.lab, host)]));
+    this.#agents = new Map(
+      HOSTS.map((host) => [host.name, agentDaemon(this.lab, host, () => this.agentOptions)]),
+    );
   }
 
   agentOn({ name }: DemoHost): Daemon {

@@ -242,7 +242,7 @@ async function capture({ backend, resolvers, vip4, vip6 }: Order): Promise<unkno
   for (const resolver of resolvers as string[]) {
     new ResolverSocket(own, resolver, {
       onQuery: (message, asked, reply) => names.answer(message, "udp", asked, reply),
-    });
+    }).begin();
   }
   for (const address of ["127.0.0.1", "::1"]) {
     listenOn(own, address, 15_053, {

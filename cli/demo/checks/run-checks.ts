@@ -5,6 +5,7 @@ import type { Demo, MakeDemo } from "../demo.ts";
 import type { Progress } from "../progress.ts";
 import { pathOf } from "../requirements.ts";
 import { logPath } from "../run-directory.ts";
+import { agentDeath } from "./agent-death.ts";
 import { authorization } from "./authorization.ts";
 import { canary } from "./canary.ts";
 import { membership } from "./membership.ts";
@@ -23,6 +24,7 @@ const STEPS: readonly Step[] = [
   authorization,
   withoutServer,
   rotation,
+  agentDeath,
   onConsul,
 ];
 export const STEP_NUMBERS: readonly number[] = STEPS.map(({ number }) => number);

@@ -6,16 +6,17 @@ import { partCommand } from "../programs.ts";
 import { until } from "../until.ts";
 import type { CheckContext } from "./step.ts";
 
-const EVERY_MS = 20;
-const TIMEOUT_MS = 2_000;
+const EVERY_MS = 50;
+/** Far beyond what anything here may take: who waits so long was left hanging. */
+const TIMEOUT_MS = 5_000;
 
 export class Watch {
   /** In order of their ends. */
   readonly attempts: Attempt[] = [];
   readonly #stop: () => Promise<void>;
 
-  private constructor(stop: (watch: Watch) => Promise<void>) {
-    this.#stop = () => stop(this);
+  private constructor(stop: () => Promise<void>) {
+    this.#stop = stop;
   }
 
   /** GETs as that user; resolves once the first attempt has ended. */

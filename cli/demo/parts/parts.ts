@@ -3,9 +3,18 @@ import type { ClaimJob } from "./claim.ts";
 import type { LoadConfig } from "./load.ts";
 import type { MeasureJob } from "./measure.ts";
 import type { ResolverConfig } from "./resolver.ts";
+import type { SquatConfig } from "./squat.ts";
 import type { WatchConfig } from "./watch.ts";
 
-export type PartName = "resolver" | "relay" | "load" | "measure" | "claim" | "watch";
+export type PartName =
+  | "resolver"
+  | "relay"
+  | "load"
+  | "measure"
+  | "claim"
+  | "watch"
+  | "squat"
+  | "site";
 
 /** `input` is JSON. Each part is loaded only when it is the one that runs. */
 export async function servePart(name: string, input: string): Promise<void> {
@@ -23,6 +32,10 @@ export async function servePart(name: string, input: string): Promise<void> {
       return (await import("./claim.ts")).serveClaim(config as ClaimJob);
     case "watch":
       return (await import("./watch.ts")).serveWatch(config as WatchConfig);
+    case "squat":
+      return (await import("./squat.ts")).serveSquat(config as SquatConfig);
+    case "site":
+      return (await import("./site.ts")).serveSite(config as number);
     default:
       throw new Error(`the demo has no part ${name}`);
   }
