@@ -11,7 +11,11 @@ import { AuthorityFiles, writePrivateFile } from "./ca/authority-files.ts";
 import { Issuer, type ServerCredentials } from "./ca/issuer.ts";
 import { hashOfSecret, makeSecret } from "./ca/secrets.ts";
 import { EmbeddedCatalog } from "./catalog/embedded.ts";
+import { isLive, Live } from "./dashboard/live.ts";
+import { dashboardRoutes } from "./dashboard/routes.ts";
+import { OperatorSessions } from "./dashboard/sessions.ts";
 import { createApp } from "./http/app.ts";
+import { graphNow } from "./http/graph.ts";
 import { Listener, type TlsCredentials } from "./http/listener.ts";
 import { Sessions } from "./http/sessions.ts";
 import type { ManifestSigner } from "./push/agent-session.ts";
@@ -92,8 +96,18 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const mesh = new Mesh({ settings }, { store, catalog, hub, clock, log });
     await mesh.open();
     let servers: readonly string[] = [];
+    const operators = new OperatorSessions({ store, clock });
     const app = createApp({ store, mesh, hub, edges, issuer, clock, log, servers: () => servers });
+    app.route("/", dashboardRoutes({ store, hub, sessions: operators, log }));
     const sessions = new Sessions(config, { hub, mesh, store, timers, log });
+    const live = new Live({
+      sessions: operators,
+      hub,
+      graph: (windowSeconds) => graphNow({ hub, edges, clock }, windowSeconds, "service"),
+      hostCount: async () => (await store.state()).hosts.length,
+      timers,
+      log,
+    });
     const names = namesOf(config.advertise);
     const credentials = await issuer.issueServer(names);
     await signer.adopt(credentials);
@@ -101,7 +115,8 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
       { credentials: tlsOf(credentials, issuer) },
       {
         fetch: (request, bindings) => app.fetch(request, bindings),
-        upgrade: (request, socket, head) => sessions.upgrade(request, socket, head),
+        upgrade: (request, socket, head) =>
+          (isLive(request) ? live : sessions).upgrade(request, socket, head),
       },
     );
     const { port } = await listener.listen(config.listen.address, config.listen.port);
@@ -118,6 +133,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
       operatorTokenFile,
       close: async () => {
         renewal.cancel();
+        live.close();
         hub.close();
         await listener.close();
         await store.close();

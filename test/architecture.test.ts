@@ -51,6 +51,15 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "registry/ca",
     "registry/push",
   ],
+  "registry/dashboard": [
+    "agent/base",
+    "agent/api",
+    "agent/policy",
+    "registry/ca",
+    "registry/http",
+    "registry/push",
+    "registry/store",
+  ],
   cli: ["agent/base", "agent/api", "agent/policy"],
 };
 

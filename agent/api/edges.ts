@@ -133,6 +133,12 @@ export interface EdgeView {
   readonly problem: string | undefined;
 }
 
+/** What the page is pushed every two seconds. */
+export interface LiveView {
+  readonly graph: GraphView;
+  readonly mesh: { readonly version: number; readonly hosts: number; readonly connected: number };
+}
+
 /** What the page shows of one service. */
 export interface ServiceView {
   readonly host: string;

@@ -15,11 +15,11 @@ import {
 } from "../../agent/api/operator-api.ts";
 import type { Issuer } from "../ca/issuer.ts";
 import { makeJoinToken, TOKEN_TTL_DEFAULT_MS } from "../ca/join-tokens.ts";
-import { areEqualHashes, hashOfSecret } from "../ca/secrets.ts";
 import type { Mesh, Refusal } from "../push/mesh.ts";
 import type { Store } from "../store/store.ts";
 import { BODY_BYTES_MAX, bounded, readBody, refuse } from "./answers.ts";
 import { type GraphDeps, graphRoutes } from "./graph.ts";
+import { operatorOf } from "./operator-token.ts";
 import type { Bindings } from "./peer.ts";
 
 export const AUDIT_ANSWER_MAX = 1_000;
@@ -54,10 +54,8 @@ const onlyOperators = (store: Store) =>
   createMiddleware<Env>(async (c, next) => {
     const [, secret] =
       /^Bearer ([A-Za-z0-9_-]{1,256})$/.exec(c.req.header("authorization") ?? "") ?? [];
-    const hash = hashOfSecret(secret ?? "");
-    const operators = await store.operators();
-    const [operator] = operators.filter(({ secretSha256 }) => areEqualHashes(secretSha256, hash));
-    if (secret === undefined || operator === undefined) {
+    const operator = await operatorOf(store, secret);
+    if (operator === undefined) {
       return refuse(c, 401, "unauthorized", "this needs an operator's token", {
         next: "run `meshctl login`; the first token lies in the server's state directory, in operator-token",
       });

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EDGES_FORMAT, type EdgeReport, type EdgeSample, UNKNOWN } from "../../agent/api/edges.ts";
 import { parseJoinToken } from "../../agent/api/join-token.ts";
-import type { JoinResponse } from "../../agent/api/session.ts";
+import type { JoinResponse, Manifest } from "../../agent/api/session.ts";
 import { hostIdentity } from "../../agent/api/spiffe.ts";
 import { SILENT_LOG } from "../../agent/base/log.ts";
 import { systemClock, systemTimers } from "../../agent/os/clock.ts";
@@ -100,6 +100,7 @@ export class ReportingMesh {
     });
     await agent.opened();
     agent.hello(host);
+    void acknowledge(agent);
     this.#agents.set(host, agent);
   }
 
@@ -135,6 +136,16 @@ export class ReportingMesh {
 
   pass(ms: number): void {
     this.#clock.aheadMs += ms;
+  }
+}
+
+/** Takes every version, so that its session lives. */
+async function acknowledge(agent: TestAgent): Promise<void> {
+  while (agent.closed === undefined) {
+    const message = await agent.next();
+    if (message?.type !== "manifest") continue;
+    const { epoch, version } = JSON.parse(message.manifest.payload) as Manifest;
+    agent.say({ type: "ack", epoch, version });
   }
 }
 
