@@ -22,7 +22,7 @@ export class ReportingMesh {
   readonly #agents = new Map<string, TestAgent>();
   readonly #clock: { aheadMs: number };
   #nextUid = 20_000;
-  readonly registry: Registry;
+  registry: Registry;
   readonly operatorToken: string;
 
   private constructor(directory: string, registry: Registry, clock: { aheadMs: number }) {
@@ -35,21 +35,13 @@ export class ReportingMesh {
   static async start(): Promise<ReportingMesh> {
     const directory = mkdtempSync(join(tmpdir(), "ironmesh-reporting-"));
     const ahead = { aheadMs: 0 };
-    const real = systemClock();
-    const clock = {
-      nowMs: () => real.nowMs() + ahead.aheadMs,
-      wallMs: () => real.wallMs() + ahead.aheadMs,
-    };
-    const registry = await startRegistry(
-      {
-        stateDir: join(directory, "server"),
-        listen: { address: "127.0.0.1", port: 0 },
-        advertise: ["127.0.0.1"],
-        trustDomain: TRUST_DOMAIN,
-      },
-      { clock, timers: systemTimers(), log: SILENT_LOG },
-    );
+    const registry = await serve(directory, 0, ahead);
     return new ReportingMesh(directory, registry, ahead);
+  }
+
+  /** After `registry.close()`: the same server on the same port. */
+  async restart(): Promise<void> {
+    this.registry = await serve(this.#directory, this.registry.port, this.#clock);
   }
 
   async close(): Promise<void> {
@@ -137,6 +129,23 @@ export class ReportingMesh {
   pass(ms: number): void {
     this.#clock.aheadMs += ms;
   }
+}
+
+function serve(directory: string, port: number, ahead: { aheadMs: number }): Promise<Registry> {
+  const real = systemClock();
+  const clock = {
+    nowMs: () => real.nowMs() + ahead.aheadMs,
+    wallMs: () => real.wallMs() + ahead.aheadMs,
+  };
+  return startRegistry(
+    {
+      stateDir: join(directory, "server"),
+      listen: { address: "127.0.0.1", port },
+      advertise: ["127.0.0.1"],
+      trustDomain: TRUST_DOMAIN,
+    },
+    { clock, timers: systemTimers(), log: SILENT_LOG },
+  );
 }
 
 /** Takes every version, so that its session lives. */

@@ -2,7 +2,7 @@
 import { h, setAttribute, svg } from "./dom.ts";
 
 const ZOOM_MAX = 2.5;
-const ZOOM_MIN = 0.08;
+const ZOOM_MIN = 0.02;
 /** Not larger than life: two services must not fill the wall. */
 const FIT_ZOOM_MAX = 1.15;
 const STEP = 60;
@@ -59,7 +59,7 @@ export class Viewport {
   frame(x: number, y: number, width: number, height: number): void {
     const { clientWidth, clientHeight } = this.root;
     const zoom = Math.min(clientWidth / width, clientHeight / height, FIT_ZOOM_MAX);
-    this.#zoom = Math.max(ZOOM_MIN, zoom);
+    this.#zoom = zoom;
     this.#x = clientWidth / 2 - (x + width / 2) * this.#zoom;
     this.#y = clientHeight / 2 - (y + height / 2) * this.#zoom;
     this.#isMoved = true;
