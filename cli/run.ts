@@ -5,6 +5,7 @@ import { addAgent } from "./commands/agent.ts";
 import { addApply } from "./commands/apply.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addConfig } from "./commands/config.ts";
+import { addDashboard } from "./commands/dashboard.ts";
 import { addDelete } from "./commands/delete.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDiff } from "./commands/diff.ts";
@@ -43,6 +44,7 @@ const COMMANDS: readonly AddCommand[] = [
   addEdges,
   addStat,
   addTop,
+  addDashboard,
   addConfig,
   addRedirect,
   addRenew,

@@ -100,7 +100,21 @@ export class ServerClient {
     return this.#call("GET", `/v1/graph?window=${windowSeconds}&by=${by}`);
   }
 
+  /** Where a browser finds the server's page; fails, in words, if there is none at that address. */
+  async dashboard(): Promise<string> {
+    const { status, body } = await this.#exchange("GET", "/dashboard/");
+    if (status === 200 && body.includes("/dashboard/page.js")) return `https://${this.#url.host}/`;
+    throw new CommandFailure(
+      `the config server at ${this.#url.host} has no dashboard (it answered ${status})`,
+      "is it of this version? compare `meshctl version` on both",
+    );
+  }
+
   async #call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    return readAnswer<T>(await this.#exchange(method, path, body), `${method} ${path}`);
+  }
+
+  async #exchange(method: string, path: string, body?: unknown): Promise<Answer> {
     const socket = await dialServer(this.#url, this.#context.caPem);
     const request = {
       method,
@@ -109,14 +123,13 @@ export class ServerClient {
       headers: { authorization: `Bearer ${this.#context.token}` },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
     };
-    const answer = await exchange(socket, request, ANSWER_TIMEOUT_MS).catch((error: unknown) => {
+    return exchange(socket, request, ANSWER_TIMEOUT_MS).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);
       throw new CommandFailure(
         `${method} ${path} at ${this.#url.host}: ${why}`,
         "ask again; if it was a write, `meshctl get` or `meshctl diff` tells whether it took place",
       );
     });
-    return readAnswer<T>(answer, `${method} ${path}`);
   }
 }
 

@@ -1,6 +1,6 @@
 // What every command is given, and the options that many share.
 import { type Command, Option } from "commander";
-import { chooseContext } from "./contexts.ts";
+import { type Context, chooseContext } from "./contexts.ts";
 import { FORMATS, type Format, parseFormat } from "./output.ts";
 import type { Programs } from "./programs.ts";
 import { ServerClient } from "./server-client.ts";
@@ -20,8 +20,10 @@ export interface ServerOptions {
 }
 export const withServer = (command: Command): Command =>
   command.option("--context <name>", "config server to talk to (default: the last login's)");
-export const clientOf = ({ terminal }: Surroundings, { context }: ServerOptions): ServerClient =>
-  new ServerClient(chooseContext(terminal.env, context));
+export const contextOf = ({ terminal }: Surroundings, { context }: ServerOptions): Context =>
+  chooseContext(terminal.env, context);
+export const clientOf = (around: Surroundings, options: ServerOptions): ServerClient =>
+  new ServerClient(contextOf(around, options));
 
 export interface OutputOptions {
   readonly output: Format;

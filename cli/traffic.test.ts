@@ -125,3 +125,14 @@ test("a host that tells of another's workload is refused, counted, and shown to 
   const { err } = await meshctl("edges");
   expect(err).toContain("1 samples were refused (not its workload)");
 });
+
+test("dashboard tells where the page is and whom to trust there, and the token only when asked", async () => {
+  const { url, caSha256, trustBundle } = mesh.registry;
+  const told = await meshctl("dashboard");
+  expect(told).toMatchObject({ exitCode: 0 });
+  expect(told.out).toContain(`${url}/`);
+  expect(told.out).toContain(caSha256);
+  expect(told.out).not.toContain(mesh.operatorToken);
+  expect((await meshctl("dashboard", "--token")).out).toBe(mesh.operatorToken);
+  expect((await meshctl("dashboard", "--ca")).out).toBe((trustBundle[0] ?? "").trimEnd());
+});

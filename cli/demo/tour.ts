@@ -27,6 +27,12 @@ export async function tour(
   progress.line(
     colors.bold(`The bookstore is open, ${seconds} s after the start: ${colors.cyan(url)}`),
   );
+  progress.line(`Who calls whom, live: ${colors.cyan(await dashboardUrl(demo))}`);
+  progress.line(
+    colors.dim(
+      `  log in with the token of \`${meshctl} dashboard --token\`; the certificate is of the mesh's own CA, so the browser asks once`,
+    ),
+  );
   progress.line("");
   progress.line("Five hosts, each with an agent of its own that nobody configured by hand:");
   HOSTS.forEach((host, i) => {
@@ -56,8 +62,17 @@ export async function tour(
   return 0;
 }
 
+/** Asked for once, over verified TLS: what is printed is there. */
+async function dashboardUrl({ operator }: Demo): Promise<string> {
+  const { url } = JSON.parse(await operator.runOrThrow("dashboard", "-o", "json")) as {
+    url: string;
+  };
+  return url;
+}
+
 const SUGGESTIONS: readonly (readonly [command: string, what: string])[] = [
   ["status", "hosts, versions and certificates"],
+  ["top", "who calls whom: rate, success, latency, mTLS"],
   [
     `apply -f ${EXAMPLES}/canary-90-10.yaml`,
     "nine of ten requests stay on v1; watch the shares below",
@@ -66,6 +81,10 @@ const SUGGESTIONS: readonly (readonly [command: string, what: string])[] = [
   [`apply -f ${EXAMPLES}/header-jason.yaml`, "only user jason sees v3 (red stars)"],
   [`apply -f ${EXAMPLES}/reviews-only-productpage.yaml`, "nobody but productpage may read reviews"],
   [`apply -f ${EXAMPLES}/strict.yaml`, "plaintext callers are refused"],
+  [
+    `apply -f ${EXAMPLES}/ratings-fail.yaml`,
+    "the dashboard turns red; `delete virtualservice ratings` heals",
+  ],
   [`config routes --admin ${adminSocketOf(hostNamed("web"))}`, "what web's agent made of it"],
   ["get virtualservices -o yaml", "what is in force"],
   ["delete virtualservice reviews", "all versions again"],

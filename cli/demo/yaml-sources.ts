@@ -4,6 +4,7 @@ import canary5050 from "./examples/canary-50-50.yaml" with { type: "text" };
 import canary9010 from "./examples/canary-90-10.yaml" with { type: "text" };
 import headerJason from "./examples/header-jason.yaml" with { type: "text" };
 import permissive from "./examples/permissive.yaml" with { type: "text" };
+import ratingsFail from "./examples/ratings-fail.yaml" with { type: "text" };
 import reviewsOnlyProductpage from "./examples/reviews-only-productpage.yaml" with { type: "text" };
 import strict from "./examples/strict.yaml" with { type: "text" };
 
@@ -14,6 +15,7 @@ export type ExampleName =
   | "header-jason.yaml"
   | "strict.yaml"
   | "permissive.yaml"
+  | "ratings-fail.yaml"
   | "reviews-only-productpage.yaml";
 
 export const YAML_SOURCES: { readonly [file in ExampleName]: string } = {
@@ -23,5 +25,6 @@ export const YAML_SOURCES: { readonly [file in ExampleName]: string } = {
   "header-jason.yaml": headerJason,
   "strict.yaml": strict,
   "permissive.yaml": permissive,
+  "ratings-fail.yaml": ratingsFail,
   "reviews-only-productpage.yaml": reviewsOnlyProductpage,
 };
