@@ -128,9 +128,9 @@ function paintOf(
 }
 
 export function rateText(figures: Figures, protocol: "http" | "tcp"): string {
-  if (protocol === "http") return `${decimal(figures.requestsPerSecond)}/s`;
-  if (figures.successRatio === undefined && figures.sentBytesPerSecond === 0) return "-";
   const bytes = figures.sentBytesPerSecond + figures.receivedBytesPerSecond;
+  if (figures.successRatio === undefined) return bytes === 0 ? "-" : `${bytesText(bytes)}/s`;
+  if (protocol === "http") return `${decimal(figures.requestsPerSecond)}/s`;
   return `${decimal(figures.connectionsPerSecond)} conn/s, ${bytesText(bytes)}/s`;
 }
 

@@ -1,6 +1,6 @@
 // The drawing: services as cards, calls as lines with a label each. It is drawn anew only when nodes or edges come or go; figures
 // change in place. Health is told by colour, by sign and by words, never by colour alone.
-import type { EdgeView, GraphView, NodeView } from "../../../agent/api/edges.ts";
+import type { EdgeView, Figures, GraphView, NodeView } from "../../../agent/api/edges.ts";
 import { h, setAttribute, setText, svg } from "./dom.ts";
 import { HEALTH_WORDS, LOCK_WORDS, msText, rateText, shortened, successText } from "./format.ts";
 import {
@@ -147,7 +147,11 @@ export class GraphDrawing {
     const sign = svg("text", { class: "sign", x: width - 16, y: 28, "text-anchor": "end" });
     const charsMax = this.#isCrowded ? CROWDED_NAME_CHARS_MAX : NAME_CHARS_MAX;
     const middle = this.#isCrowded ? 41 : 27;
-    const name = svg("text", { class: "name", x: 18, y: middle }, shortened(node.name, charsMax));
+    const name = svg(
+      "text",
+      { class: "name", x: 18, y: middle },
+      shortened(shownName(node), charsMax),
+    );
     const title = svg("title");
     const element = svg(
       "g",
@@ -219,8 +223,9 @@ const figuresLine = (node: NodeView, isCalling: boolean): string => {
     return node.kind === "host" || node.kind === "outside"
       ? KIND_WORDS[node.kind]
       : `${isCalling ? "only calls others" : "no traffic"}${shown}`;
-  return `${rateText(figures)} · ${successText(figures)}${shown}`;
+  return `${figuresText(figures)}${shown}`;
 };
+const shownName = ({ kind, name }: NodeView): string => (kind === "host" ? `host ${name}` : name);
 const KIND_WORDS = { host: "processes of no workload", outside: "not of this mesh" } as const;
 
 interface DrawnEdge {
@@ -267,8 +272,15 @@ const labelOf = ({ health, figures, problem }: EdgeView): string => {
   if (health === "idle") return "no traffic";
   if (problem !== undefined && health === "failing")
     return `✕ ${shortened(problem.split(",")[0] ?? "", 20)}`;
-  return `${rateText(figures)} · ${successText(figures)}${figures.p95Ms === undefined ? "" : ` · ${msText(figures.p95Ms)}`}`;
+  const latency = figures.p95Ms === undefined ? "" : ` · ${msText(figures.p95Ms)}`;
+  return `${figuresText(figures)}${latency}`;
 };
+
+/** An open connection moves bytes; until one begins or breaks there is no success to tell. */
+const figuresText = (figures: Figures): string =>
+  figures.successRatio === undefined
+    ? rateText(figures)
+    : `${rateText(figures)} · ${successText(figures)}`;
 
 const toldOf = ({ figures, mtls, problem, protocol }: EdgeView): string => {
   const { p50Ms, p95Ms, p99Ms } = figures;
