@@ -104,7 +104,6 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
       sessions: operators,
       hub,
       graph: (windowSeconds) => graphNow({ hub, edges, clock }, windowSeconds, "service"),
-      hostCount: async () => (await store.state()).hosts.length,
       timers,
       log,
     });

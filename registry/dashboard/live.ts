@@ -8,6 +8,7 @@ import type { GraphView, LiveView } from "../../agent/api/edges.ts";
 import type { Timer, Timers } from "../../agent/base/clock.ts";
 import type { Log } from "../../agent/base/log.ts";
 import { parseWindow } from "../http/graph.ts";
+import { keepAlive } from "../http/sessions.ts";
 import type { Hub } from "../push/hub.ts";
 import { areEqualTexts, COOKIE_NAME, isSameOrigin } from "./guard.ts";
 import type { OperatorSession, OperatorSessions } from "./sessions.ts";
@@ -30,7 +31,6 @@ export interface LiveDeps {
   readonly sessions: OperatorSessions;
   readonly hub: Hub;
   graph(windowSeconds: number): GraphView;
-  hostCount(): Promise<number>;
   readonly timers: Timers;
   readonly log: Log;
 }
@@ -98,26 +98,33 @@ export class Live {
       }
     });
     ws.on("error", () => ws.terminate());
-    ws.on("close", () => this.#viewers.delete(viewer));
+    const stopPinging = keepAlive(ws, this.#deps.timers);
+    ws.on("close", () => {
+      stopPinging();
+      this.#viewers.delete(viewer);
+    });
     this.#pushSoon(0);
   }
 
   #pushSoon(afterMs: number): void {
     this.#timer?.cancel();
     this.#timer = this.#deps.timers.after(afterMs, () => {
-      this.#push().catch((cause: unknown) =>
-        this.#deps.log.error("the page's view failed: this is a bug", { cause: String(cause) }),
-      );
+      this.#push()
+        .catch((cause: unknown) =>
+          this.#deps.log.warn("open pages were not told; tried again", { cause: String(cause) }),
+        )
+        .finally(() => {
+          if (this.#viewers.size > 0) this.#pushSoon(LIVE_INTERVAL_MS);
+        });
     });
   }
 
   /** The session first: who was logged out sees nothing more. */
   async #push(): Promise<void> {
-    if (this.#viewers.size === 0) return;
-    const { hub, sessions, graph, hostCount } = this.#deps;
+    const { hub, sessions, graph } = this.#deps;
     const mesh = {
       version: hub.latest?.position.version ?? 0,
-      hosts: await hostCount(),
+      hosts: hub.latest?.facts.hostCount ?? 0,
       connected: hub.connectedHosts.length,
     };
     const texts = new Map<number, string>();
@@ -134,7 +141,6 @@ export class Live {
       texts.set(windowSeconds, text);
       ws.send(text, () => undefined); // a connection that is gone tells by its close
     }
-    this.#pushSoon(LIVE_INTERVAL_MS);
   }
 }
 

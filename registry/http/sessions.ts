@@ -96,7 +96,7 @@ const socketOf = (ws: WebSocket): SessionSocket => ({
 });
 
 /** Returns how to stop. An unanswered ping ends the connection without a closing handshake nobody would answer. */
-function keepAlive(ws: WebSocket, timers: Timers): () => void {
+export function keepAlive(ws: WebSocket, timers: Timers): () => void {
   let isAnswered = true;
   const tick = (): void => {
     if (!isAnswered) {

@@ -57,6 +57,9 @@ export class MeshFacts {
   hostOf(identity: string): string | undefined {
     return this.#hostByIdentity.get(identity);
   }
+  get hostCount(): number {
+    return this.#hostByIdentity.size;
+  }
   endpointsOf(service: string): readonly CatalogEndpoint[] {
     return this.#endpoints.get(service) ?? [];
   }
