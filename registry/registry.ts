@@ -4,7 +4,7 @@ import { isIP } from "node:net";
 import { join } from "node:path";
 import { ROOT_NAMESPACE } from "../agent/api/resource.ts";
 import type { MeshSettings } from "../agent/api/session.ts";
-import type { Clock, Timer, Timers } from "../agent/base/clock.ts";
+import { type Clock, SeededRandom, type Timer, type Timers } from "../agent/base/clock.ts";
 import type { Log } from "../agent/base/log.ts";
 import { openSigningKey, signText } from "../agent/pki/signature.ts";
 import { AuthorityFiles, writePrivateFile } from "./ca/authority-files.ts";
@@ -124,6 +124,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
       await signer.adopt(renewed);
       listener.rotate(tlsOf(renewed, issuer));
     });
+    const unfollow = await followCatalog(config, deps, { store, mesh, hub });
     return {
       url: servers[0] ?? urlOf("127.0.0.1", port),
       port,
@@ -133,6 +134,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
       close: async () => {
         renewal.cancel();
         live.close();
+        await unfollow();
         hub.close();
         await listener.close();
         await store.close();
@@ -160,6 +162,41 @@ async function openStore(
     { ...consul, stateDir, epoch, replaceEpoch, sealKey: issuer.storeSealKey },
     deps,
   );
+}
+
+/** Where Consul is the registry, its catalog and the mesh's know each other. Returns how to end it. */
+async function followCatalog(
+  { consul: access }: RegistryConfig,
+  { clock, timers, log }: RegistryDeps,
+  { store, mesh, hub }: { readonly store: Store; readonly mesh: Mesh; readonly hub: Hub },
+): Promise<() => Promise<void>> {
+  if (access === undefined) return () => Promise.resolve();
+  const { followConsulCatalog } = await import("./catalog/consul.ts");
+  const { openConsulClient } = await import("./store/open-consul.ts");
+  const { PREFIX_DEFAULT } = await import("./store/consul-state.ts");
+  const consul = openConsulClient(access);
+  const facts = () => hub.latest?.facts ?? NO_FACTS;
+  const unfollow = followConsulCatalog(PREFIX_DEFAULT, {
+    consul,
+    clock,
+    timers,
+    random: new SeededRandom(clock.wallMs()),
+    log,
+    services: () => facts().services.values(),
+    endpointsOf: (host) => facts().endpointsOf(host),
+    connectedHosts: () => hub.connectedHosts,
+    known: async () => (await store.state()).discovered,
+    discover: async (found) => {
+      const done = await mesh.discover(found);
+      if (done.ok) return;
+      const reasons = done.error.problems.map(({ reason }) => reason);
+      log.warn("services found in Consul do not fit the mesh", { code: done.error.code, reasons });
+    },
+  });
+  return async () => {
+    await unfollow();
+    consul.close();
+  };
 }
 
 function openSqlite(path: string, epoch: number, replaceEpoch: boolean): Store {

@@ -71,6 +71,8 @@ export interface CatalogEndpoint {
   readonly ports: readonly { readonly port: number; readonly targetPort: number }[];
   /** False for endpoints without an agent (WorkloadEntry): dialled in plaintext. */
   readonly hasAgent: boolean;
+  /** The service by which its agent knows the port, where the list is another service's (one found in Consul); default: the list's. */
+  readonly calledAs?: string;
 }
 
 /** The server signs the exact bytes of `payload`; anybody entitled may pass it on. */

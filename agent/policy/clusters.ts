@@ -142,7 +142,12 @@ export class Clusters {
     if (tls === undefined && mode === "disable") return undefined;
     return {
       port: MESH_PORT,
-      serverName: writeServerName({ port, service: wireName(service), workload, namespace }),
+      serverName: writeServerName({
+        port,
+        service: source.calledAs ?? wireName(service),
+        workload,
+        namespace,
+      }),
       identity: spiffeIdOf({ trustDomain, namespace, serviceAccount }),
     };
   }

@@ -60,6 +60,41 @@ test("two workloads of one host cannot be the same processes", () => {
   ]);
 });
 
+test("a workload found under another service's name is asked for by the name its agent knows", () => {
+  const endpoint = {
+    address: "10.0.0.2",
+    host: "vm2",
+    workload: "pay-v1",
+    namespace: "default",
+    serviceAccount: "pay",
+    labels: {},
+    weight: 1,
+    ports: [{ port: 80, targetPort: 9080 }],
+    hasAgent: true,
+    calledAs: "pay",
+  };
+  const host = "payments.default.mesh";
+  const { snapshot } = compile({
+    ...inputWith([]),
+    services: [
+      {
+        host,
+        name: "payments",
+        namespace: "default",
+        vip4: "240.240.0.1",
+        vip6: "2001:2::1",
+        ports: [{ port: 80, name: "", protocol: "HTTP" }],
+      },
+    ],
+    endpoints: new Map([[host, [endpoint]]]),
+  });
+  expect(snapshot.endpoints[0]?.mesh).toEqual({
+    port: 15008,
+    serverName: "9080.pay.pay-v1.default.ironmesh",
+    identity: "spiffe://lab/ns/default/sa/pay",
+  });
+});
+
 const inputWith = (resources: readonly ResourceDocument[]): CompileInput => ({
   epoch: 1,
   version: 1,

@@ -42,6 +42,14 @@ export const untilConsulServes = (lab: Lab): Promise<void> =>
     return code === 0 && stderr === "";
   });
 
+/** Consul's own command, on its host; its output. */
+export async function runConsul(lab: Lab, ...words: readonly string[]): Promise<string> {
+  const command = [CONSUL_IN_HOST, ...words.slice(0, 2), `-http-addr=${CONSUL_ADDRESS}`];
+  const done = await lab.run(where(), [...command, ...words.slice(2)], { uid: UID.consul });
+  if (done.code === 0) return done.stdout;
+  throw new Error(`consul ${words.join(" ")} ended with ${done.code}: ${done.stderr}`);
+}
+
 const where = (): string => namespaceOf(hostNamed(SERVER_HOST));
 
 const configOf = (dataDirectory: string) => ({

@@ -1,5 +1,5 @@
-// Where the mesh's services and endpoints come from, behind an interface: the embedded catalog derives them from Workload
-// resources and the hosts that joined; Consul, Mesos and files are further sources later.
+// Where the mesh's services and endpoints come from, behind an interface: Workload resources and the hosts that joined declare them;
+// what another catalog knows (Consul; Mesos and files later) is found there, and only adds what nobody declared.
 
 import type { CatalogEndpoint, CatalogService, ResourceDocument } from "../../agent/api/session.ts";
 import type { Problem, Result } from "../../agent/base/result.ts";
@@ -13,10 +13,26 @@ export interface CatalogHost {
   readonly addresses: readonly string[];
 }
 
+/** A service that another catalog knows. */
+export interface DiscoveredService {
+  /** A DNS label. */
+  readonly name: string;
+  readonly protocol: "HTTP" | "TCP" | "";
+  readonly endpoints: readonly DiscoveredEndpoint[];
+}
+
+export interface DiscoveredEndpoint {
+  readonly address: string;
+  readonly port: number;
+  readonly weight: number;
+  readonly labels: { readonly [name: string]: string };
+}
+
 export interface CatalogInput {
   readonly resources: readonly ResourceDocument[];
   readonly hosts: readonly CatalogHost[];
   readonly reservations: readonly Reservation[];
+  readonly discovered: readonly DiscoveredService[];
   readonly nowMs: number;
 }
 

@@ -16,7 +16,7 @@ const host = (name: string, address: string, accounts = ["default/reviews"]): Ca
   addresses: [address],
 });
 const view = (resources: readonly ResourceDocument[], hosts: readonly CatalogHost[]) =>
-  new EmbeddedCatalog().view({ resources, hosts, reservations: [], nowMs: 0 });
+  new EmbeddedCatalog().view({ resources, hosts, reservations: [], discovered: [], nowMs: 0 });
 
 test("each joined host of each workload is an endpoint of the service they back", () => {
   const found = view(

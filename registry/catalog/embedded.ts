@@ -1,22 +1,13 @@
 // The embedded catalog: pure. A Workload on a joined host is an endpoint only if that host's grant holds the Workload's
 // service account; so neither a host nor a Workload alone can put an address behind a service.
 import { readServiceEntry, readWorkload, titleOf } from "../../agent/api/resource.ts";
-import type { CatalogEndpoint, CatalogService, ResourceDocument } from "../../agent/api/session.ts";
+import type { CatalogService, ResourceDocument } from "../../agent/api/session.ts";
 import { err, ok, type Problem, type Result } from "../../agent/base/result.ts";
 import type { Catalog, CatalogHost, CatalogInput, CatalogView } from "./catalog.ts";
+import { addDiscovered } from "./discovered.ts";
+import type { Draft, Gathered } from "./draft.ts";
+import { serviceHostOf } from "./draft.ts";
 import { allot, VIRTUAL_ADDRESSES_MAX, vip4Of, vip6Of } from "./virtual-addresses.ts";
-
-interface Draft {
-  readonly host: string;
-  readonly name: string;
-  readonly namespace: string;
-  readonly ports: Map<number, { port: number; name: string; protocol: string; from: string }>;
-  readonly endpoints: CatalogEndpoint[];
-}
-
-/** A service's canonical host. */
-export const serviceHostOf = (name: string, namespace: string): string =>
-  `${name}.${namespace}.mesh`;
 
 export class EmbeddedCatalog implements Catalog {
   view(input: CatalogInput): Result<CatalogView, readonly Problem[]> {
@@ -50,12 +41,6 @@ const serviceOf = (draft: Draft, index: number): CatalogService => ({
     .map(({ port, name, protocol }) => ({ port, name, protocol })),
 });
 
-interface Gathered {
-  readonly drafts: Map<string, Draft>;
-  readonly errors: Problem[];
-  readonly warnings: Problem[];
-}
-
 function gather(input: CatalogInput): Gathered {
   const gathered: Gathered = { drafts: new Map(), errors: [], warnings: [] };
   const hosts = new Map(input.hosts.map((host) => [host.name, host]));
@@ -66,6 +51,8 @@ function gather(input: CatalogInput): Gathered {
   for (const document of input.resources) {
     if (document.kind === "ServiceEntry") addServiceEntry(gathered, document);
   }
+  // Last: what is declared decides, what is found only adds.
+  addDiscovered(gathered, input.discovered, input.hosts);
   return gathered;
 }
 

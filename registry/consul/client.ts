@@ -74,8 +74,8 @@ export class Cancel {
 }
 
 /** What the package's own types leave out. */
-type Options = Readonly<Record<string, unknown>>;
-type Call = (options: Options) => Promise<unknown>;
+export type Options = Readonly<Record<string, unknown>>;
+export type Call = (options: Options) => Promise<unknown>;
 interface WireResponse {
   readonly statusCode: number;
   readonly headers: { readonly [name: string]: string | undefined };
@@ -226,6 +226,21 @@ export class ConsulClient {
     this.#agent.destroy();
   }
 
+  /** A call of the package that this file has no method for, with our timeout and our failures. */
+  order(what: string, pick: (consul: Consul) => Call, options: Options): Promise<unknown> {
+    return this.#plain(what, pick(this.#consul), options);
+  }
+
+  /** The same for reads, which may block. */
+  query<T>(
+    what: string,
+    pick: (consul: Consul) => Call,
+    options: Options,
+    { read, blocking }: { read(body: unknown): T; readonly blocking?: Blocking },
+  ): Promise<Indexed<T>> {
+    return this.#indexed(what, pick(this.#consul), options, blocking, read);
+  }
+
   async #plain(what: string, call: Call, options: Options): Promise<unknown> {
     try {
       return await call({ ...options, timeout: REQUEST_TIMEOUT_MS });
@@ -261,6 +276,7 @@ export class ConsulClient {
   }
 
   #failure(what: string, cause: unknown): ConsulFailure {
+    if (cause instanceof ConsulFailure) return cause;
     const status = statusOf(cause);
     const at = `Consul at ${this.url}`;
     if (status === undefined || status >= 500 || status === 429) {

@@ -9,6 +9,7 @@ import type { Log } from "../../agent/base/log.ts";
 import { err, ok, type Problem, type Result } from "../../agent/base/result.ts";
 import type { Catalog } from "../catalog/catalog.ts";
 import type {
+  DiscoveredService,
   HostRecord,
   MeshState,
   ResourceKey,
@@ -41,6 +42,8 @@ interface Change {
   readonly put: readonly ResourceDocument[];
   readonly remove: readonly ResourceKey[];
   readonly putHosts: readonly HostRecord[];
+  readonly putDiscovered?: readonly DiscoveredService[];
+  readonly removeDiscovered?: readonly string[];
   readonly what: readonly string[];
 }
 
@@ -145,6 +148,20 @@ export class Mesh {
     });
   }
 
+  /** What another catalog knows now; whoever says so decides what to believe of it. Only what differs is stored. */
+  discover(found: readonly DiscoveredService[]): Promise<Result<ApplyResponse, Refusal>> {
+    return this.#oneAtATime(() =>
+      this.#change({ who: "consul", isDryRun: false }, ({ discovered }) =>
+        ok({
+          change: changeOfDiscovered(discovered, found),
+          results: [],
+          titles: [],
+          problems: [],
+        }),
+      ),
+    );
+  }
+
   async #change(
     by: { readonly who: string; readonly isDryRun: boolean },
     compute: (state: MeshState) => Result<Computed, Refusal>,
@@ -164,8 +181,8 @@ export class Mesh {
       const committed = await this.#deps.store.commit({
         ...change,
         expectVersion: state.version,
-        putDiscovered: [],
-        removeDiscovered: [],
+        putDiscovered: change.putDiscovered ?? [],
+        removeDiscovered: change.removeDiscovered ?? [],
         putAllocations: candidate.catalog.reservationsChanged,
         who: by.who,
         atMs: this.#deps.clock.wallMs(),
@@ -220,6 +237,7 @@ export class Mesh {
       resources: state.resources.map(({ document }) => document),
       hosts: state.hosts,
       reservations: state.allocations,
+      discovered: state.discovered,
       nowMs: this.#deps.clock.wallMs(),
     });
     if (!catalog.ok) return catalog;
@@ -306,6 +324,21 @@ function checkDocuments(values: readonly unknown[]): {
   return { documents: [...documents.values()], problems };
 }
 
+function changeOfDiscovered(
+  before: readonly DiscoveredService[],
+  found: readonly DiscoveredService[],
+): Change {
+  const known = new Map(before.map((service) => [service.name, canonicalJson(service)]));
+  const names = new Set(found.map(({ name }) => name));
+  const putDiscovered = found.filter((one) => known.get(one.name) !== canonicalJson(one));
+  const removeDiscovered = [...known.keys()].filter((name) => !names.has(name));
+  const what = [
+    ...putDiscovered.map((one) => `discover ${one.name}: ${one.endpoints.length} endpoints`),
+    ...removeDiscovered.map((name) => `forget ${name}`),
+  ];
+  return { put: [], remove: [], putHosts: [], putDiscovered, removeDiscovered, what };
+}
+
 /** The state as it will be once the change is committed. */
 function after(state: MeshState, change: Change): MeshState {
   const version = state.version + 1;
@@ -314,6 +347,9 @@ function after(state: MeshState, change: Change): MeshState {
   for (const document of change.put) {
     resources.set(keyText(keyOf(document)), { document, revision: version });
   }
+  const discovered = new Map(state.discovered.map((service) => [service.name, service]));
+  for (const name of change.removeDiscovered ?? []) discovered.delete(name);
+  for (const service of change.putDiscovered ?? []) discovered.set(service.name, service);
   const hosts = new Map(state.hosts.map((host) => [host.name, host]));
   for (const host of change.putHosts) hosts.set(host.name, host);
   return {
@@ -322,5 +358,6 @@ function after(state: MeshState, change: Change): MeshState {
     // As the store orders them, so that a version is the same before and after a restart.
     resources: [...resources].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, resource]) => resource),
     hosts: [...hosts.values()],
+    discovered: [...discovered].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, service]) => service),
   };
 }

@@ -32,7 +32,13 @@ function catalogOf(resources: readonly ResourceDocument[]) {
     serviceAccounts: accounts,
     addresses: [`10.0.0.${i + 1}`, `fd00::${i + 1}`],
   }));
-  const view = new EmbeddedCatalog().view({ resources, hosts, reservations: [], nowMs: 0 });
+  const view = new EmbeddedCatalog().view({
+    resources,
+    hosts,
+    reservations: [],
+    discovered: [],
+    nowMs: 0,
+  });
   if (!view.ok) throw new Error(JSON.stringify(view.error));
   return { hosts, ...view.value };
 }
