@@ -242,3 +242,22 @@ test("join --run goes on as the agent of the same state directory, and only afte
   expect((await meshctl(words, { programs: { join: join(false), agent } })).exitCode).toBe(1);
   expect(ran).toEqual(["join", "agent /srv/mesh", "join"]);
 });
+
+test("a server that cannot have its store says why and what to do, and that is no bug of ours", async () => {
+  class StoreUnavailable extends Error {
+    readonly next = "start Consul";
+  }
+  const server = () => Promise.reject(new StoreUnavailable("Consul cannot be reached"));
+  expect(await meshctl(["server", "--registry", "consul"], { programs: { server } })).toMatchObject(
+    { exitCode: 1, err: "error: Consul cannot be reached\nstart Consul" },
+  );
+});
+
+test("options of Consul without Consul are refused, not ignored", async () => {
+  const server = () => Promise.resolve(0);
+  for (const words of [
+    ["--consul-address", "http://a:1"],
+    ["--registry", "consul", "--consul-address", "http://a:1", "--consul-ca-file", "ca.pem"],
+  ])
+    expect((await meshctl(["server", ...words], { programs: { server } })).exitCode).toBe(2);
+});

@@ -109,10 +109,14 @@ export async function tellFailure(error: unknown, terminal: Terminal): Promise<n
     if (error.next !== undefined) terminal.err(`${error.next}`);
     return error.exitCode;
   }
-  if (error instanceof Error && !isBug(error)) terminal.err(`${red("error:")} ${error.message}`);
-  else terminal.err(`${red("bug:")} ${error instanceof Error ? error.stack : String(error)}`);
+  if (error instanceof Error && !isBug(error)) {
+    terminal.err(`${red("error:")} ${error.message}`);
+    if ("next" in error) terminal.err(String(error.next));
+  } else terminal.err(`${red("bug:")} ${error instanceof Error ? error.stack : String(error)}`);
   return EXIT_FAILED;
 }
 
-/** A plain Error of the agent or the server says in words what is wrong with this host; TypeErrors and their like are ours. */
-const isBug = (error: Error): boolean => error.constructor !== Error && !("code" in error);
+/** A plain Error of the agent or the server says in words what is wrong with this host, and so does one that tells what to do
+ *  next; TypeErrors and their like are ours. */
+const isBug = (error: Error): boolean =>
+  error.constructor !== Error && !("code" in error) && !("next" in error);
