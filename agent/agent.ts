@@ -17,14 +17,17 @@ import {
   type ToThread,
 } from "./control/data-threads.ts";
 import { RedirectKeeper } from "./control/redirect-keeper.ts";
+import { ServiceLife } from "./control/service-life.ts";
 import type { AccessLogMode } from "./observe/access-log.ts";
 import { type AdminSource, answerAdmin, answerMetrics } from "./observe/admin.ts";
 import { renderPrometheus } from "./observe/prometheus.ts";
 import { systemClock, systemTimers } from "./os/clock.ts";
 import { gidOf, hasIpv6, hostAddresses, readResolvers, uidOf } from "./os/host-facts.ts";
-import { closeLeftBehind } from "./os/left-behind.ts";
+import { closeLeftBehind, type LoopDescriptors } from "./os/left-behind.ts";
+import { endListeners, keptFor, storedName, threadOf } from "./os/listener-store.ts";
 import { serveTcp, serveUnix } from "./os/local-http.ts";
 import { collectGarbage, dropCleanPages } from "./os/memory.ts";
+import { Notifier, type ServiceManager } from "./os/notify.ts";
 import { refuseResolvers } from "./os/redirect/input.ts";
 import { DnsLease } from "./os/redirect/lease.ts";
 import { hostRunner } from "./os/redirect/runner.ts";
@@ -72,11 +75,15 @@ const KEYS_WAIT_MS = 3_000;
 const THREADS_WAIT_MS = 5_000;
 /** A thread that does not say in this time that its last connections are cut has stalled. */
 const DRAIN_GRACE_MS = 1_000;
+/** And for what is being written to reach the disk. */
+const STOP_GRACE_MS = 5_000;
 /** This long after the last version or key came. */
 const MEMORY_TIDY_AFTER_MS = 5_000;
 
-export async function startAgent(options: AgentOptions): Promise<Agent> {
-  const agent = new Agent(options);
+const isWithin = (index: number, count: number): boolean => index >= 0 && index < count;
+
+export async function startAgent(options: AgentOptions, manager: ServiceManager): Promise<Agent> {
+  const agent = new Agent(options, manager);
   await agent.start();
   return agent;
 }
@@ -104,9 +111,15 @@ export class Agent {
   /** Told when keys or served versions change; see #until. */
   readonly #waiters = new Set<() => void>();
   readonly #unable = Promise.withResolvers<never>();
+  readonly #life: ServiceLife;
+  readonly #manager: ServiceManager;
+  readonly #notifier: Notifier | undefined;
 
-  constructor(options: AgentOptions) {
+  constructor(options: AgentOptions, manager: ServiceManager) {
     this.#options = options;
+    this.#manager = manager;
+    const { notifySocket } = manager;
+    this.#notifier = notifySocket === undefined ? undefined : new Notifier(notifySocket);
     this.#log = new LineLog(options.logLevel, {
       write: (line) => process.stderr.write(line),
       wallMs: () => this.#clock.wallMs(),
@@ -118,7 +131,7 @@ export class Agent {
       log: this.#log,
       timers: this.#timers,
       spawn: (events) => startThread<FromThread, ToThread>(events),
-      closeLeftBehind,
+      closeLeftBehind: (descriptors, index) => this.#closeLeftBehind(descriptors, index),
       writeAccess: (lines) => process.stdout.write(lines),
       onServing: (epoch, version) => {
         this.#serving = { epoch, version };
@@ -128,6 +141,18 @@ export class Agent {
     });
     this.#unable.promise.catch(() => {}); // told by start(), or by whoever waits for `unable`
     this.#redirect = this.#makeRedirect();
+    this.#life = this.#makeLife();
+  }
+
+  #makeLife(): ServiceLife {
+    return new ServiceLife(
+      { watchdogMs: this.#notifier && this.#manager.watchdogMs },
+      {
+        tell: (assignments) => void this.#notifier?.tell(assignments),
+        timers: this.#timers,
+        threads: this.#threads,
+      },
+    );
   }
 
   #makeRedirect(): RedirectKeeper {
@@ -153,6 +178,7 @@ export class Agent {
   /** Throws, in words for the operator, when it cannot. */
   async start(): Promise<void> {
     await Promise.race([this.#start(), this.unable]);
+    this.#life.ready();
   }
 
   /** Rejects when the agent cannot go on, in words for the operator: a port is taken, its threads die again and again. */
@@ -165,6 +191,8 @@ export class Agent {
     await this.#openServers();
     const count = workers > 0 ? workers : availableParallelism();
     this.#threads.start(Array.from({ length: count }, (_, index) => this.#threadConfig(index)));
+    // A process before this one had more threads, or is none of ours.
+    endListeners(this.#manager.kept.filter(({ name }) => !isWithin(threadOf(name), count)));
     this.#control = await startControl(
       { stateDir, agentVersion: AGENT_VERSION, slotFirst: SLOT_FIRST, slotCapacity: SLOTS },
       {
@@ -207,7 +235,15 @@ export class Agent {
       hasIpv6: this.#isIpv6,
       usesUring: this.#options.io === "auto",
       dns: takesNames ? { resolvers: this.#resolvers, port: DNS_PORT } : undefined,
+      notifySocket: this.#manager.notifySocket,
+      kept: keptFor(index, this.#manager.kept),
     };
+  }
+
+  /** The runtime closes its own sockets with their thread; the manager's copies of them would let connections hang. */
+  #closeLeftBehind(descriptors: LoopDescriptors, index: number): void {
+    this.#notifier?.tell(["FDSTOREREMOVE=1", `FDNAME=${storedName(index)}`]);
+    closeLeftBehind(descriptors);
   }
 
   #useKeys(keys: ThreadKeys): void {
@@ -228,6 +264,12 @@ export class Agent {
       () => this.#serving?.epoch === epoch && this.#serving.version === version,
     );
     this.#hasHeardServer = this.#control !== undefined;
+    await this.#redirectFor(snapshot);
+    const redirect = this.#redirect.problem ?? `redirect by ${this.#redirect.backend}`;
+    this.#life.status(`version ${epoch}.${version}, ${workloads.length} workloads; ${redirect}`);
+  }
+
+  async #redirectFor(snapshot: Snapshot): Promise<void> {
     if (this.#options.redirect === "none") return;
     const applied = await this.#redirect.follow(snapshot);
     if (applied.ok) this.#startLease();
@@ -356,8 +398,10 @@ export class Agent {
     clearTimeout(this.#tidy);
     this.#lease?.stop();
     const drainsMax = this.#options.drainTimeoutMs + DRAIN_GRACE_MS;
+    this.#life.stopping(drainsMax + STOP_GRACE_MS);
     const stalled = new Promise<void>((resolve) => this.#timers.after(drainsMax, resolve));
     await Promise.all([Promise.race([this.#threads.drain(), stalled]), this.#control?.stop()]);
+    this.#life.end();
     for (const server of this.#servers) server.close();
     this.#threads.stop();
   }

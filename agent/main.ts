@@ -1,8 +1,9 @@
 // `meshctl agent`: runs until it is told to stop.
 import { type AgentOptions, startAgent } from "./agent.ts";
+import { openServiceManager } from "./os/notify.ts";
 
 export async function runAgent(options: AgentOptions): Promise<void> {
-  const agent = await startAgent(options);
+  const agent = await startAgent(options, openServiceManager(process.env, process.pid));
   const told = new Promise<void>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });

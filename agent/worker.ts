@@ -10,12 +10,13 @@ import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { CannotListen } from "./os/cannot-listen.ts";
 import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
+import { ListenerStore } from "./os/listener-store.ts";
 import { Loop } from "./os/loop.ts";
 import { collectGarbage } from "./os/memory.ts";
 import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
 import { isLocalAddress } from "./os/route.ts";
-import { listenOn } from "./os/tcp-listener.ts";
+import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly } from "./policy/snapshot-pieces.ts";
@@ -35,6 +36,7 @@ const tell = (message: FromThread): void => self.postMessage(message);
  *  wait in their sockets, since without a snapshot every name of the mesh would be said not to exist. */
 function startNames(
   loop: Loop,
+  store: ListenerStore,
   network: Network,
   dns: NonNullable<ThreadConfig["dns"]>,
   hasIpv6: boolean,
@@ -64,7 +66,7 @@ function startNames(
     for (const socket of sockets) socket.begin();
     const streams = new NameStreams(names, loop.wheel);
     for (const address of hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"]) {
-      listenOn(loop, address, dns.port, {
+      new TcpListener(loop, store.open("dns", address, dns.port), {
         onAccept: (stream, original) =>
           streams.accept(stream, original?.port === dns.port ? undefined : original?.address),
       });
@@ -123,7 +125,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       bug,
     },
   );
-  const listeners = new ThreadListeners(loop, meshTls, config, {
+  const store = new ListenerStore({ ...config, thread: config.index }, loop);
+  const listeners = new ThreadListeners(loop, store, meshTls, config, {
     acceptOutbound: (stream, original, workload) =>
       plane.acceptOutbound(stream, original, workload),
     acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
@@ -135,7 +138,9 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     },
   });
   const follow =
-    config.dns === undefined ? undefined : startNames(loop, network, config.dns, config.hasIpv6);
+    config.dns === undefined
+      ? undefined
+      : startNames(loop, store, network, config.dns, config.hasIpv6);
   const drain = drainOf(plane, listeners);
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
@@ -147,7 +152,12 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const serve = (snapshot: Snapshot): void => {
     plane.swap(snapshot);
     follow?.(namesOf(snapshot));
-    listeners.follow(snapshot.workloads.map((workload) => workload.outboundPort));
+    listeners.follow(
+      snapshot.workloads.map(({ outboundPort: port, namespace, name }) => ({
+        port,
+        workload: `${namespace}/${name}`,
+      })),
+    );
     tell({ type: "serving", epoch: snapshot.epoch, version: snapshot.version });
   };
   loop.start().catch(bug);

@@ -2,7 +2,9 @@
 import { hostname, networkInterfaces } from "node:os";
 import { SERVER_PORT } from "../agent/api/session.ts";
 import { LineLog, type LogLevel } from "../agent/base/log.ts";
+import { ServiceLife } from "../agent/control/service-life.ts";
 import { systemClock, systemTimers } from "../agent/os/clock.ts";
+import { Notifier, openServiceManager } from "../agent/os/notify.ts";
 import { startRegistry } from "./registry.ts";
 
 export interface ServerOptions {
@@ -26,6 +28,8 @@ export interface ServerOptions {
 }
 
 export const TRUST_DOMAIN_DEFAULT = "mesh.local";
+/** For sessions to close and the store to be written. */
+const STOP_MAX_MS = 10_000;
 
 /** Resolves with the exit code once the server stopped. What a person needs goes to stdout, the log to stderr. */
 export async function runServer(options: ServerOptions): Promise<number> {
@@ -66,9 +70,14 @@ export async function runServer(options: ServerOptions): Promise<number> {
     ].join("\n"),
   );
   log.info("server started", { url: registry.url, port: registry.port });
+  const life = serviceLife();
+  life.status(registry.url);
+  life.ready();
   await stopped;
   log.info("server stopping");
+  life.stopping(STOP_MAX_MS);
   await registry.close();
+  life.end();
   return 0;
 }
 
@@ -79,6 +88,20 @@ const consulOf = (options: ServerOptions) => ({
   tokenFile: options.consulTokenFile,
   caFile: options.consulCaFile,
 });
+
+/** A server has one thread, which lives if it gets to say so. */
+function serviceLife(): ServiceLife {
+  const { notifySocket, watchdogMs } = openServiceManager(process.env, process.pid);
+  const notifier = notifySocket === undefined ? undefined : new Notifier(notifySocket);
+  return new ServiceLife(
+    { watchdogMs: notifier && watchdogMs },
+    {
+      tell: (assignments) => void notifier?.tell(assignments),
+      timers: systemTimers(),
+      threads: { ask() {}, areAnswering: true },
+    },
+  );
+}
 
 export function parseListen(text: string): { address: string; port: number } {
   const [, host6, host, port] = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text) ?? [];

@@ -32,6 +32,8 @@ const config = (index: number): ThreadConfig => ({
   hasIpv6: false,
   usesUring: false,
   dns: undefined,
+  notifySocket: undefined,
+  kept: [],
 });
 const snapshot = (version: number, endpoints = 1): Snapshot => ({
   epoch: 1,
@@ -292,4 +294,17 @@ test("what a dead thread held is given back, once, and what others hold or all k
   slotsOf(2).hold(3, 1);
   thread(2).events.onExit("gone");
   expect(other.read(3)).toBe(5);
+});
+
+test("threads that were asked owe a turn of their loop, and a new one in a dead one's place owes nothing", () => {
+  const { threads, thread } = start(2);
+  thread(0).turn();
+  thread(1).turn();
+  expect(threads.areAnswering).toBe(true);
+  threads.ask();
+  expect(threads.areAnswering).toBe(false);
+  thread(0).turn();
+  expect(threads.areAnswering).toBe(false);
+  thread(1).events.onExit("a test");
+  expect(threads.areAnswering).toBe(true);
 });

@@ -41,6 +41,10 @@ export interface ThreadConfig {
   readonly usesUring: boolean;
   /** Resolvers whose port 53 is redirected to this thread; undefined: this thread answers no names. */
   readonly dns: { readonly resolvers: readonly string[]; readonly port: number } | undefined;
+  /** Where listeners are given to, that they outlive the process (agent/os/listener-store.ts); undefined: nobody keeps them. */
+  readonly notifySocket: string | undefined;
+  /** Listeners that were kept for this thread. */
+  readonly kept: readonly { readonly fd: number; readonly name: string }[];
 }
 
 /** What a test may do to a thread. */
@@ -95,8 +99,8 @@ export interface DataThreadsDeps {
   writeAccess(lines: string): void;
   readonly timers: Timers;
   log: Log;
-  /** Closes the sockets of a thread that runs no more. */
-  closeLeftBehind(descriptors: LoopDescriptors): void;
+  /** Closes the sockets of a thread that runs no more, whose number that is. */
+  closeLeftBehind(descriptors: LoopDescriptors, index: number): void;
   /** All threads serve this version. */
   onServing(epoch: number, version: number): void;
   /** The agent cannot go on; the error says why, for the operator. */
@@ -119,6 +123,8 @@ interface Thread {
   descriptors: LoopDescriptors | undefined;
   /** Told to end. */
   isEnding: boolean;
+  /** Its beat when it was last asked for a sign of life. */
+  askedAt: number | undefined;
   readonly pulse: Pulse;
 }
 
@@ -131,6 +137,8 @@ const STILL_MAX = 8;
 const STILL_AT_START_MAX = 60;
 /** A thread that is told to end and does not in this time cannot be replaced: the process ends. */
 const END_WITHIN_MS = 2_000;
+
+const beatOf = ({ beat }: ThreadConfig): number => Atomics.load(new Int32Array(beat), 0);
 
 class Pulse {
   readonly #cell: Int32Array;
@@ -220,6 +228,7 @@ export class DataThreads {
       isDrained: false,
       descriptors: undefined,
       isEnding: false,
+      askedAt: undefined,
       pulse: new Pulse(config.beat),
     };
     const accessLog = this.#accessLog ?? config.accessLog;
@@ -233,7 +242,8 @@ export class DataThreads {
     const at = this.#threads.indexOf(thread);
     if (at < 0) return;
     if (thread.series !== undefined) this.#retired.push(thread.series);
-    if (thread.descriptors !== undefined) this.#deps.closeLeftBehind(thread.descriptors);
+    if (thread.descriptors !== undefined)
+      this.#deps.closeLeftBehind(thread.descriptors, thread.config.index);
     new Int32Array(thread.config.beat).fill(0);
     giveBack(thread.config.slots, thread.config.held);
     const isLast = this.restarts >= RESTARTS_MAX;
@@ -249,7 +259,8 @@ export class DataThreads {
       return;
     }
     this.restarts++;
-    this.#threads[at] = this.#spawn(thread.config);
+    // What was kept for it has ended with it.
+    this.#threads[at] = this.#spawn({ ...thread.config, kept: [] });
   }
 
   #heard(thread: Thread, message: FromThread): void {
@@ -306,6 +317,17 @@ export class DataThreads {
   setAccessLog(mode: AccessLogMode): void {
     this.#accessLog = mode;
     for (const thread of this.#threads) thread.handle.send({ type: "access_log", mode });
+  }
+  /** From now on each owes a turn of its loop. */
+  ask(): void {
+    for (const thread of this.#threads) thread.askedAt = beatOf(thread.config);
+  }
+  /** Each has turned since it was asked; one that is new has not been asked, and one that loads its code is not yet to turn. */
+  get areAnswering(): boolean {
+    return this.#threads.every(({ askedAt, config }) => {
+      const beat = beatOf(config);
+      return askedAt === undefined || beat === 0 || beat !== askedAt;
+    });
   }
   /** No more connections are accepted, idle ones end, others with what is under way. Resolves when none is open, at the latest
    *  drainTimeoutMs (and a moment for the cut itself) later, unless a thread stalls. */

@@ -1,5 +1,5 @@
 // What the agent asks its host once: addresses, resolvers, users. Read, never changed.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
 
@@ -17,6 +17,9 @@ export function hostAddresses(): readonly string[] {
 /** The host has an IPv6 address of its own, and the kernel can listen on one. */
 export const hasIpv6 = (addresses: readonly string[]): boolean =>
   addresses.some((one) => one.includes(":"));
+
+/** An address may still come: what a host that is only booting has to reckon with. */
+export const kernelHasIpv6 = (): boolean => existsSync("/proc/net/if_inet6");
 
 /** Resolvers named by resolv.conf, at most three as in glibc (resolv.conf(5), MAXNS). */
 export function readResolvers(path = "/etc/resolv.conf"): readonly string[] {

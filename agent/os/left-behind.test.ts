@@ -55,6 +55,8 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     hasIpv6: false,
     usesUring: true,
     dns: undefined,
+    notifySocket: undefined,
+    kept: [],
   };
   thread.send({ type: "start", config });
   const workloads = [workload("client", { outboundPort })];

@@ -4,6 +4,7 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { mapArena } from "./ffi.ts";
 import { openLibc, SO_LINGER, SOL_SOCKET } from "./libc.ts";
+import { endListener } from "./socket.ts";
 
 /** Of a thread's loop. */
 export interface LoopDescriptors {
@@ -23,7 +24,7 @@ export function closeLeftBehind({ epoll, ring }: LoopDescriptors): number {
     const fd = Number(number);
     if (!isSocket(fd)) continue;
     libc.setsockopt(fd, SOL_SOCKET, SO_LINGER, linger.base, 8);
-    libc.close(fd);
+    endListener(libc, fd); // the service manager may have a copy
     closed++;
   }
   libc.close(epoll);

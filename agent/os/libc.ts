@@ -12,6 +12,8 @@ export const openLibc = () =>
     send: "i32 i32 at i32 i32",
     recvfrom: "i32 i32 at i32 i32 at at",
     sendto: "i32 i32 at i32 i32 at i32",
+    sendmsg: "i32 i32 at i32",
+    fcntl: "i32 i32 i32 i32",
     close: "i32 i32",
     shutdown: "i32 i32 i32",
     setsockopt: "i32 i32 i32 i32 at i32",
@@ -23,6 +25,7 @@ export const openLibc = () =>
   });
 export type Libc = ReturnType<typeof openLibc>;
 
+export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
@@ -30,8 +33,12 @@ export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 /** SOCK_NONBLOCK | SOCK_CLOEXEC */
 export const SOCK_FLAGS = 0x800 | 0x8_0000;
+export const SOCK_CLOEXEC = 0x8_0000;
 export const MSG_DONTWAIT = 0x40;
+export const F_SETFD = 2;
+export const FD_CLOEXEC = 1;
 export const MSG_NOSIGNAL = 0x4000;
+export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 
 export const SOL_IP = 0;
@@ -43,7 +50,9 @@ export const SO_ERROR = 4;
 export const SO_KEEPALIVE = 9;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
+export const SO_SNDTIMEO = 21;
 export const SO_ORIGINAL_DST = 80;
+export const SCM_RIGHTS = 1;
 export const IPV6_V6ONLY = 26;
 export const TCP_NODELAY = 1;
 export const TCP_KEEPIDLE = 4;

@@ -105,6 +105,10 @@ export class Loop implements Clock {
     this.#watchers[fd] = watcher;
     return this.#control(EPOLL_CTL_ADD, fd, events) === 0;
   }
+  /** Knows an fd without asking for its events; unwatch() lets go of it. */
+  hold(fd: number): void {
+    this.#control(EPOLL_CTL_ADD, fd, EPOLLET);
+  }
   /** Stops events of an fd that stays open. */
   unwatch(fd: number): void {
     this.#watchers[fd] = undefined;

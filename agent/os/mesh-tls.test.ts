@@ -10,6 +10,7 @@ import { MESH_ALPN_HTTP, MESH_ALPN_OPAQUE, MESH_ALPNS } from "../api/mesh-wire.t
 import type { CloseReason, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import { Loop } from "./loop.ts";
 import { MeshTls } from "./mesh-tls.ts";
+import { listenTcp, localEnd } from "./socket.ts";
 
 const A = "spiffe://test.mesh/ns/default/sa/a";
 const B = "spiffe://test.mesh/ns/default/sa/b";
@@ -57,9 +58,11 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
   mesh.setKeys({ identities: [b], trustBundle: [root.pem] });
   const refused: MeshRefusal[] = [];
   const accepted: Stream[] = [];
+  const fd = listenTcp(loop, "127.0.0.1", 0);
+  if (!fd.ok) throw new Error(fd.error);
+  const { port } = localEnd(loop, fd.value);
   const listener = mesh.listen(
-    "127.0.0.1",
-    0,
+    fd.value,
     {
       onAccept(stream) {
         accepted.push(stream);
@@ -70,7 +73,7 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
     },
     b,
   );
-  return { port: listener.port, refused, accepted, stop: () => listener.stop(true) };
+  return { port, refused, accepted, stop: () => listener.stop(true) };
 }
 
 function dial(port: number, keys: TestLeaf, over: Partial<MeshTarget> = {}, trust = root.pem) {

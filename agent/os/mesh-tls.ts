@@ -89,17 +89,11 @@ export class MeshTls {
     }) as unknown as Context;
   }
 
-  /** `fallback` is what a client without SNI is shown before it is refused. */
-  listen(
-    address: string,
-    port: number,
-    acceptor: MeshAcceptor,
-    fallback: MeshIdentityKey,
-  ): RawListener {
+  /** `fd`: a listening socket, which is the listener's from here on. `fallback` is what a client without SNI is shown before it is
+   *  refused. */
+  listen(fd: number, acceptor: MeshAcceptor, fallback: MeshIdentityKey): RawListener {
     return runtime().listen({
-      hostname: address,
-      port,
-      reusePort: true,
+      fd,
       allowHalfOpen: true,
       tls: {
         key: fallback.keyPem,

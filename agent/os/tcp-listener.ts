@@ -7,6 +7,7 @@ import {
   accept,
   acceptedAddress,
   acceptedPort,
+  endListener,
   listenTcp,
   originalDestination,
   setNoDelay,
@@ -71,15 +72,22 @@ export class TcpListener implements Watcher {
     this.#loop.wheel.after(EXHAUSTED_REST_MS, () => this.#loop.watch(this.fd, this, "level"));
   }
 
-  /** Connections that wait in the kernel's queue are accepted: it would reset them. */
+  /** Connections that wait in the kernel's queue are accepted: it would reset them, unless another process has a copy. */
   close(): void {
     this.onReady();
     this.#loop.unwatch(this.fd);
     this.#loop.closeLater(this.fd);
   }
+
+  /** The same, for good: also for whoever else has a copy of it. */
+  retire(): void {
+    this.onReady();
+    this.#loop.unwatch(this.fd);
+    endListener(this.#loop.libc, this.fd);
+  }
 }
 
-/** Opens one listener, or throws CannotListen. */
+/** Opens one listener that nobody keeps, or throws CannotListen. */
 export function listenOn(
   loop: Loop,
   address: string,

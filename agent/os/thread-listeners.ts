@@ -1,9 +1,9 @@
 // The listeners of one data thread. All threads open the same ports (SO_REUSEPORT); the kernel spreads connections over them.
 import type { MeshRefusal, OriginalDestination, Stream } from "../base/net.ts";
-import { CannotListen } from "./cannot-listen.ts";
+import type { ListenerStore, Purpose } from "./listener-store.ts";
 import type { Loop } from "./loop.ts";
 import type { MeshIdentityKey, MeshKeys, MeshTls } from "./mesh-tls.ts";
-import { listenOn, type TcpListener } from "./tcp-listener.ts";
+import { type TcpAcceptor, TcpListener } from "./tcp-listener.ts";
 
 export interface ListenerPorts {
   readonly hostListenerPort: number;
@@ -25,38 +25,54 @@ export interface Acceptors {
   identityFor(serverName: string): string | undefined;
 }
 
-/** As the runtime names what bind and listen answer. */
-const LISTEN_FAILURES = /^E(?:ADDRINUSE|ACCES|ADDRNOTAVAIL|PERM)$/;
+/** A workload's outbound listener. */
+export interface WorkloadListener {
+  readonly port: number;
+  /** NAMESPACE/NAME */
+  readonly workload: string;
+}
 
 export class ThreadListeners {
   readonly #loop: Loop;
+  readonly #store: ListenerStore;
   readonly #meshTls: MeshTls;
   readonly #ports: ListenerPorts;
   readonly #to: Acceptors;
   readonly #loopbacks: readonly string[];
   /** Workload listeners by port. The index is looked up at each accept: a new snapshot may order workloads anew. */
-  readonly #byPort = new Map<number, TcpListener[]>();
+  readonly #byPort = new Map<number, { workload: string; listeners: readonly TcpListener[] }>();
   readonly #fixed: TcpListener[] = [];
-  #indexOf = new Map<number, number>();
+  #indexOf = new Map<number, { readonly index: number; readonly workload: string }>();
   #isClosed = false;
   #mesh: { stop(closeConnections: boolean): void } | undefined;
 
-  constructor(loop: Loop, meshTls: MeshTls, ports: ListenerPorts, to: Acceptors) {
+  constructor(
+    loop: Loop,
+    store: ListenerStore,
+    meshTls: MeshTls,
+    ports: ListenerPorts,
+    to: Acceptors,
+  ) {
     this.#loop = loop;
+    this.#store = store;
     this.#meshTls = meshTls;
     this.#ports = ports;
     this.#to = to;
     this.#loopbacks = ports.hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
     for (const address of this.#loopbacks) {
-      const host = listenOn(loop, address, ports.hostListenerPort, {
+      const host = this.#listen("outbound", address, ports.hostListenerPort, {
         onAccept: (stream, original) => to.acceptOutbound(stream, original, undefined),
       });
       this.#fixed.push(host);
     }
-    const inbound = listenOn(loop, this.#anyAddress(), ports.inboundPort, {
+    const inbound = this.#listen("inbound", this.#anyAddress(), ports.inboundPort, {
       onAccept: (stream, original) => to.acceptInbound(stream, original),
     });
     this.#fixed.push(inbound);
+  }
+
+  #listen(purpose: Purpose, address: string, port: number, acceptor: TcpAcceptor): TcpListener {
+    return new TcpListener(this.#loop, this.#store.open(purpose, address, port), acceptor);
   }
 
   #anyAddress(): string {
@@ -71,54 +87,52 @@ export class ThreadListeners {
   }
 
   #listenMesh(fallback: MeshIdentityKey): { stop(closeConnections: boolean): void } {
-    const address = this.#anyAddress();
-    const { meshPort } = this.#ports;
+    const fd = this.#store.open("mesh", this.#anyAddress(), this.#ports.meshPort);
     const acceptor = {
       onAccept: (stream: Stream) => this.#to.acceptMesh(stream),
       onRefused: (reason: MeshRefusal) => this.#to.refused(reason),
       identityFor: (serverName: string) => this.#to.identityFor(serverName),
     };
-    try {
-      return this.#meshTls.listen(address, meshPort, acceptor, fallback);
-    } catch (error) {
-      const { code } = error as { code?: string };
-      if (code === undefined || !LISTEN_FAILURES.test(code)) throw error;
-      throw new CannotListen(address, meshPort, code);
-    }
+    return this.#meshTls.listen(fd, acceptor, fallback);
   }
 
   /** Opens what is new and closes what is gone; listeners that stay are not touched. */
-  follow(outboundPorts: readonly number[]): void {
+  follow(workloads: readonly WorkloadListener[]): void {
     if (this.#isClosed) return;
-    this.#indexOf = new Map(outboundPorts.map((port, index) => [port, index]));
-    for (const [port, listeners] of this.#byPort) {
-      if (this.#indexOf.has(port)) continue;
-      for (const listener of listeners) listener.close();
+    this.#indexOf = new Map(
+      workloads.map(({ port, workload }, index) => [port, { index, workload }]),
+    );
+    for (const [port, { workload, listeners }] of this.#byPort) {
+      // A port that passed to another workload gets new sockets: who waits on the old ones is not its process.
+      if (this.#indexOf.get(port)?.workload === workload) continue;
+      for (const listener of listeners) listener.retire();
       this.#byPort.delete(port);
     }
-    for (const port of outboundPorts)
-      if (!this.#byPort.has(port)) this.#byPort.set(port, this.#open(port));
+    for (const one of workloads)
+      if (!this.#byPort.has(one.port)) this.#byPort.set(one.port, this.#open(one));
+    this.#store.retireRest();
   }
 
-  /** For good: what is accepted lives on. */
+  /** Accepts no more; what is accepted lives on, and so does what the service manager keeps for the next process. */
   close(): void {
     this.#isClosed = true;
     for (const listener of this.#fixed) listener.close();
-    for (const listeners of this.#byPort.values())
+    for (const { listeners } of this.#byPort.values())
       for (const listener of listeners) listener.close();
     this.#byPort.clear();
     this.#mesh?.stop(false);
   }
 
-  #open(port: number): TcpListener[] {
-    return this.#loopbacks.map((address) =>
-      listenOn(this.#loop, address, port, {
+  #open({ port, workload }: WorkloadListener) {
+    const listeners = this.#loopbacks.map((address) =>
+      this.#listen({ workload }, address, port, {
         onAccept: (stream, original) => {
-          const index = this.#indexOf.get(port);
-          if (index === undefined) stream.reset();
-          else this.#to.acceptOutbound(stream, original, index);
+          const found = this.#indexOf.get(port);
+          if (found?.workload !== workload) stream.reset();
+          else this.#to.acceptOutbound(stream, original, found.index);
         },
       }),
     );
+    return { workload, listeners };
   }
 }

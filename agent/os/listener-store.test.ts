@@ -1,0 +1,110 @@
+import { afterAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { connect } from "node:net";
+import { closeLeftBehind } from "./left-behind.ts";
+import { openLibc } from "./libc.ts";
+import { endListeners, keptFor, ListenerStore } from "./listener-store.ts";
+import { Loop } from "./loop.ts";
+import { localEnd } from "./socket.ts";
+import { TcpListener } from "./tcp-listener.ts";
+
+const loops: Loop[] = [];
+const newLoop = (): Loop => {
+  const loop = new Loop();
+  loops.push(loop);
+  return loop;
+};
+afterAll(() => {
+  for (const loop of loops) loop.stop();
+});
+
+const dup = (fd: number): number => {
+  const copy = openLibc().fcntl(fd, 0, 0); // F_DUPFD: what the manager holds
+  expect(copy).toBeGreaterThan(0);
+  return copy;
+};
+const store = (kept: { fd: number; name: string }[] = [], loop = newLoop(), thread = 0) => ({
+  loop,
+  store: new ListenerStore({ thread, notifySocket: undefined, kept }, loop),
+});
+const listens = (port: number): number =>
+  readFileSync("/proc/self/net/tcp", "utf8").split(
+    `0100007F:${port.toString(16).toUpperCase().padStart(4, "0")} 00000000:0000 0A`,
+  ).length - 1;
+const connected = (port: number) =>
+  new Promise<{ ended: Promise<string> }>((resolve) => {
+    const client = connect(port, "127.0.0.1");
+    const ended = new Promise<string>((end) => {
+      client.on("data", (data) => end(data.toString()));
+      client.on("error", (error: NodeJS.ErrnoException) => end(error.code ?? "error"));
+    });
+    client.once("connect", () => resolve({ ended }));
+  });
+const onAccept = (answer: string) => ({
+  onAccept(stream: import("./tcp.ts").TcpStream): void {
+    stream.write(Buffer.from(answer), 0, answer.length);
+    stream.close();
+  },
+});
+
+test("who connects while the process is away waits, and is answered by the next one", async () => {
+  const first = store();
+  const fd = first.store.open("outbound", "127.0.0.1", 0);
+  const { port } = localEnd(first.loop, fd);
+  const copy = dup(fd);
+  new TcpListener(first.loop, fd, onAccept("first")).close();
+  first.loop.libc.close(fd);
+  const { ended } = await connected(port);
+  const next = store([{ fd: copy, name: "t0" }]);
+  expect(next.store.open("outbound", "127.0.0.1", port)).toBe(copy);
+  const listener = new TcpListener(next.loop, copy, onAccept("next"));
+  await next.loop.start();
+  expect(await ended).toBe("next");
+  listener.retire();
+  expect(listens(port)).toBe(0);
+});
+
+test("a workload's listener is taken up for that workload only; the rest is ended, for every copy", async () => {
+  const first = store();
+  const fd = first.store.open({ workload: "default/reviews" }, "127.0.0.1", 0);
+  const { port } = localEnd(first.loop, fd);
+  const name = "t0.730bd76c";
+  const copies = [dup(fd), dup(fd)];
+  const same = store([{ fd: dup(fd), name }]);
+  const again = same.store.open({ workload: "default/reviews" }, "127.0.0.1", port);
+  expect(localEnd(same.loop, again).port).toBe(port);
+  expect(listens(port)).toBe(1);
+  same.loop.libc.close(again);
+  first.loop.libc.close(fd);
+  const { ended } = await connected(port);
+  const next = store([{ fd: copies[0] ?? -1, name }]);
+  const other = next.store.open({ workload: "default/ratings" }, "127.0.0.1", port);
+  expect(copies).not.toContain(other);
+  next.store.retireRest();
+  expect(await ended).toBe("ECONNRESET");
+  expect(listens(port)).toBe(1);
+  next.loop.libc.close(other);
+  endListeners([{ fd: copies[1] ?? -1, name }]);
+});
+
+test("what was kept for a thread that dies before it takes it up is ended with it", async () => {
+  const first = store();
+  const fd = first.store.open("inbound", "127.0.0.1", 0);
+  const { port } = localEnd(first.loop, fd);
+  const dying = store([{ fd: dup(fd), name: "t0" }]);
+  first.loop.libc.close(fd);
+  expect(listens(port)).toBe(1);
+  expect(closeLeftBehind(dying.loop.descriptors)).toBe(1);
+  expect(listens(port)).toBe(0);
+});
+
+test("kept listeners go to the thread they were kept for", () => {
+  const kept = [
+    { fd: 3, name: "t0" },
+    { fd: 4, name: "t1.12345678" },
+    { fd: 5, name: "t12" },
+    { fd: 6, name: "stranger" },
+  ];
+  expect(keptFor(1, kept).map(({ fd }) => fd)).toEqual([4]);
+  expect(keptFor(0, kept).map(({ fd }) => fd)).toEqual([3]);
+});

@@ -1,0 +1,102 @@
+// Listeners that outlive the process. Each listening socket of a data thread is also given to the service manager (FDSTORE=1), which
+// hands it back to the next process; meanwhile connections wait in the kernel's queue instead of being refused. Without a manager
+// this only opens sockets.
+//
+//   kept --open(same thread, purpose, address)--> ours --close--> the manager's alone (a restart takes it up again)
+//     \--retireRest()------------------\            \--retire--> gone for everybody
+//
+// A stored socket that nobody accepts from would keep its share of the port's connections (SO_REUSEPORT) and let them hang, so whoever
+// gives one up for good shuts it down: the manager notices by itself and drops its copy.
+import { createHash } from "node:crypto";
+import { CannotListen } from "./cannot-listen.ts";
+import { openLibc } from "./libc.ts";
+import { ARGUMENTS_AT, type Loop } from "./loop.ts";
+import { type KeptDescriptor, Notifier } from "./notify.ts";
+import { endListener, listenTcp, localEnd } from "./socket.ts";
+
+/** What a listener is for. A workload's own is kept for that workload only: who waits there was let in as its process. */
+export type Purpose = "outbound" | "inbound" | "mesh" | "dns" | { readonly workload: string };
+
+export interface ListenerStoreConfig {
+  /** Number of the data thread. */
+  readonly thread: number;
+  /** Undefined: no manager. */
+  readonly notifySocket: string | undefined;
+  /** What was kept for this thread. */
+  readonly kept: readonly KeptDescriptor[];
+}
+
+/** Behind what else is built in the arena's arguments room, which sockaddrs and option values take the first bytes of. */
+const NOTIFIER_AT = ARGUMENTS_AT + 1_024;
+
+/** Stored under a thread's own name: what every thread has. One message to the manager drops them all. */
+export const storedName = (thread: number): string => `t${thread}`;
+/** Short, since all names together must fit into one environment variable (128 KiB). */
+const nameOf = (thread: number, purpose: Purpose): string =>
+  typeof purpose === "string"
+    ? storedName(thread)
+    : `${storedName(thread)}.${createHash("sha256").update(purpose.workload).digest("hex").slice(0, 8)}`;
+
+/** The kept descriptors of one thread, by their names. */
+export const keptFor = (
+  thread: number,
+  kept: readonly KeptDescriptor[],
+): readonly KeptDescriptor[] => kept.filter(({ name }) => threadOf(name) === thread);
+export const threadOf = (name: string): number =>
+  Number(/^t(\d{1,4})(?:\.|$)/.exec(name)?.[1] ?? -1);
+
+export function endListeners(kept: readonly KeptDescriptor[]): void {
+  if (kept.length === 0) return;
+  const libc = openLibc();
+  for (const { fd } of kept) endListener(libc, fd);
+}
+
+export class ListenerStore {
+  readonly #loop: Loop;
+  readonly #thread: number;
+  readonly #notifier: Notifier | undefined;
+  /** `name address port` -> fd. */
+  readonly #kept = new Map<string, number>();
+
+  constructor(config: ListenerStoreConfig, loop: Loop) {
+    this.#loop = loop;
+    this.#thread = config.thread;
+    const memory = { arena: loop.arena, at: NOTIFIER_AT };
+    if (config.notifySocket !== undefined)
+      this.#notifier = new Notifier(config.notifySocket, memory);
+    for (const { fd, name } of config.kept) {
+      const { address, port } = localEnd(loop, fd);
+      const key = `${name} ${address} ${port}`;
+      if (this.#kept.has(key)) endListener(loop.libc, fd);
+      else {
+        this.#kept.set(key, fd);
+        loop.hold(fd); // so that it is found, and ended, if this thread dies before it is taken up
+      }
+    }
+  }
+
+  /** A listening socket, perhaps one with connections that wait already. Throws CannotListen. */
+  open(purpose: Purpose, address: string, port: number): number {
+    const name = nameOf(this.#thread, purpose);
+    const key = `${name} ${address} ${port}`;
+    const kept = this.#kept.get(key);
+    if (kept !== undefined) {
+      this.#kept.delete(key);
+      this.#loop.unwatch(kept);
+      return kept;
+    }
+    const opened = listenTcp(this.#loop, address, port);
+    if (!opened.ok) throw new CannotListen(address, port, opened.error);
+    this.#notifier?.tell(["FDSTORE=1", `FDNAME=${name}`], opened.value);
+    return opened.value;
+  }
+
+  /** Once a version is served: nobody will ask for what is left. */
+  retireRest(): void {
+    for (const fd of this.#kept.values()) {
+      this.#loop.unwatch(fd);
+      endListener(this.#loop.libc, fd);
+    }
+    this.#kept.clear();
+  }
+}
