@@ -1,7 +1,10 @@
 // The words after `meshctl agent` (and `meshctl redirect`, which must see the host as the agent does). Parsed by the runtime's own
 // parseArgs: an agent does not pay for the CLI's packages.
+
+import { isIP } from "node:net";
 import { parseArgs } from "node:util";
 import { ADMIN_SOCKET, METRICS_PORT } from "../agent/api/admin.ts";
+import { wordsOfConfigFile } from "./config-file.ts";
 import { usage } from "./failure.ts";
 
 export const STATE_DIR = "/var/lib/ironmesh/agent";
@@ -34,6 +37,10 @@ interface About {
   readonly prose: string;
 }
 const ABOUT: Readonly<Record<string, About>> = {
+  config: {
+    value: "<file>",
+    prose: "read options from it first, one a line without the dashes; the command line wins",
+  },
   "state-dir": { value: "<dir>", prose: `what the host knows and its keys (default ${STATE_DIR})` },
   "admin-socket": {
     value: "<path>",
@@ -103,14 +110,47 @@ export const agentHelp = (): string =>
     "",
     "Options:",
     ...agentOptionLines(),
+    `  ${"--check-config <file>".padEnd(28)} say whether the agent would take this file of options, and start nothing`,
     "",
     "Examples:",
     "  meshctl agent",
+    "  meshctl agent --config /etc/ironmesh/agent.conf",
     "  meshctl agent --access-log errors --metrics 10.0.0.5:15020",
   ].join("\n");
 
 export function parseAgentOptions(words: readonly string[]): AgentOptions {
+  const options = parseGiven(withConfig(words));
+  checkExclusions(options);
+  return options;
+}
+
+/** Throws what the agent would throw; says nothing of the host. */
+export const checkAgentConfig = (path: string): void => void parseAgentOptions(["--config", path]);
+
+function withConfig(words: readonly string[]): Given {
   const given = wordsOf(words);
+  const files = given.values["config"] ?? [];
+  if (files.length > 1) throw usage("--config names one file");
+  const [file] = files;
+  return file === undefined ? given : wordsOf([...wordsOfConfigFile(file), ...words]);
+}
+
+/** The redirect would refuse them too, but later, where nobody looks. */
+function checkExclusions({ mode, excludeUids, excludeCidrs, excludePorts }: AgentOptions): void {
+  if (mode === "declared" && excludeUids.length + excludeCidrs.length + excludePorts.length > 0)
+    throw usage(
+      "--exclude-* means something with --mode all only: `declared` touches nothing else",
+    );
+  for (const block of excludeCidrs) {
+    const [address = "", bits = "", more] = block.split("/");
+    const bitsMax = isIP(address) === 4 ? 32 : 128;
+    const hasBits = /^[0-9]{1,3}$/.test(bits) && Number(bits) <= bitsMax;
+    if (isIP(address) === 0 || more !== undefined || (block.includes("/") && !hasBits))
+      throw usage(`--exclude-cidr ${JSON.stringify(block)} is no address block such as 10.0.0.0/8`);
+  }
+}
+
+function parseGiven(given: Given): AgentOptions {
   const one = (name: string): string | undefined => given.values[name]?.at(-1);
   const [metricsAddress, metricsPort] = parseAddressPort(one("metrics"));
   return {
