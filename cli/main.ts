@@ -12,6 +12,12 @@ const PROGRAMS: Programs = {
     return joinHost(token, stateDir, { wallMs: () => Date.now(), log: await stderrLog() });
   },
   redirect,
+  refuseHost: async ({ dns, redirect: how }) => {
+    if (!dns || how === "none") return undefined;
+    const { readResolvers } = await import("../agent/os/host-facts.ts");
+    const { refuseResolvers } = await import("../agent/os/redirect/input.ts");
+    return refuseResolvers(readResolvers());
+  },
 };
 
 async function stderrLog() {
@@ -20,7 +26,7 @@ async function stderrLog() {
   return new LineLog("warn", { write, wallMs: () => Date.now() });
 }
 
-async function redirect(verb: RedirectVerb, options: AgentOptions) {
+async function redirect(verb: RedirectVerb, options: AgentOptions, isBoot = false) {
   const [agent, tool, { DiskSnapshotStore }, facts, { hostRunner }, { MESH_PORT }] =
     await Promise.all([
       import("../agent/agent.ts"),
@@ -46,7 +52,7 @@ async function redirect(verb: RedirectVerb, options: AgentOptions) {
       meshPort: MESH_PORT,
       dnsPort: agent.DNS_PORT,
       resolvers: options.dns ? facts.readResolvers() : [],
-      hasIpv6: facts.hasIpv6(facts.hostAddresses()),
+      hasIpv6: isBoot ? facts.kernelHasIpv6() : facts.hasIpv6(facts.hostAddresses()),
       exclusions: {
         uids: options.excludeUids,
         cidrs: options.excludeCidrs,
@@ -64,7 +70,8 @@ async function redirect(verb: RedirectVerb, options: AgentOptions) {
 
 const words = process.argv.slice(2);
 const [first, ...rest] = words;
-if (first === "agent" && !rest.includes("--help") && !rest.includes("-h")) await startAgent(rest);
+const isAnswered = ["--help", "-h", "--check-config"].some((word) => rest.includes(word));
+if (first === "agent" && !isAnswered) await startAgent(rest);
 else {
   const { runCli } = await import("./run.ts");
   await end(await runCli(words, processTerminal(), PROGRAMS));

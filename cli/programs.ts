@@ -33,5 +33,8 @@ export interface Programs {
   agent(options: AgentOptions): Promise<void>;
   server(options: ServerOptions): Promise<number>;
   join(token: string, stateDir: string): Promise<JoinOutcome>;
-  redirect(verb: RedirectVerb, options: AgentOptions): Promise<RedirectOutcome>;
+  /** `isBoot`: before the host's network is up, so that its addresses say nothing yet. */
+  redirect(verb: RedirectVerb, options: AgentOptions, isBoot?: boolean): Promise<RedirectOutcome>;
+  /** Why an agent with these options could not run on this host, and what to do; undefined: nothing is known against it. */
+  refuseHost(options: AgentOptions): Promise<string | undefined>;
 }

@@ -12,6 +12,7 @@ import { addDiff } from "./commands/diff.ts";
 import { addEdges } from "./commands/edges.ts";
 import { addGet } from "./commands/get.ts";
 import { addJoin } from "./commands/join.ts";
+import { addLeave } from "./commands/leave.ts";
 import { addLogin } from "./commands/login.ts";
 import { addRedirect } from "./commands/redirect.ts";
 import { addRenew } from "./commands/renew.ts";
@@ -34,6 +35,7 @@ const COMMANDS: readonly AddCommand[] = [
   addAgent,
   addServer,
   addJoin,
+  addLeave,
   addLogin,
   addApply,
   addGet,

@@ -60,7 +60,8 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     "registry/push",
     "registry/store",
   ],
-  cli: ["agent/base", "agent/api", "agent/policy"],
+  cli: ["agent/base", "agent/api", "agent/policy", "systemd"],
+  systemd: [], // unit files, carried as text
 };
 
 /** The few files that wire rooms together. They decide nothing. */

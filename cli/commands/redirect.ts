@@ -41,6 +41,11 @@ const helpOf = (verb: RedirectVerb, prose: string): string =>
     `${prose}. Give the options that the agent runs with.`,
     "",
     "Options:",
+    ...(verb === "apply"
+      ? [
+          `  ${"--boot".padEnd(28)} the host's network is not up yet: reckon with IPv6 addresses to come`,
+        ]
+      : []),
     ...agentOptionLines(),
     "",
     "Examples:",
@@ -53,10 +58,11 @@ async function run(
   verb: RedirectVerb,
   words: readonly string[],
 ): Promise<void> {
-  const options = parseAgentOptions(words);
+  const isBoot = verb === "apply" && words.includes("--boot");
+  const options = parseAgentOptions(isBoot ? words.filter((word) => word !== "--boot") : words);
   if (options.redirect === "none")
     throw usage("--redirect none: there is nothing to do", "give auto, iptables or nft");
-  const outcome = await programs.redirect(verb, options);
+  const outcome = await programs.redirect(verb, options, isBoot);
   switch (outcome.is) {
     case "failed":
       throw new CommandFailure(outcome.reason);

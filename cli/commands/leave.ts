@@ -1,0 +1,66 @@
+import { existsSync } from "node:fs";
+import { agentOptionLines, parseAgentOptions } from "../agent-options.ts";
+import { CommandFailure } from "../failure.ts";
+import { removeFiles, stopAgent } from "../service/remove.ts";
+import { isSystemdHost } from "../service/system.ts";
+import { AGENT_CONFIG } from "../service/unit-files.ts";
+import type { AddCommand, Surroundings } from "../surroundings.ts";
+
+export const addLeave: AddCommand = (program, around) => {
+  program
+    .command("leave")
+    .summary("take this host out of the mesh")
+    .helpOption(false)
+    .allowUnknownOption()
+    .argument("[options...]")
+    .action((words: string[]) =>
+      words.includes("--help") || words.includes("-h")
+        ? around.terminal.out(help())
+        : leave(around, words),
+    );
+};
+
+const help = (): string =>
+  [
+    "Usage: meshctl leave [--purge] [options]",
+    "",
+    "Stops this host's agent, clears the redirect, and on a systemd host removes the units. Keys and configuration stay, so that the",
+    "agent could be started again; give the options that the agent ran with.",
+    "",
+    "Options:",
+    `  ${"--purge".padEnd(28)} also remove keys, configuration, the agent's user and the installed executable`,
+    ...agentOptionLines(),
+    "",
+    "Examples:",
+    "  meshctl leave",
+    "  meshctl leave --purge",
+    "  meshctl leave --purge --state-dir /srv/ironmesh --admin-socket /srv/ironmesh/admin.sock",
+  ].join("\n");
+
+async function leave(
+  { terminal, programs }: Surroundings,
+  words: readonly string[],
+): Promise<void> {
+  const isPurged = words.includes("--purge");
+  const typed = words.filter((word) => word !== "--purge");
+  const options = parseAgentOptions([...installedConfig(typed), ...typed]);
+  const wasRunning = await stopAgent(options, terminal);
+  terminal.out(wasRunning ? "the agent is stopped" : "no agent runs here");
+  const outcome = await programs.redirect("remove", options);
+  if (outcome.is === "failed")
+    throw new CommandFailure(
+      `the redirect is still there: ${outcome.reason}`,
+      "mend it, then `meshctl leave` again: nothing else was removed",
+    );
+  terminal.out("the redirect is cleared");
+  const removed = removeFiles(options, isPurged);
+  for (const what of removed) terminal.out(`removed ${what}`);
+  if (!isPurged && existsSync(options.stateDir))
+    terminal.err(`${options.stateDir} stays: it holds the host's keys; --purge removes it`);
+}
+
+/** On a systemd host the agent's options are in its file. */
+const installedConfig = (words: readonly string[]): readonly string[] =>
+  isSystemdHost() && existsSync(AGENT_CONFIG) && !words.some((word) => word.startsWith("--config"))
+    ? ["--config", AGENT_CONFIG]
+    : [];
