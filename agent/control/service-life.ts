@@ -1,5 +1,5 @@
 // What the agent tells its service manager: that it is ready, how it is, that it still lives. The watchdog is fed by the main
-// thread and only while every data thread has answered its last question: an agent that carries no traffic is not alive.
+// thread and only while every data thread's loop has turned since the last time: an agent that carries no traffic is not alive.
 import type { Timer, Timers } from "../base/clock.ts";
 
 export interface ServiceLifeDeps {
@@ -7,9 +7,9 @@ export interface ServiceLifeDeps {
   tell(assignments: readonly string[]): void;
   readonly timers: Timers;
   readonly threads: {
-    /** Asks every data thread for a sign of life. */
+    /** From now on every data thread owes a sign of life. */
     ask(): void;
-    /** Each has answered what it was last asked. */
+    /** Each has given it. */
     readonly areAnswering: boolean;
   };
 }
