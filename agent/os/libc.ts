@@ -22,6 +22,7 @@ export const openLibc = () =>
     epoll_create1: "i32 i32",
     epoll_ctl: "i32 i32 i32 i32 at",
     epoll_wait: "i32 i32 at i32 i32",
+    clock_gettime: "i32 i32 at",
   });
 export type Libc = ReturnType<typeof openLibc>;
 
@@ -59,6 +60,8 @@ export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
 export const TCP_USER_TIMEOUT = 18;
+
+export const CLOCK_MONOTONIC = 1;
 
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;

@@ -9,6 +9,7 @@ import { type Arena, errnoReader, mapArena } from "./ffi.ts";
 import { IoBatch, RECEIVES_MAX, type Receiver } from "./io-batch.ts";
 import type { LoopDescriptors } from "./left-behind.ts";
 import {
+  CLOCK_MONOTONIC,
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
   EPOLLET,
@@ -67,7 +68,9 @@ export class Loop implements Clock {
   readonly #closing: number[] = [];
   #again: Watcher[] = [];
   #spare: Watcher[] = [];
-  #now = performance.now();
+  /** The runtime's clock begins anew in each thread, but slots hold times that all threads of the agent read. */
+  readonly #clockOffsetMs: number;
+  #now: number;
   #yieldNow = false;
   #isStopped = false;
   #quietSince = 0;
@@ -81,6 +84,8 @@ export class Loop implements Clock {
 
   constructor({ usesUring = true }: LoopOptions = {}) {
     this.#epoll = this.libc.epoll_create1(0x8_0000);
+    this.#clockOffsetMs = this.#kernelMs() - performance.now();
+    this.#now = this.#clockMs();
     if (usesUring) this.batch = IoBatch.open(this.arena, BATCH_AT, this.libc, this.errno);
     this.wheel = new TimerWheel(() => this.#now);
   }
@@ -91,6 +96,16 @@ export class Loop implements Clock {
   }
   nowMs(): number {
     return this.#now;
+  }
+  /** CLOCK_MONOTONIC: one for the whole machine. */
+  #kernelMs(): number {
+    this.libc.clock_gettime(CLOCK_MONOTONIC, this.at(ARGUMENTS_AT));
+    const { words } = this.arena;
+    const word = ARGUMENTS_AT >> 2;
+    return ((words[word] as number) >>> 0) * 1_000 + (words[word + 2] as number) / 1_000_000;
+  }
+  #clockMs(): number {
+    return performance.now() + this.#clockOffsetMs;
   }
   wallMs(): number {
     return Date.now();
@@ -141,7 +156,7 @@ export class Loop implements Clock {
   async start(): Promise<void> {
     this.#runtimeEpoll = await findRuntimeEpoll();
     this.#control(EPOLL_CTL_ADD, this.#runtimeEpoll, EPOLLIN);
-    this.#quietSince = performance.now();
+    this.#quietSince = this.#clockMs();
     setImmediate(this.#turn);
   }
   stop(): void {
@@ -150,7 +165,7 @@ export class Loop implements Clock {
 
   readonly #turn = (): void => {
     if (this.#isStopped) return;
-    this.#now = performance.now();
+    this.#now = this.#clockMs();
     const returnByMs = this.#now + RUNTIME_TICK_MS;
     for (;;) {
       const sleepMs =
@@ -172,7 +187,7 @@ export class Loop implements Clock {
   #poll(timeoutMs: number): boolean {
     this.batch?.run(); // what the runtime's side of the thread had to send
     const count = this.libc.epoll_wait(this.#epoll, this.at(EVENTS_AT), EVENTS_MAX, timeoutMs);
-    this.#now = performance.now();
+    this.#now = this.#clockMs();
     const words = this.arena.words;
     let isRuntimeReady = false;
     for (let i = 0; i < count; i++) {
