@@ -33,6 +33,7 @@ import { DnsLease } from "./os/redirect/lease.ts";
 import { hostRunner } from "./os/redirect/runner.ts";
 import { startThread } from "./os/thread.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
+import { bucketMemory } from "./resilience/keyed-buckets.ts";
 
 export interface AgentOptions {
   readonly stateDir: string;
@@ -70,6 +71,8 @@ export const DNS_PORT = 15053;
 /** Shared cells: the first are the agent's own, the rest the compiler hands out. 4 MiB, touched only as used. */
 const SLOTS = 1 << 20;
 const SLOT_FIRST = 64;
+/** Callers that rate limits tell apart at a time, in all; see docs/operating.md. 1 MiB, touched only as used. */
+const RATE_BUCKETS = 65_536;
 /** How long keys of a new workload may hold back the version that needs them. */
 const KEYS_WAIT_MS = 3_000;
 const THREADS_WAIT_MS = 5_000;
@@ -97,6 +100,10 @@ export class Agent {
   readonly #startedMs = this.#clock.nowMs();
   readonly #slotMemory = new SharedArrayBuffer(SLOTS * 4);
   readonly #slots = new SharedSlots(this.#slotMemory);
+  readonly #buckets = {
+    memory: bucketMemory(RATE_BUCKETS),
+    seed: [...crypto.getRandomValues(new Int32Array(2))] as [number, number],
+  };
   readonly #threads: DataThreads;
   readonly #isIpv6 = hasIpv6(hostAddresses());
   readonly #resolvers: readonly string[];
@@ -226,6 +233,7 @@ export class Agent {
       held: new SharedArrayBuffer(SLOTS * 4),
       beat: new SharedArrayBuffer(4),
       takesFaults: this.#options.takesFaults,
+      buckets: this.#buckets,
       connectionsMax: this.#options.connectionsMax,
       drainTimeoutMs: this.#options.drainTimeoutMs,
       accessLog: this.#options.accessLog,

@@ -24,6 +24,7 @@ import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
 import { NameServer, namesOf, type ResolveName } from "./proxy/names.ts";
 import { forwardOverTcp, NameStreams } from "./proxy/names-stream.ts";
+import { KeyedBuckets } from "./resilience/keyed-buckets.ts";
 
 declare const self: {
   onmessage: ((event: { data: ToThread }) => void) | null;
@@ -115,6 +116,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       wheel: loop.wheel,
       random: new SeededRandom(config.seed),
       slots: new SharedSlots(config.slots, config.held),
+      buckets: new KeyedBuckets(config.buckets.seed, config.buckets.memory),
       metrics,
       accessLog,
       log: new LineLog("info", {

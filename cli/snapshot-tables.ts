@@ -6,6 +6,7 @@ import type {
   HttpMatch,
   HttpRoute,
   LocalWorkload,
+  RateLimit,
   Snapshot,
   StringMatch,
 } from "../agent/policy/snapshot.ts";
@@ -78,7 +79,10 @@ export function policiesTable({ workloads }: Snapshot): Table {
 function workloadRows(workload: LocalWorkload): string[][] {
   const name = `${workload.namespace}/${workload.name}`;
   const ports = workload.ports.map((p) => [name, String(p.appPort), p.mtls, "", ""]);
-  const rules = authorizationRows(workload.authorization);
+  const rules = [
+    ...authorizationRows(workload.authorization),
+    ...(workload.rateLimits ?? []).map((limit) => [limit.name, limitText(limit)]),
+  ];
   return [...ports, ...rules.map(([policy = "", text = ""]) => [name, "", "", policy, text])];
 }
 
@@ -91,6 +95,16 @@ function authorizationRows({ deny, allow }: Authorization): string[][] {
         : rules.map((rule) => [policy, `${word} ${ruleText(rule)}`]),
     );
   return [...rowsOf("deny", deny), ...rowsOf("allow", allow)];
+}
+
+function limitText({ requests, perMs, burst, to, byIdentity, byHeader }: RateLimit): string {
+  const by = [byIdentity ? "identity" : "", byHeader === undefined ? "" : `header ${byHeader}`];
+  const parts = [
+    `at most ${requests} requests in ${perMs} ms, ${burst} at once`,
+    to.length === 0 ? "" : `to ${to.map(fieldsText).join(" or ")}`,
+    by.join("") === "" ? "" : `for each ${by.filter((one) => one !== "").join(" and ")}`,
+  ];
+  return parts.filter((part) => part !== "").join(" ");
 }
 
 function ruleText({ from, to, when }: AuthorizationRule): string {

@@ -4,6 +4,7 @@ import {
   readAuthorizationPolicy,
   readDestinationRule,
   readPeerAuthentication,
+  readRateLimit,
   readServiceEntry,
   readVirtualService,
   readWorkload,
@@ -35,6 +36,11 @@ export function summaryOf(doc: ResourceDocument): string {
     case "AuthorizationPolicy": {
       const { selector, action = "ALLOW", rules = [] } = readAuthorizationPolicy(doc);
       return `${action} for ${selected(selector?.matchLabels)}: ${count(rules.length, "rule")}`;
+    }
+    case "RateLimit": {
+      const { selector, limits } = readRateLimit(doc);
+      const rates = limits.map(({ requests, per = "1s" }) => `${requests}/${per}`);
+      return `${rates.join(", ")} for ${selected(selector?.matchLabels)}`;
     }
     case "Workload": {
       const { hosts, serviceAccount, services = [] } = readWorkload(doc);

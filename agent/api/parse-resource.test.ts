@@ -19,6 +19,12 @@ const route = (more: Spec) =>
 const rule = (spec: Spec) =>
   complaints(resource(NETWORKING, "DestinationRule", { host: "reviews", ...spec }));
 const policy = (spec: Spec) => complaints(resource(SECURITY, "AuthorizationPolicy", spec));
+const limits = (...some: Spec[]) =>
+  complaints(
+    resource("ironmesh.dev/v1", "RateLimit", {
+      limits: some.map((limit) => ({ name: "all", requests: 10, ...limit })),
+    }),
+  );
 const workload = (spec: Spec) =>
   complaints(
     resource("ironmesh.dev/v1", "Workload", {
@@ -263,6 +269,29 @@ test("PeerAuthentication by port needs a selector and real ports", () => {
   expect(authentication({ mtls: { mode: "strict" } })).toEqual([
     'spec.mtls.mode must be UNSET or DISABLE or PERMISSIVE or STRICT, not "strict"',
   ]);
+});
+
+test("RateLimit: a bucket holds at most a million and refills within a day", () => {
+  expect(limits({}, { name: "b", per: "24h", by: { identity: true } })).toEqual([]);
+  expect(limits({ requests: 1_000, burst: 1_000_001 })).toEqual([
+    "spec.limits[0].burst must be at most 1000000",
+  ]);
+  expect(limits({ requests: 1, per: "1h", burst: 25 })).toEqual([
+    "spec.limits[0] must refill within 24h: raise requests, or lower per or burst",
+  ]);
+});
+
+test("RateLimit: what would limit nothing, or not what it says, is refused", () => {
+  expect(complaints(resource("ironmesh.dev/v1", "RateLimit", { limits: [] }))).toEqual([
+    "spec.limits must not be empty: name something or remove it",
+  ]);
+  expect(limits({ requests: 0 })[0]).toStartWith("spec.limits[0].requests must be a whole number");
+  expect(limits({ by: {} })[0]).toStartWith("spec.limits[0].by must name identity or header");
+  expect(limits({ by: { header: "a b" } })).toEqual([
+    "spec.limits[0].by.header must be the name of a header",
+  ]);
+  expect(limits({}, {})).toEqual(["spec.limits[1].name is named twice: `all`"]);
+  expect(limits({ by: { headers: "x" } })[0]).toContain("did you mean `header`?");
 });
 
 test("AuthorizationPolicy: no rules and an empty rule are meant; empty lists inside are not", () => {

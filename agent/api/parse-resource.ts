@@ -4,6 +4,7 @@ import type * as z from "zod";
 import { err, ok, type Problem, type Result } from "../base/result.ts";
 import { destinationRuleSpec } from "./destination-rule.ts";
 import { type Envelope, envelopeOf } from "./envelope.ts";
+import { rateLimitSpec } from "./rate-limit.ts";
 import { canonicalJson, type Kind } from "./resource.ts";
 import { authorizationPolicySpec, peerAuthenticationSpec } from "./security.ts";
 import { serviceEntrySpec, workloadEntrySpec } from "./service-entry.ts";
@@ -20,6 +21,7 @@ export const SPEC_SCHEMAS: Readonly<Record<Kind, z.ZodType>> = {
   WorkloadEntry: workloadEntrySpec,
   PeerAuthentication: peerAuthenticationSpec,
   AuthorizationPolicy: authorizationPolicySpec,
+  RateLimit: rateLimitSpec,
   Workload: workloadSpec,
 };
 

@@ -36,6 +36,11 @@ const ABOUT: Readonly<Record<Kind, { readonly prose: string; readonly example?: 
       "Who may do what with a workload; enforced by the agent of the host that is called. One in the root namespace `istio-system` holds in all namespaces. A refused HTTP request gets 403 with the policy's name, a refused TCP connection is closed.",
     example: "authorize-reviews.yaml",
   },
+  RateLimit: {
+    prose:
+      "How many requests a workload takes. Counted and enforced by the agent of the host that is called, for that host alone and over all its threads: a service on three hosts takes three times as much. A request beyond it gets 429 with `retry-after` and `x-ratelimit-limit`, `-remaining`, `-reset`; flag RL in log and metrics. Looked at after authorization, so what is refused counts nothing. Opaque TCP is not limited. One in the root namespace `istio-system` holds in all namespaces.",
+    example: "rate-limit.yaml",
+  },
 };
 
 /** What z.toJSONSchema gives, as far as it is read here. */

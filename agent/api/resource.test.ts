@@ -50,5 +50,5 @@ test("the hello message names every kind in every served version", () => {
   expect(SUPPORTED_KINDS).toContain("networking.istio.io/v1alpha3/VirtualService");
   expect(SUPPORTED_KINDS).toContain("security.istio.io/v1beta1/PeerAuthentication");
   expect(SUPPORTED_KINDS).toContain("ironmesh.dev/v1/Workload");
-  expect(SUPPORTED_KINDS).toHaveLength(4 * 3 + 2 * 2 + 1);
+  expect(SUPPORTED_KINDS).toHaveLength(4 * 3 + 2 * 2 + 2);
 });

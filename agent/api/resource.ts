@@ -1,6 +1,7 @@
 // Resources as values: which kinds there are, what one is called, and its typed spec. No schema is loaded here, so an
 // agent that starts from disk does not pay for zod; parse-resource.ts makes ResourceDocuments, and only it does.
 import type { DestinationRuleSpec } from "./destination-rule.ts";
+import type { RateLimitSpec } from "./rate-limit.ts";
 import type { AuthorizationPolicySpec, PeerAuthenticationSpec } from "./security.ts";
 import type { ServiceEntrySpec, WorkloadEntrySpec } from "./service-entry.ts";
 import type { ResourceDocument } from "./session.ts";
@@ -14,6 +15,7 @@ export interface SpecOfKind {
   WorkloadEntry: WorkloadEntrySpec;
   PeerAuthentication: PeerAuthenticationSpec;
   AuthorizationPolicy: AuthorizationPolicySpec;
+  RateLimit: RateLimitSpec;
   Workload: WorkloadSpec;
 }
 export type Kind = keyof SpecOfKind;
@@ -28,6 +30,7 @@ interface KindInfo {
 }
 
 const NETWORKING = { group: "networking.istio.io", versions: ["v1", "v1beta1", "v1alpha3"] };
+const OURS = { group: "ironmesh.dev", versions: ["v1"] };
 const SECURITY = { group: "security.istio.io", versions: ["v1", "v1beta1"] };
 
 export const KINDS: Readonly<Record<Kind, KindInfo>> = {
@@ -37,9 +40,9 @@ export const KINDS: Readonly<Record<Kind, KindInfo>> = {
   WorkloadEntry: { ...NETWORKING, plural: "workloadentries", shortNames: ["we"] },
   PeerAuthentication: { ...SECURITY, plural: "peerauthentications", shortNames: ["pa"] },
   AuthorizationPolicy: { ...SECURITY, plural: "authorizationpolicies", shortNames: ["ap"] },
+  RateLimit: { ...OURS, plural: "ratelimits", shortNames: ["rl"] },
   Workload: {
-    group: "ironmesh.dev",
-    versions: ["v1"],
+    ...OURS,
     plural: "workloads",
     shortNames: ["wl"],
   },
@@ -51,6 +54,7 @@ export const KIND_NAMES: readonly Kind[] = [
   "WorkloadEntry",
   "PeerAuthentication",
   "AuthorizationPolicy",
+  "RateLimit",
   "Workload",
 ];
 
@@ -88,6 +92,7 @@ export const readWorkloadEntry = (doc: ResourceDocument) => specOf(doc, "Workloa
 export const readPeerAuthentication = (doc: ResourceDocument) => specOf(doc, "PeerAuthentication");
 export const readAuthorizationPolicy = (doc: ResourceDocument) =>
   specOf(doc, "AuthorizationPolicy");
+export const readRateLimit = (doc: ResourceDocument) => specOf(doc, "RateLimit");
 export const readWorkload = (doc: ResourceDocument) => specOf(doc, "Workload");
 
 /** JSON with sorted keys: equal values give equal bytes, so they can be compared and hashed. */

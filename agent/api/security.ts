@@ -3,7 +3,7 @@
 import * as z from "zod";
 import { across, cidr, fields, filledList, labels, nonEmpty, type Report } from "./schema-parts.ts";
 
-const selector = fields({
+export const selector = fields({
   matchLabels: labels.optional().describe("All of these labels must be the workload's."),
 })
   .optional()
@@ -84,7 +84,7 @@ const source = fields(
   },
 ).check(across(notEmptyObject));
 
-const operation = fields({
+export const operation = fields({
   hosts: patterns
     .optional()
     .describe("Host header, without regard to case; HTTP only, like methods and paths."),

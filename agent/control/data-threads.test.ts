@@ -23,6 +23,7 @@ const config = (index: number): ThreadConfig => ({
   held: new SharedArrayBuffer(64),
   beat: new SharedArrayBuffer(4),
   takesFaults: false,
+  buckets: { memory: new SharedArrayBuffer(16), seed: [1, 2] },
   connectionsMax: 10,
   drainTimeoutMs: 100,
   accessLog: "off",

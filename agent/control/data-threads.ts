@@ -30,6 +30,11 @@ export interface ThreadConfig {
   readonly beat: SharedArrayBuffer;
   /** Tests may make it throw or stall. */
   readonly takesFaults: boolean;
+  /** Rate limits' buckets of callers (resilience/keyed-buckets.ts), and the secret that says where each lies. */
+  readonly buckets: {
+    readonly memory: SharedArrayBuffer;
+    readonly seed: readonly [number, number];
+  };
   readonly connectionsMax: number;
   /** Once told to drain, open connections that are left after this are cut. */
   readonly drainTimeoutMs: number;

@@ -46,6 +46,7 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     beat: new SharedArrayBuffer(4),
     takesFaults: false,
     held: new SharedArrayBuffer(4096),
+    buckets: { memory: new SharedArrayBuffer(16), seed: [1, 2] as const },
     connectionsMax: 10,
     drainTimeoutMs: 100,
     accessLog: "off" as const,

@@ -53,7 +53,7 @@ const principals = (patterns: Patterns | undefined, trustDomain: string): Patter
     return bare.startsWith("cluster.local/") ? trustDomain + bare.slice(13) : bare;
   });
 
-const compileOperation = ({ ports, notPorts, ...rest }: OperationSpec): OperationMatch => ({
+export const compileOperation = ({ ports, notPorts, ...rest }: OperationSpec): OperationMatch => ({
   ...rest,
   ...given("ports", ports?.map(Number)),
   ...given("notPorts", notPorts?.map(Number)),

@@ -90,6 +90,16 @@ const ruleHolds = ({ from, to, when }: AuthorizationRule, asked: Asked): boolean
   (to.length === 0 || to.some((operation) => operationHolds(operation, asked))) &&
   when.every((condition) => conditionHolds(condition, asked));
 
+/** For limits: whether the request is one of these operations. */
+export const isOneOf = (
+  operations: readonly OperationMatch[],
+  caller: Caller,
+  destination: ReachedPort,
+  request: RequestView,
+): boolean =>
+  operations.length === 0 ||
+  operations.some((operation) => operationHolds(operation, { caller, destination, request }));
+
 function sourceHolds(source: SourceMatch, { identity, address }: Caller): boolean {
   const principal = principalOf(identity);
   const namespace = namespaceOf(identity);

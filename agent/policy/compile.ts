@@ -94,6 +94,7 @@ export function compile(input: CompileInput): Compiled {
         peerAuthentications,
         mesh: input.mesh,
         ports: input.ports,
+        slots: input.slots,
         problems,
       }),
       services: compiledServices,

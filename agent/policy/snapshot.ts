@@ -37,6 +37,24 @@ export interface LocalWorkload {
   readonly outboundPort: number;
   readonly ports: readonly InboundPort[];
   readonly authorization: Authorization;
+  /** Absent: none. All that count a request must have room for it. */
+  readonly rateLimits?: readonly RateLimit[] | undefined;
+}
+
+/** A token bucket, or one for each caller. `requests` in `perMs`, at most `burst` at once. */
+export interface RateLimit {
+  /** `NAMESPACE/RATELIMIT:LIMIT`, as answers and metrics call it. */
+  readonly name: string;
+  /** Any of these; none: every request. */
+  readonly to: readonly OperationMatch[];
+  readonly byIdentity: boolean;
+  /** Lower case. */
+  readonly byHeader: string | undefined;
+  readonly requests: number;
+  readonly perMs: number;
+  readonly burst: number;
+  /** First of two shared slots: the bucket of all, and of callers for whom no other is left. Another rate has another slot. */
+  readonly slot: number;
 }
 
 export type Labels = { readonly [name: string]: string };

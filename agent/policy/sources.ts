@@ -7,6 +7,7 @@ import {
   readAuthorizationPolicy,
   readDestinationRule,
   readPeerAuthentication,
+  readRateLimit,
   readServiceEntry,
   readVirtualService,
   readWorkload,
@@ -53,6 +54,7 @@ export function sortSources(
     WorkloadEntry: all("WorkloadEntry", readWorkloadEntry),
     PeerAuthentication: all("PeerAuthentication", readPeerAuthentication),
     AuthorizationPolicy: all("AuthorizationPolicy", readAuthorizationPolicy),
+    RateLimit: all("RateLimit", readRateLimit),
     Workload: all("Workload", readWorkload),
   };
 }

@@ -4,11 +4,12 @@ import type { ServiceEntrySpec } from "../api/service-entry.ts";
 import { spiffeIdOf } from "../api/spiffe.ts";
 import type { WorkloadSpec } from "../api/workload.ts";
 import { compileAuthorization } from "./authorization.ts";
-import type { PortDraft } from "./books.ts";
+import type { PortDraft, SlotDraft } from "./books.ts";
 import { type HostBook, meshHost } from "./hosts.ts";
 import { labelsHold } from "./labels.ts";
 import type { PeerAuthentications } from "./peer-authentication.ts";
 import { portProtocol } from "./port-protocol.ts";
+import { compileRateLimits } from "./rate-limits.ts";
 import type { InboundPort, LocalWorkload, ProcessSelector, Protocol } from "./snapshot.ts";
 import type { ProblemList, Rule, Sources } from "./sources.ts";
 
@@ -21,6 +22,7 @@ interface WorkloadsDeps {
   readonly peerAuthentications: PeerAuthentications;
   readonly mesh: { readonly rootNamespace: string; readonly trustDomain: string };
   readonly ports: PortDraft;
+  readonly slots: SlotDraft;
   readonly problems: ProblemList;
 }
 
@@ -65,9 +67,22 @@ export function compileWorkloads(deps: WorkloadsDeps): LocalWorkload[] {
       outboundPort,
       ports: inboundPorts(workload, deps),
       authorization: compileAuthorization(deps.sources.AuthorizationPolicy, workload, deps.mesh),
+      ...rateLimitsOf(workload, deps),
     });
   }
   return compiled;
+}
+
+function rateLimitsOf(
+  workload: Workload,
+  { sources, mesh, slots, problems }: WorkloadsDeps,
+): Pick<LocalWorkload, "rateLimits"> {
+  const rateLimits = compileRateLimits(sources.RateLimit, workload, {
+    rootNamespace: mesh.rootNamespace,
+    slots,
+    problems,
+  });
+  return rateLimits.length === 0 ? {} : { rateLimits };
 }
 
 function selectorOf({ process: who }: WorkloadSpec): ProcessSelector {

@@ -7,6 +7,7 @@ import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import type { Counter, SeriesTable } from "../observe/series.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
+import type { KeyedBuckets } from "../resilience/keyed-buckets.ts";
 import { type Arrival, inboundFor } from "./arrival.ts";
 import type { DataPlaneConfig } from "./config.ts";
 import { HeadView } from "./head-view.ts";
@@ -23,6 +24,8 @@ export interface DataPlaneDeps {
   readonly wheel: TimerWheel;
   readonly random: Random;
   readonly slots: Slots;
+  /** Rate limits' buckets of callers; the agent's, as slots are. */
+  readonly buckets: KeyedBuckets;
   readonly metrics: SeriesTable;
   readonly accessLog: AccessLog;
   readonly log: Log;

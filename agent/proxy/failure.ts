@@ -143,6 +143,13 @@ export const FAILURES = {
     side: "policy",
     body: "RBAC: access denied",
   },
+  rate_limited: {
+    status: 429,
+    flag: "RL",
+    details: "local_rate_limited",
+    side: "policy",
+    body: "local_rate_limited",
+  },
   not_mesh: {
     status: 502,
     flag: "NR",

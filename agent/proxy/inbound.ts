@@ -2,7 +2,7 @@
 import { bytesOf } from "../base/bytes.ts";
 import type { Stream } from "../base/net.ts";
 import { RequestFamily } from "../observe/request-metrics.ts";
-import { authorizeRequest, isOpen } from "../policy/authorize.ts";
+import { authorizeRequest, isOpen, type ReachedPort } from "../policy/authorize.ts";
 import type { Caller, Endpoint, RequestView } from "../policy/snapshot.ts";
 import { requestRecord } from "./access-record.ts";
 import {
@@ -25,6 +25,7 @@ import type { HttpRole } from "./http-role.ts";
 import { carryInboundTcp } from "./inbound-tcp.ts";
 import { ALPN_HTTP } from "./mesh-alpn.ts";
 import type { ClusterBook, MeshView } from "./mesh-view.ts";
+import { RateLimiter } from "./rate-limiter.ts";
 import { answerOf, type ForwardPlan, type LocalAnswer, plainPlan } from "./traffic-plan.ts";
 import { Target, UNLIMITED, type UpstreamCluster } from "./upstream-cluster.ts";
 
@@ -102,6 +103,18 @@ const clientCert = (own: string, caller: string): Uint8Array =>
 
 const NO_FIELDS = new Uint8Array(0);
 
+/** Undefined, as it is for most: nothing to ask. */
+function limiterOf(plane: DataPlane, { view, at, workload }: Inbound): RateLimiter | undefined {
+  const { rateLimits } = workload;
+  if (rateLimits === undefined) return undefined;
+  return view.limiter(at.workload, () => new RateLimiter(rateLimits, plane.deps));
+}
+
+const reachedPort = ({ at: { port } }: Inbound): ReachedPort => ({
+  port: port.appPort,
+  address: port.appAddress,
+});
+
 class InboundRole implements HttpRole {
   readonly identityFields: Uint8Array;
   readonly #plane: DataPlane;
@@ -111,6 +124,7 @@ class InboundRole implements HttpRole {
   #seen: MeshView;
   #isGone = false;
   #plan: ForwardPlan;
+  #limiter: RateLimiter | undefined;
   #family: RequestFamily | undefined;
 
   constructor(plane: DataPlane, inbound: Inbound, arrival: Arrival, caller: Caller) {
@@ -120,13 +134,22 @@ class InboundRole implements HttpRole {
     this.#arrival = arrival;
     this.#caller = caller;
     this.#plan = plainPlan("default", appCluster(plane, plane.book, inbound));
+    this.#limiter = limiterOf(plane, inbound);
     const own = inbound.workload.identity;
     this.identityFields =
       caller.identity === undefined ? NO_FIELDS : clientCert(own, caller.identity);
   }
 
   decide(): ForwardPlan | LocalAnswer {
-    return this.#refusalOf(this.#plane.headView) ?? this.#plan;
+    const refusal = this.#refusalOf(this.#plane.headView);
+    if (refusal !== undefined) return refusal;
+    return this.#limiter === undefined ? this.#plan : this.#limited(this.#limiter);
+  }
+
+  #limited(limiter: RateLimiter): ForwardPlan | LocalAnswer {
+    const { headView, context } = this.#plane;
+    const reached = reachedPort(this.#inbound);
+    return limiter.refusalOf(this.#caller, reached, headView, context.recentMs) ?? this.#plan;
   }
 
   mayStay(request: RequestView): boolean {
@@ -141,7 +164,7 @@ class InboundRole implements HttpRole {
     if (arrivesUnproven(this.#caller, at.port)) return answerOf(FAILURES.denied);
     const { authorization } = workload;
     if (isOpen(authorization)) return undefined;
-    const reached = { port: at.port.appPort, address: at.port.appAddress };
+    const reached = reachedPort(this.#inbound);
     const verdict = authorizeRequest(authorization, this.#caller, reached, request);
     return verdict.allowed ? undefined : deniedBy(verdict.policy, verdict.reason);
   }
@@ -155,6 +178,7 @@ class InboundRole implements HttpRole {
     if (inbound === undefined) return;
     this.#inbound = inbound;
     this.#plan = plainPlan("default", appCluster(this.#plane, this.#plane.book, inbound));
+    this.#limiter = limiterOf(this.#plane, inbound);
     this.#family = undefined;
   }
 

@@ -18,6 +18,7 @@ import type {
 import { Tables } from "../policy/tables.ts";
 import type { HttpRole } from "./http-role.ts";
 import { ALPN_HTTP, ALPN_OPAQUE } from "./mesh-alpn.ts";
+import type { RateLimiter } from "./rate-limiter.ts";
 import type { ThreadContext } from "./thread-context.ts";
 import { type ForwardPlan, forwardPlan } from "./traffic-plan.ts";
 import { type ClusterView, Target, UpstreamCluster } from "./upstream-cluster.ts";
@@ -92,6 +93,7 @@ export class MeshView {
   readonly tables: Tables;
   readonly #book: ClusterBook;
   readonly #clients: (ClientView | undefined)[] = [];
+  readonly #limiters: (RateLimiter | undefined)[] = [];
   readonly #roles = new Map<string, HttpRole>();
   readonly #requestFamilies = new Map<string, RequestFamily>();
   readonly #connectionFamilies = new Map<string, ConnectionFamily>();
@@ -138,6 +140,12 @@ export class MeshView {
   /** Made once for all connections of which it would say the same. */
   role(key: string, make: () => HttpRole): HttpRole {
     return remembered(this.#roles, key, make);
+  }
+
+  /** Made once for each workload that has limits. */
+  limiter(workload: number, make: () => RateLimiter): RateLimiter {
+    this.#limiters[workload] ??= make();
+    return this.#limiters[workload];
   }
 
   connectionFamily(key: string, make: () => ConnectionFamily): ConnectionFamily {

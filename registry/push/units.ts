@@ -122,6 +122,7 @@ export function scopeOf(document: ResourceDocument, rootNamespace: string): Scop
       return { is: "hosts", hosts: new Set(readWorkload(document).hosts) };
     case "PeerAuthentication":
     case "AuthorizationPolicy":
+    case "RateLimit":
       return namespace === rootNamespace ? { is: "all" } : { is: "namespace", namespace };
     default:
       return { is: "all" };

@@ -20,6 +20,7 @@ import { listenTcp, localEnd } from "../../agent/os/socket.ts";
 import { TcpListener } from "../../agent/os/tcp-listener.ts";
 import { DATA_PLANE_DEFAULTS } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
+import { bucketMemory, KeyedBuckets } from "../../agent/resilience/keyed-buckets.ts";
 import { endpoint, snapshot, VIP } from "../support/mesh-fixture.ts";
 import { memoryOf } from "./measure.ts";
 
@@ -47,6 +48,7 @@ function startPlane(loop: Loop, appPort: number): number {
     wheel: loop.wheel,
     random: new SeededRandom(7),
     slots: new SharedSlots(new SharedArrayBuffer(65_536)),
+    buckets: new KeyedBuckets([1, 2], bucketMemory(64)),
     metrics: new SeriesTable(SERIES_TABLE_DEFAULTS, () => {}),
     accessLog: new AccessLog({ ...ACCESS_LOG_DEFAULTS, mode: "off" }, { write: () => {} }),
     log: SILENT_LOG,

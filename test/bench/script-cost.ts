@@ -10,6 +10,7 @@ import { AccessLog } from "../../agent/observe/access-log.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "../../agent/observe/series.ts";
 import { DATA_PLANE_DEFAULTS } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
+import { bucketMemory, KeyedBuckets } from "../../agent/resilience/keyed-buckets.ts";
 import {
   CLIENT_ID,
   endpoint,
@@ -83,6 +84,7 @@ function planeOf(host: string, changes: Parameters<typeof snapshot>[1]): DataPla
     wheel: new TimerWheel(clock.nowMs),
     random: new SeededRandom(7),
     slots: new SharedSlots(new SharedArrayBuffer(65_536)),
+    buckets: new KeyedBuckets([1, 2], bucketMemory(64)),
     metrics: new SeriesTable(SERIES_TABLE_DEFAULTS, () => {}),
     accessLog: new AccessLog({ mode: "off", bytesMax: 1 << 16 } as never, { write: () => {} }),
     log: SILENT_LOG,

@@ -164,6 +164,20 @@ const SPECS: Record<string, fc.Arbitrary<unknown>> = {
       ),
     ),
   }),
+  RateLimit: fc.record({
+    selector: some(fc.record({ matchLabels: some(labels) })),
+    limits: fc.array(
+      fc.record({
+        name: pick("a", "b"),
+        to: some(fc.array(fc.record({ operation: fc.record({ methods: patterns }) }))),
+        by: some(fc.record({ identity: some(fc.constant(true)), header: some(pick("X-User")) })),
+        requests: fc.integer({ min: 1, max: 1_000_000 }),
+        per: some(pick("1s", "1h", "junk")),
+        burst: some(fc.integer({ min: 1, max: 1_000_000 })),
+      }),
+      { maxLength: 3 },
+    ),
+  }),
   Workload: fc.record({
     hosts: fc.array(pick("vm1", "vm2"), { maxLength: 2 }),
     serviceAccount: pick("a", "b"),

@@ -17,6 +17,7 @@ import type {
 } from "../../agent/policy/snapshot.ts";
 import { DATA_PLANE_DEFAULTS, type DataPlaneConfig } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
+import { bucketMemory, KeyedBuckets } from "../../agent/resilience/keyed-buckets.ts";
 import { MemoryFabric, type MemoryNetwork, type MemoryNetworkConfig } from "./memory-network.ts";
 import { VirtualClock } from "./virtual-clock.ts";
 
@@ -163,6 +164,7 @@ export interface FixtureOptions {
   readonly localAddresses?: readonly string[];
   /** Shared with other data planes: threads of one agent. */
   readonly slots?: SharedSlots;
+  readonly buckets?: KeyedBuckets;
 }
 
 /** One host with its agent's data plane. */
@@ -197,6 +199,7 @@ export class Host {
         wheel,
         random: new SeededRandom(options.seed ?? 1),
         slots: this.slots,
+        buckets: options.buckets ?? new KeyedBuckets([1, 2], bucketMemory(64)),
         metrics: this.#metrics,
         accessLog: this.#accessLog,
         log: SILENT_LOG,

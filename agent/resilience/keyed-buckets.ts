@@ -1,0 +1,128 @@
+// Token buckets by key (a caller's identity, a header's value), for all threads of the agent, in a table of fixed size. A key has a few
+// places where it may lie; the first of them that is free, or whose bucket has filled up again and so remembers nothing, is taken.
+//
+//   an entry is four slots: tag | used | last refill | full again at          free (0) -> busy -> tagged -> (full again) busy -> ...
+//
+// When all places of a key hold buckets in use there is none for it, and the caller says what then. Two threads that meet a new key at
+// once may make two buckets for it: one of them is forgotten after a while, and a burst was granted twice. Two keys of the same tag
+// and places would share a bucket: that is one chance in 2^40 or so for any two, and nobody who lacks the seed can look for them.
+import { SharedSlots, type Slots } from "../base/slots.ts";
+import { type Rate, restMs, takeToken } from "./token-bucket.ts";
+
+const ENTRY_SLOTS = 4;
+/** Places of a key, one behind the other. */
+const PLACES = 8;
+const FREE = 0;
+const BUSY = -1;
+const USED = 1;
+const REFILLED = 2;
+const FULL_AT = 3;
+
+/** For so many buckets. */
+export const bucketMemory = (buckets: number): SharedArrayBuffer =>
+  new SharedArrayBuffer(buckets * ENTRY_SLOTS * Int32Array.BYTES_PER_ELEMENT);
+
+export class KeyedBuckets {
+  readonly #entries: number;
+  readonly #seed: readonly [number, number];
+  /** For returnToken(). */
+  readonly slots: Slots;
+  readonly #hash = new Int32Array(2);
+
+  /** `seed`: secret, and like the memory the same for all threads. */
+  constructor(seed: readonly [number, number], memory: SharedArrayBuffer) {
+    this.#seed = seed;
+    this.slots = new SharedSlots(memory);
+    this.#entries = memory.byteLength / ENTRY_SLOTS / Int32Array.BYTES_PER_ELEMENT;
+  }
+
+  /** Where the bucket of `key` is, for takeToken(); undefined: there is no place for it. */
+  find(key: string, nowMs: number): number | undefined {
+    const [place, tag] = this.#placeOf(key);
+    const now = Math.floor(nowMs) | 0;
+    let spare = -1;
+    let spareTag = FREE;
+    for (let i = 0; i < PLACES; i++) {
+      const at = ((place + i) % this.#entries) * ENTRY_SLOTS;
+      const found = this.slots.read(at);
+      if (found === tag) return at + USED;
+      if (spare < 0 && (found === FREE || (found !== BUSY && this.#isFull(at, now)))) {
+        spare = at;
+        spareTag = found;
+      }
+    }
+    return spare < 0 ? undefined : this.#claim(spare, spareTag, tag, now);
+  }
+
+  #isFull(at: number, now: number): boolean {
+    return ((this.slots.read(at + FULL_AT) - now) | 0) <= 0;
+  }
+
+  #claim(at: number, before: number, tag: number, now: number): number | undefined {
+    const slots = this.slots;
+    // Another thread was faster: without a bucket this once.
+    if (slots.exchange(at, before, BUSY) !== before) return undefined;
+    slots.write(at + USED, 0);
+    slots.write(at + REFILLED, now);
+    slots.write(at + FULL_AT, now);
+    slots.write(at, tag);
+    return at + USED;
+  }
+
+  /** As takeToken(), for what find() gave. */
+  take(bucket: number, rate: Rate, nowMs: number): number {
+    const waitMs = takeToken(this.slots, bucket, rate, nowMs);
+    const fullAtMs = Math.floor(nowMs) + restMs(this.slots, bucket, rate) + 1;
+    this.slots.write(bucket - USED + FULL_AT, fullAtMs | 0);
+    return waitMs;
+  }
+
+  #placeOf(key: string): [place: number, tag: number] {
+    halfSipHash(key, this.#seed, this.#hash);
+    const [high = 0, low = 0] = this.#hash;
+    const tag = low === FREE || low === BUSY ? 1 : low;
+    return [(high >>> 0) % this.#entries, tag];
+  }
+}
+
+/** HalfSipHash-2-4 with 64 bits of result (Aumasson and Bernstein 2012; as in the authors' halfsiphash.c), over the text's UTF-16
+ *  units, little endian: who does not know the seed can find no two keys of one hash. */
+export function halfSipHash(
+  key: string,
+  [k0, k1]: readonly [number, number],
+  out: Int32Array,
+): void {
+  let v0 = k0;
+  let v1 = k1 ^ 0xee;
+  let v2 = k0 ^ 0x6c796765;
+  let v3 = k1 ^ 0x74656462;
+  const round = (): void => {
+    v0 = (v0 + v1) | 0;
+    v1 = ((v1 << 5) | (v1 >>> 27)) ^ v0;
+    v0 = (v0 << 16) | (v0 >>> 16);
+    v2 = (v2 + v3) | 0;
+    v3 = ((v3 << 8) | (v3 >>> 24)) ^ v2;
+    v0 = (v0 + v3) | 0;
+    v3 = ((v3 << 7) | (v3 >>> 25)) ^ v0;
+    v2 = (v2 + v1) | 0;
+    v1 = ((v1 << 13) | (v1 >>> 19)) ^ v2;
+    v2 = (v2 << 16) | (v2 >>> 16);
+  };
+  const absorb = (word: number): void => {
+    v3 ^= word;
+    round();
+    round();
+    v0 ^= word;
+  };
+  const pairs = key.length >> 1;
+  for (let i = 0; i < pairs; i++) {
+    absorb(key.charCodeAt(2 * i) | (key.charCodeAt(2 * i + 1) << 16));
+  }
+  absorb((key.length << 25) | (key.length % 2 === 1 ? key.charCodeAt(key.length - 1) : 0));
+  v2 ^= 0xee;
+  for (let i = 0; i < 4; i++) round();
+  out[0] = v1 ^ v3;
+  v1 ^= 0xdd;
+  for (let i = 0; i < 4; i++) round();
+  out[1] = v1 ^ v3;
+}
