@@ -9,6 +9,7 @@ import {
   fields,
   labels,
   list,
+  percentValue,
   port,
   subsetName,
   wholePercent,
@@ -68,7 +69,9 @@ const connectionPool = fields(
           ),
         maxRetries: atLeast(0)
           .optional()
-          .describe("Retries under way to all endpoints together, per agent. Default 2147483647."),
+          .describe(
+            "Retries under way to all endpoints together, per agent. Default: as `retryBudget` says, which also takes its place where both are given.",
+          ),
         idleTimeout: duration
           .optional()
           .describe("How long an unused connection is kept. Default 1h."),
@@ -164,9 +167,26 @@ const portPolicy = fields({
   ...policySections,
 });
 
+const retryBudget = fields(
+  {
+    percent: percentValue
+      .optional()
+      .describe("Retries under way, in percent of all requests under way. Default 20."),
+    minRetryConcurrency: atLeast(0)
+      .optional()
+      .describe("So many retries under way are always allowed. Default 3."),
+  },
+  { named: "RetryBudget", notYet: { budgetInterval: "" } },
+);
+
 const trafficPolicy = fields(
   {
     ...policySections,
+    retryBudget: retryBudget
+      .optional()
+      .describe(
+        "How many retries may be under way to all endpoints together, per agent, so that they do not multiply an outage; ports cannot differ. Default: `{}`, unless `maxRetries` is set.",
+      ),
     portLevelSettings: list(portPolicy)
       .check(
         across((ports, report) => {
@@ -182,7 +202,7 @@ const trafficPolicy = fields(
         "Replaces the whole policy for single ports: sections a port does not name have their defaults there, not what stands above.",
       ),
   },
-  { named: "TrafficPolicy", notYet: { tunnel: "", proxyProtocol: "", retryBudget: "" } },
+  { named: "TrafficPolicy", notYet: { tunnel: "", proxyProtocol: "" } },
 );
 
 export const destinationRuleSpec = fields(

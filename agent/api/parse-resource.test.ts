@@ -255,6 +255,19 @@ test("DestinationRule subsets have unique names and label values without wildcar
   );
 });
 
+test("a retry budget beside maxRetries is what holds, and the writer is told; its interval is not there yet", () => {
+  const both = { retryBudget: {}, connectionPool: { http: { maxRetries: 3 } } };
+  const at = "trafficPolicy.connectionPool.http.maxRetries is not used: retryBudget holds instead";
+  expect(rule({ trafficPolicy: both })).toEqual([`spec.${at}`]);
+  expect(rule({ subsets: [{ name: "v1", trafficPolicy: both }] })).toEqual([
+    `spec.subsets[0].${at}`,
+  ]);
+  expect(rule({ trafficPolicy: { retryBudget: { percent: 101, budgetInterval: "1s" } } })).toEqual([
+    "spec.trafficPolicy.retryBudget.percent must be from 0 to 100",
+    "spec.trafficPolicy.retryBudget.budgetInterval is not supported yet",
+  ]);
+});
+
 test("PeerAuthentication by port needs a selector and real ports", () => {
   const authentication = (spec: Spec) => complaints(resource(SECURITY, "PeerAuthentication", spec));
   expect(authentication({ mtls: { mode: "STRICT" } })).toEqual([]);

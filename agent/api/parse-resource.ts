@@ -2,7 +2,7 @@
 // Loads zod and all schemas: import it lazily where an agent's start would pay for it.
 import type * as z from "zod";
 import { err, ok, type Problem, type Result } from "../base/result.ts";
-import { destinationRuleSpec } from "./destination-rule.ts";
+import { destinationRuleSpec, type TrafficPolicySpec } from "./destination-rule.ts";
 import { type Envelope, envelopeOf } from "./envelope.ts";
 import { rateLimitSpec } from "./rate-limit.ts";
 import { canonicalJson, type Kind } from "./resource.ts";
@@ -147,11 +147,29 @@ function warningsOf({ kind }: Envelope, spec: unknown): Warning[] {
       ? [[["spec", "rules"], "is empty, so this DENY policy refuses nobody"]]
       : [];
   }
+  if (kind === "DestinationRule") {
+    const { trafficPolicy, subsets = [] } = destinationRuleSpec.parse(spec);
+    return [
+      ...overruled(["spec", "trafficPolicy"], trafficPolicy),
+      ...subsets.flatMap((s, i) =>
+        overruled(["spec", "subsets", i, "trafficPolicy"], s.trafficPolicy),
+      ),
+    ];
+  }
   if (kind === "VirtualService") {
     const { http = [], tcp = [] } = virtualServiceSpec.parse(spec);
     return [...neverReached("http", http), ...neverReached("tcp", tcp)];
   }
   return [];
+}
+
+/** Envoy's rule; the writer may think that both hold. */
+function overruled(path: FieldPath, policy: TrafficPolicySpec | undefined): Warning[] {
+  if (policy?.retryBudget === undefined || policy.connectionPool?.http?.maxRetries === undefined)
+    return [];
+  return [
+    [[...path, "connectionPool", "http", "maxRetries"], "is not used: retryBudget holds instead"],
+  ];
 }
 
 function neverReached(

@@ -145,7 +145,10 @@ export function policyOf(
   const sections = subsetSections(topSections(rule?.policy, port), subset?.trafficPolicy, port);
   return {
     balancer: balancerOf(sections),
-    limits: limitsOf(sections),
+    limits: limitsOf(
+      sections,
+      subset?.trafficPolicy?.retryBudget ?? rule?.policy?.retryBudget, // no port has its own
+    ),
     outlier: outlierOf(sections),
     tls: tlsOf(sections),
   };
@@ -188,12 +191,16 @@ export const DEFAULT_LIMITS: ClusterLimits = {
   maxRequests: UNLIMITED,
   maxRequestsPerConnection: UNLIMITED,
   maxRetries: UNLIMITED,
+  retryBudget: { percent: 20, minConcurrency: 3 },
   idleTimeoutMs: 3_600_000,
 };
 
-function limitsOf({ connectionPool }: Sections): ClusterLimits {
-  if (connectionPool === undefined) return DEFAULT_LIMITS;
-  const { tcp, http } = connectionPool;
+function limitsOf(
+  { connectionPool }: Sections,
+  budget: TrafficPolicySpec["retryBudget"],
+): ClusterLimits {
+  if (connectionPool === undefined && budget === undefined) return DEFAULT_LIMITS;
+  const { tcp, http } = connectionPool ?? {};
   return {
     maxConnections: tcp?.maxConnections ?? UNLIMITED,
     connectTimeoutMs: milliseconds(tcp?.connectTimeout, DEFAULT_LIMITS.connectTimeoutMs),
@@ -202,8 +209,19 @@ function limitsOf({ connectionPool }: Sections): ClusterLimits {
     // 0 means unlimited in both of these, as in Istio.
     maxRequestsPerConnection: http?.maxRequestsPerConnection || UNLIMITED,
     maxRetries: http?.maxRetries || UNLIMITED,
+    ...retryBudgetOf(budget, http?.maxRetries),
     idleTimeoutMs: milliseconds(http?.idleTimeout, DEFAULT_LIMITS.idleTimeoutMs),
   };
+}
+
+/** As in Envoy, a budget takes the place of maxRetries; one that nobody wrote leaves it alone. */
+function retryBudgetOf(
+  budget: TrafficPolicySpec["retryBudget"],
+  maxRetries: number | undefined,
+): Pick<ClusterLimits, "retryBudget"> {
+  if (budget === undefined && maxRetries !== undefined && maxRetries > 0) return {};
+  const { percent = 20, minRetryConcurrency = 3 } = budget ?? {};
+  return { retryBudget: { percent, minConcurrency: minRetryConcurrency } };
 }
 
 function outlierOf({ outlierDetection: given }: Sections): OutlierPolicy | undefined {

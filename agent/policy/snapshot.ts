@@ -266,8 +266,17 @@ export interface ClusterLimits {
   readonly maxPendingRequests: number;
   readonly maxRequests: number;
   readonly maxRequestsPerConnection: number;
+  /** Holds where there is no budget. */
   readonly maxRetries: number;
+  /** Of a snapshot that an older agent wrote to disk: absent. */
+  readonly retryBudget?: RetryBudget | undefined;
   readonly idleTimeoutMs: number;
+}
+
+/** Retries under way at once: a share of the requests under way, themselves included, and always so many. */
+export interface RetryBudget {
+  readonly percent: number;
+  readonly minConcurrency: number;
 }
 
 /** One shared slot each; see ClusterLimits. */

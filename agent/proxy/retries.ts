@@ -14,7 +14,7 @@ export class Retries {
   tried: readonly number[] = NOWHERE;
   readonly #random: Random;
   #backoff: Backoff | undefined;
-  /** Counts against the cluster's maxRetries until the request is over. */
+  /** Counts against the cluster's retries until the next one, or until the request is over. */
   #claimed: UpstreamCluster | undefined;
 
   constructor(random: Random) {
@@ -27,11 +27,12 @@ export class Retries {
     this.#backoff = undefined;
   }
 
-  /** Whether the plan and the cluster's limit leave one more. */
+  /** Whether the plan and the cluster's budget leave one more. Each must find room anew: while an outage lasts there is less and less. */
   may(plan: ForwardPlan): boolean {
     const { retry, cluster } = plan;
     if (retry === undefined || cluster === undefined || this.count >= retry.attempts) return false;
-    if (this.#claimed === undefined && cluster.claimRetry()) this.#claimed = cluster;
+    this.release();
+    if (cluster.claimRetry()) this.#claimed = cluster;
     return this.#claimed !== undefined;
   }
 

@@ -6,6 +6,7 @@ import type { ConnectionFamily, RequestFamily, Traffic } from "../observe/reques
 import type { Cluster, ClusterLimits, ClusterSlots, Endpoint } from "../policy/snapshot.ts";
 import { Balancer } from "../resilience/balancer.ts";
 import { OutlierDetector, type Verdict } from "../resilience/outlier.ts";
+import { retriesMax } from "../resilience/retry.ts";
 import { HttpUpstream } from "./http-upstream.ts";
 import type { ThreadContext } from "./thread-context.ts";
 
@@ -203,11 +204,16 @@ export class UpstreamCluster {
     if (slots !== undefined) this.#context.deps.slots.hold(slots.requests, -1);
   }
 
+  /** A retry more, all threads together; false: the budget has no room. */
   claimRetry(): boolean {
     const { slots, limits } = this.view;
     if (slots === undefined) return true;
-    if (this.#context.deps.slots.hold(slots.retries, 1) <= limits.maxRetries) return true;
-    this.#context.deps.slots.hold(slots.retries, -1);
+    const shared = this.#context.deps.slots;
+    const most = retriesMax(limits, shared.read(slots.requests));
+    if (shared.hold(slots.retries, 1) <= most) return true;
+    shared.hold(slots.retries, -1);
+    const { metrics } = this.#context.deps;
+    metrics.counter("ironmesh_retries_refused_total", { cluster: this.view.name }).add();
     return false;
   }
 

@@ -1,6 +1,16 @@
 // Whether a failed try may be tried again: Istio's retryOn words, with Envoy's meaning
 // (router_filter.html#x-envoy-retry-on). Conditions on gRPC status are for HTTP/2 and never hold on HTTP/1.1.
-import type { RetryPolicy } from "../policy/snapshot.ts";
+import type { ClusterLimits, RetryPolicy } from "../policy/snapshot.ts";
+
+/** Retries that may be under way at once while `active` requests are, those that are retried among them. */
+export function retriesMax(
+  { retryBudget, maxRetries }: Pick<ClusterLimits, "retryBudget" | "maxRetries">,
+  active: number,
+): number {
+  if (retryBudget === undefined) return maxRetries;
+  const share = Math.floor((active * retryBudget.percent) / 100);
+  return Math.max(retryBudget.minConcurrency, share);
+}
 
 /** How a try failed without a response. */
 export type TryFailure =

@@ -67,6 +67,7 @@ export const cluster = (changes: Partial<Cluster> = {}): Cluster => ({
     maxRequests: 2 ** 31 - 1,
     maxRequestsPerConnection: 0,
     maxRetries: 2 ** 31 - 1,
+    retryBudget: { percent: 20, minConcurrency: 3 },
     idleTimeoutMs: 3_600_000,
   },
   outlier: undefined,
