@@ -89,6 +89,30 @@ describe.skipIf(!can)("limits hold over four threads together", () => {
     expect(after.code).toBe("200"); // nothing stays counted
   });
 
+  test("a RateLimit of 6: of 24 requests of one user on connections of their own 6 are served, the rest is 429 RL; the next user has 6 more", async () => {
+    const { vip4 } = await mesh.vipOf("web.default.mesh");
+    const codesOf = (user: string, path = "/rationed/a"): Promise<string[]> =>
+      client.run(
+        async (kit, host, name, target) => {
+          const send = `GET ${target} HTTP/1.1\r\nhost: web\r\nx-user: ${name}\r\nconnection: close\r\n\r\n`;
+          const all = Array.from({ length: 24 }, () => kit.converse({ host, port: 80, send }));
+          return (await Promise.all(all)).map(({ text }) => text.slice(9, 12));
+        },
+        vip4,
+        user,
+        path,
+      );
+    for (const user of ["ann", "bob"]) {
+      const codes = await codesOf(user);
+      expect(codes.filter((code) => code === "200")).toHaveLength(6);
+      expect(codes.filter((code) => code === "429")).toHaveLength(18);
+    }
+    await codesOf("ann", "/rationed/in-vain");
+    const refused = await mesh.accessOf("b", "/rationed/in-vain");
+    expect([refused.response_code, refused.response_flags]).toEqual([429, "RL"]);
+    expect(await mesh.metric("b", "ironmesh_rate_limited_total")).toBe(18 + 18 + 24);
+  });
+
   test(`--connections-max ${CONNECTIONS_MAX}: what comes beyond is reset, and there is room again once they close`, async () => {
     const { vip4 } = await mesh.vipOf("web.default.mesh");
     const left = await eventually("all closed", async () => {

@@ -56,6 +56,18 @@ spec:
   serviceAccount: client
   process: { uid: ${UID.client} }
 ---
+apiVersion: ironmesh.dev/v1
+kind: RateLimit
+metadata: { name: backend }
+spec:
+  selector: { matchLabels: { app: backend } }
+  limits:
+    - name: rationed
+      to: [{ operation: { paths: ["/rationed/*"] } }]
+      by: { identity: true, header: x-user }
+      requests: 6
+      per: 1h
+---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: { name: limited }
