@@ -8,6 +8,7 @@ import {
   HEALTH_WORDS,
   LOCK_WORDS,
   msText,
+  nameOf,
   rateText,
   successText,
 } from "./format.ts";
@@ -41,7 +42,7 @@ export class Detail {
       h(
         "header",
         {},
-        h("div", {}, h("h2", {}, node.name), h("p", { class: "where" }, whereOf(node))),
+        h("div", {}, h("h2", {}, nameOf(node)), h("p", { class: "where" }, whereOf(node))),
         this.#state,
         this.#close,
       ),
@@ -81,7 +82,11 @@ export class Detail {
     if (edges.length === 0) return [];
     const items = edges.map((edge) => {
       const node = other(edge);
-      const button = h("button", { type: "button", class: "link" }, node?.name ?? "?");
+      const button = h(
+        "button",
+        { type: "button", class: "link" },
+        node === undefined ? "?" : nameOf(node),
+      );
       if (node !== undefined) button.addEventListener("click", () => this.#events.onSelect(node));
       const words =
         edge.health === "idle"

@@ -1,5 +1,5 @@
 // Figures as people read them; the same words as meshctl prints.
-import type { EdgeView, Figures, Health } from "../../../agent/api/edges.ts";
+import type { EdgeView, Figures, Health, NodeView } from "../../../agent/api/edges.ts";
 
 const decimal = (value: number): string => {
   if (value > 0 && value < 0.05) return "<0.1";
@@ -60,3 +60,6 @@ export function agoText(atMs: number, nowMs: number): string {
 
 export const shortened = (text: string, charsMax: number): string =>
   text.length <= charsMax ? text : `${text.slice(0, charsMax - 1)}…`;
+
+export const nameOf = ({ kind, name }: NodeView): string =>
+  kind === "host" ? `host ${name}` : name;

@@ -2,7 +2,15 @@
 // change in place. Health is told by colour, by sign and by words, never by colour alone.
 import type { EdgeView, Figures, GraphView, NodeView } from "../../../agent/api/edges.ts";
 import { h, setAttribute, setText, svg } from "./dom.ts";
-import { HEALTH_WORDS, LOCK_WORDS, msText, rateText, shortened, successText } from "./format.ts";
+import {
+  HEALTH_WORDS,
+  LOCK_WORDS,
+  msText,
+  nameOf,
+  rateText,
+  shortened,
+  successText,
+} from "./format.ts";
 import {
   LABELLED_EDGES_MAX,
   type Layout,
@@ -150,7 +158,7 @@ export class GraphDrawing {
     const name = svg(
       "text",
       { class: "name", x: 18, y: middle },
-      shortened(shownName(node), charsMax),
+      shortened(nameOf(node), charsMax),
     );
     const title = svg("title");
     const element = svg(
@@ -225,7 +233,6 @@ const figuresLine = (node: NodeView, isCalling: boolean): string => {
       : `${isCalling ? "only calls others" : "no traffic"}${shown}`;
   return `${figuresText(figures)}${shown}`;
 };
-const shownName = ({ kind, name }: NodeView): string => (kind === "host" ? `host ${name}` : name);
 const KIND_WORDS = { host: "processes of no workload", outside: "not of this mesh" } as const;
 
 interface DrawnEdge {

@@ -2,6 +2,7 @@
 import type { GraphView, LiveView, NodeView } from "../../../agent/api/edges.ts";
 import { Detail } from "./detail.ts";
 import { h, setAttribute, setText } from "./dom.ts";
+import { nameOf } from "./format.ts";
 import { GraphDrawing } from "./graph.ts";
 import { loginForm } from "./login.ts";
 import { Overview } from "./overview.ts";
@@ -159,7 +160,10 @@ class MeshPage {
 
 /** The whole mesh in one sentence: what fails, by name. */
 function sentenceOf({ nodes, edges }: GraphView): { text: string; health: string } {
-  const name = (id: string): string => nodes.find((node) => node.id === id)?.name ?? id;
+  const name = (id: string): string => {
+    const node = nodes.find((one) => one.id === id);
+    return node === undefined ? id : nameOf(node);
+  };
   const busy = edges.filter(({ health }) => health !== "idle");
   for (const health of ["failing", "degraded"] as const) {
     const [first, ...more] = busy.filter((edge) => edge.health === health);

@@ -1,7 +1,7 @@
 // The side panel as long as nothing is chosen: what is wrong, by name, and every edge in a table that tells all the drawing does.
 import type { EdgeView, GraphView, NodeView } from "../../../agent/api/edges.ts";
 import { h, KeyedChildren, setAttribute, setText } from "./dom.ts";
-import { HEALTH_WORDS, msText, rateText, successText } from "./format.ts";
+import { HEALTH_WORDS, msText, nameOf, rateText, successText } from "./format.ts";
 import { lockIcon } from "./lock.ts";
 
 export interface OverviewEvents {
@@ -24,7 +24,10 @@ export class Overview {
       const node = this.#nodes.get(id);
       if (node !== undefined) events.onSelect(node);
     };
-    const name = (id: string): string => this.#nodes.get(id)?.name ?? id;
+    const name = (id: string): string => {
+      const node = this.#nodes.get(id);
+      return node === undefined ? id : nameOf(node);
+    };
     this.#troubles = new KeyedChildren(list, (edge) => troubleItem(edge, name, choose));
     this.#rows = new KeyedChildren(body, (edge) => edgeRow(edge, name, choose));
     this.#table = h(
