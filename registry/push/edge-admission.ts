@@ -7,6 +7,8 @@ export type EdgeRefusal =
   /** The end it claims to stand at is not its own. */
   | "not_its_workload"
   | "unknown_service"
+  /** It says what arrived at a service that its workload does not back. */
+  | "not_its_service"
   /** It reached, or was called by, nobody the mesh knows under that name and identity. */
   | "unknown_peer";
 
@@ -21,6 +23,7 @@ export function refusalOf(
   const own = reporter === "source" ? source : destination;
   if (!isOwn(own, host, facts)) return "not_its_workload";
   if (service !== UNKNOWN && !facts.services.has(service)) return "unknown_service";
+  if (reporter === "destination" && !backs(own, service, facts)) return "not_its_service";
   const isKnown =
     reporter === "source" ? isDestination(destination, service, facts) : isCaller(source, facts);
   return isKnown ? undefined : "unknown_peer";
@@ -35,6 +38,9 @@ function isOwn(
   const known = facts.workload(namespace, workload);
   return known !== undefined && known.identity === identity && known.hosts.has(host);
 }
+
+const backs = ({ namespace, workload }: EdgeEnd, service: string, facts: MeshFacts): boolean =>
+  service === UNKNOWN || (facts.workload(namespace, workload)?.services.includes(service) ?? false);
 
 /** Without an identity it was plaintext to whatever answered there: a name of no weight, see normalized(). */
 function isDestination(

@@ -140,6 +140,14 @@ describe("a host's word on traffic", () => {
     ["for another host's workload as destination", { reporter: "destination" }, "not_its_workload"],
     ["of a service nobody declared", { service: "bank.default.mesh" }, "unknown_service"],
     [
+      "as one that serves a service it does not back",
+      {
+        reporter: "destination",
+        destination: sample("shop", "web").destination,
+      },
+      "not_its_service",
+    ],
+    [
       "of a workload that does not back the service",
       { destination: sample("shop", "web").destination },
       "unknown_peer",
