@@ -184,6 +184,7 @@ async function followCatalog(
     log,
     services: () => facts().services.values(),
     endpointsOf: (host) => facts().endpointsOf(host),
+    version: () => JSON.stringify(hub.latest?.position),
     connectedHosts: () => hub.connectedHosts,
     known: async () => (await store.state()).discovered,
     discover: async (found) => {

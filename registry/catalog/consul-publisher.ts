@@ -35,6 +35,8 @@ export interface PublisherDeps extends WatchDeps {
   readonly log: Log;
   services(): Iterable<CatalogService>;
   endpointsOf(host: string): readonly CatalogEndpoint[];
+  /** Rises with every change of services and endpoints. */
+  version(): string;
   /** Hosts whose agents are connected to this server. */
   connectedHosts(): readonly string[];
   known(): Promise<readonly DiscoveredService[]>;
@@ -49,6 +51,10 @@ export class ConsulPublisher {
   #renewedAtMs = Number.NEGATIVE_INFINITY;
   #comparedAtMs = Number.NEGATIVE_INFINITY;
   #told = "";
+  /** Holds the lock, as of the last renewal. */
+  #isWriter = false;
+  /** What was wanted of, when all of it was written. */
+  #writtenFor = "";
   #trouble: string | undefined;
   #timer: Timer | undefined;
   #isStopped = false;
@@ -83,8 +89,7 @@ export class ConsulPublisher {
 
   #note(cause: unknown): void {
     // Whatever was under way is written again from the start.
-    this.#written.clear();
-    this.#comparedAtMs = Number.NEGATIVE_INFINITY;
+    this.#forget();
     const message = cause instanceof Error ? cause.message : String(cause);
     if (this.#trouble === message) return;
     this.#trouble = message;
@@ -103,36 +108,56 @@ export class ConsulPublisher {
       await consul.acquire(`${this.#prefix}/server/${session}`, told, session);
       this.#told = told;
     }
-    if (!(await consul.acquire(`${this.#prefix}/publisher`, session, session))) {
-      this.#written.clear();
-      this.#comparedAtMs = Number.NEGATIVE_INFINITY;
+    if (!this.#isWriter) {
+      this.#forget();
       return;
     }
-    const wanted = wantedOf(this.#deps, await this.#seenHosts(), await this.#deps.known());
-    if (clock.nowMs() - this.#comparedAtMs >= COMPARE_EVERY_MS) {
+    const seen = await this.#seenHosts();
+    const isDue = clock.nowMs() - this.#comparedAtMs >= COMPARE_EVERY_MS;
+    const wantedFor = `${this.#deps.version()} ${[...seen].sort().join()}`;
+    if (!isDue && wantedFor === this.#writtenFor) return;
+    const wanted = wantedOf(this.#deps, seen, await this.#deps.known());
+    if (isDue) {
       await this.#removeStrays(wanted);
       this.#written.clear();
       this.#comparedAtMs = clock.nowMs();
     }
     await this.#write(wanted);
+    this.#writtenFor = wantedFor;
+  }
+
+  /** Whatever we knew of Consul may not be so any more. */
+  #forget(): void {
+    this.#written.clear();
+    this.#writtenFor = "";
+    this.#comparedAtMs = Number.NEGATIVE_INFINITY;
   }
 
   async #liveSession(): Promise<string> {
     const { consul, clock } = this.#deps;
-    if (clock.nowMs() - this.#renewedAtMs >= RENEW_EVERY_MS) {
-      if (this.#session !== undefined && !(await consul.renewSession(this.#session)))
-        this.#session = undefined;
-      this.#renewedAtMs = clock.nowMs();
-    }
-    if (this.#session === undefined) {
-      this.#session = await consul.createSession({
-        name: "ironmesh config server",
-        ttlMs: SESSION_TTL_MS,
-        behavior: "delete",
-      });
-      this.#told = "";
-    }
-    return this.#session;
+    const held = this.#session;
+    if (held !== undefined && clock.nowMs() - this.#renewedAtMs < RENEW_EVERY_MS) return held;
+    const isLive = held !== undefined && (await consul.renewSession(held));
+    if (!isLive) this.#told = "";
+    const session = isLive
+      ? held
+      : await consul.createSession({
+          name: "ironmesh config server",
+          ttlMs: SESSION_TTL_MS,
+          behavior: "delete",
+        });
+    this.#session = session;
+    this.#renewedAtMs = clock.nowMs();
+    this.#isWriter = await this.#holdsLock(session);
+    return session;
+  }
+
+  /** Looked at first: each attempt to take it is a write that all of Consul's servers agree upon. */
+  async #holdsLock(session: string): Promise<boolean> {
+    const key = `${this.#prefix}/publisher`;
+    const holder = (await this.#deps.consul.getKey(key)).value?.session;
+    if (holder !== undefined) return holder === session;
+    return this.#deps.consul.acquire(key, session, session);
   }
 
   /** Hosts that any living server sees. */

@@ -10,7 +10,7 @@ import { ConsulPublisher, type PublisherDeps } from "./consul-publisher.ts";
 
 export interface ConsulCatalogDeps
   extends WatchDeps,
-    Pick<PublisherDeps, "services" | "endpointsOf" | "connectedHosts" | "known"> {
+    Pick<PublisherDeps, "services" | "endpointsOf" | "version" | "connectedHosts" | "known"> {
   readonly consul: ConsulClient;
   readonly log: Log;
   discover(found: readonly DiscoveredService[]): Promise<void>;
