@@ -6,7 +6,7 @@ import { missingRequirements } from "../../cli/demo/requirements.ts";
 import { consulExecutable } from "../support/consul.ts";
 
 const EXECUTABLE = "dist/meshctl";
-const WITHIN_MS = 150_000;
+const WITHIN_MS = 240_000;
 const SLACK = process.env["IRONMESH_TIER"] === "full" ? "1" : "3";
 setDefaultTimeout(WITHIN_MS + 10_000);
 const missing = await missingRequirements();
