@@ -36,16 +36,16 @@ ${detailTable(rows)}
 const REASONS: readonly (readonly [caseBegins: string, reason: string])[] = [
   [
     "HTTP/1.1 one hop",
-    `A request costs the agent two \`recv\`, two \`send\` and a tenth of an \`epoll_wait\`, and the host four packets: there is no system
-call or packet to spare (strace, /proc/net/snmp). The kernel's part is 84 % of the agent's CPU, 12 % of it netfilter, that is the
-redirect itself (conntrack and address translation of each packet; without the rules of the DNS capture and of the port guard the same
-run was 1 us a request cheaper). Our code is 14 %, about 1.7 us (\`test/bench/script-cost.ts\`). haproxy stands in the same host, so it pays
-for conntrack as well, but for no translation. What is left is fewer system calls (io_uring) and cheaper rules.`,
+    `The small calls of a turn go to the kernel together (io_uring, decision 12), so a request costs the agent a small part of a
+system call and the host four packets, none to spare. What the kernel does with the packets is most of what is left, a tenth of all of
+it netfilter, that is the redirect itself: conntrack and address translation of each packet. haproxy stands in the same host, so it
+pays for conntrack as well, but for no translation. Our code is about 1.7 us (\`test/bench/script-cost.ts\`).`,
   ],
   [
     "mTLS pair",
-    `As for one hop: three quarters of the CPU of both agents is the kernel's (eight system calls and six packets a request, none to spare),
-and that part is the same for the haproxy pair. A tenth is TLS and the runtime's sockets, a tenth our code, in two agents.`,
+    `Half of the calls are the TLS sockets', which are the runtime's: it makes each by itself, four a request for the pair, and each request
+is a TLS record and a packet of its own, as haproxy's are. Requests of many callers on one mesh connection (HTTP/2 between agents) would share
+records, packets and calls; that is what is left.`,
   ],
   [
     "p99",
