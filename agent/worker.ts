@@ -1,6 +1,6 @@
 // A data thread: its own loop, arena, listeners and TLS contexts. It wires and decides nothing.
 
-import { MESH_ALPNS } from "./api/mesh-wire.ts";
+import { MESH_ALPN_HTTP, MESH_ALPN_STREAMS, MESH_ALPNS } from "./api/mesh-wire.ts";
 import { SeededRandom } from "./base/clock.ts";
 import { LineLog } from "./base/log.ts";
 import type { Network } from "./base/net.ts";
@@ -20,6 +20,7 @@ import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly } from "./policy/snapshot-pieces.ts";
+import { MeshStreams } from "./protocol/streams/mesh-streams.ts";
 import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
 import { NameServer, namesOf, type ResolveName } from "./proxy/names.ts";
@@ -102,7 +103,17 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   };
   loop.onBug = bug;
   loop.onIdle = collectGarbage;
-  const network = new OsNetwork(loop, meshTls);
+  const sockets = new OsNetwork(loop, meshTls);
+  const network = new MeshStreams(
+    { alpn: MESH_ALPN_HTTP, carrierAlpn: MESH_ALPN_STREAMS },
+    {
+      network: sockets,
+      timers: loop.wheel,
+      soon: (task) => loop.again({ onReady: task }),
+      bug,
+      stage: sockets.stage,
+    },
+  );
   const plane = new DataPlane(
     {
       ...DATA_PLANE_DEFAULTS,
@@ -132,7 +143,9 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     acceptOutbound: (stream, original, workload) =>
       plane.acceptOutbound(stream, original, workload),
     acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
-    acceptMesh: (stream) => plane.acceptMesh(stream),
+    acceptMesh: (stream) => {
+      if (!network.accept(stream, (one) => plane.acceptMesh(one))) plane.acceptMesh(stream);
+    },
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
     identityFor: (serverName) => {
       const target = plane.view?.tables.inboundByServerName(serverName);
@@ -143,7 +156,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     config.dns === undefined
       ? undefined
       : startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, listeners);
+  const drain = drainOf(plane, network, listeners);
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -166,6 +179,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   return (message) => {
     if (message.type === "keys") {
       const renewed = meshTls.setKeys(message.keys);
+      network.renewed(renewed);
       plane.renewed(renewed);
       listeners.openMesh(message.keys);
     } else if (message.type === "snapshot") {
@@ -185,16 +199,17 @@ function suffer(fault: ThreadFault): void {
 }
 
 /** `look` tells, once, that the last connection has ended. Call it after the log lines of a turn are told. */
-function drainOf(plane: DataPlane, listeners: ThreadListeners) {
+function drainOf(plane: DataPlane, streams: MeshStreams, listeners: ThreadListeners) {
   let state: "serving" | "draining" | "drained" = "serving";
   return {
     begin(): void {
       state = "draining";
       plane.drain();
+      streams.drain();
       listeners.close();
     },
     look(): void {
-      if (state !== "draining" || plane.openConnections > 0) return;
+      if (state !== "draining" || plane.openConnections > 0 || !streams.isDrained) return;
       state = "drained";
       tell({ type: "drained" });
     },

@@ -18,7 +18,7 @@ export const BATCHED_BYTES_MAX = 4_096;
 /** Kept below what a turn can bring, so that those who wait for the first answers begin while we work on the last. */
 const SENDS_MAX = 32;
 const SENDS_BYTES = 65_536;
-const BATCH_BYTES = RECEIVES_MAX * SLOT_BYTES + EDIT_ROOM + SENDS_BYTES;
+export const BATCH_BYTES = RECEIVES_MAX * SLOT_BYTES + EDIT_ROOM + SENDS_BYTES;
 const POISON = 0xdb;
 const isPoisoned = process.env["IRONMESH_POISON"] === "1";
 

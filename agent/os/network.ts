@@ -1,19 +1,23 @@
 // base/net.ts on real sockets: plain ones on our epoll, mesh ones on the runtime's TLS.
 import type { DialTarget, Network, Scratch, Stream, StreamHandler } from "../base/net.ts";
-import { type Loop, SCRATCH_AT } from "./loop.ts";
+import { type Loop, SCRATCH_AT, STAGE_AT, STAGE_BYTES } from "./loop.ts";
 import type { MeshTls } from "./mesh-tls.ts";
 import { connectTcp } from "./socket.ts";
 import { SCRATCH_END, TcpStream } from "./tcp.ts";
 
 export class OsNetwork implements Network {
   readonly scratch: Scratch;
+  /** A place in the arena that nobody else uses, EDIT_ROOM included. */
+  readonly stage: Scratch;
   readonly #loop: Loop;
   readonly #mesh: MeshTls;
 
   constructor(loop: Loop, mesh: MeshTls) {
     this.#loop = loop;
     this.#mesh = mesh;
-    this.scratch = { bytes: loop.arena.bytes, start: SCRATCH_AT, end: SCRATCH_END };
+    const { bytes } = loop.arena;
+    this.scratch = { bytes, start: SCRATCH_AT, end: SCRATCH_END };
+    this.stage = { bytes, start: STAGE_AT, end: STAGE_AT + STAGE_BYTES };
   }
 
   dial(target: DialTarget, handler: StreamHandler): Stream {
