@@ -4,6 +4,7 @@
 import type { Server } from "node:http";
 import { availableParallelism } from "node:os";
 import type { AgentStatus } from "./api/admin.ts";
+import { GOSSIP_PORT, type GossipView } from "./api/gossip.ts";
 import { MESH_PORT } from "./api/mesh-wire.ts";
 import { SeededRandom } from "./base/clock.ts";
 import { LineLog, type LogLevel } from "./base/log.ts";
@@ -16,6 +17,8 @@ import {
   type ThreadKeys,
   type ToThread,
 } from "./control/data-threads.ts";
+import type { GossipSession } from "./control/gossip-session.ts";
+import { HostBoard } from "./control/host-board.ts";
 import { RedirectKeeper } from "./control/redirect-keeper.ts";
 import { ServiceLife } from "./control/service-life.ts";
 import type { AccessLogMode } from "./observe/access-log.ts";
@@ -105,16 +108,21 @@ export class Agent {
     seed: [...crypto.getRandomValues(new Int32Array(2))] as [number, number],
   };
   readonly #threads: DataThreads;
+  readonly #hosts: HostBoard;
   readonly #isIpv6 = hasIpv6(hostAddresses());
   readonly #resolvers: readonly string[];
   readonly #redirect: RedirectKeeper;
   readonly #servers: Server[] = [];
   #control: Control | undefined;
+  #gossip: GossipSession | undefined;
+  /** As the server told it last. */
+  #pool: GossipView | undefined;
   #lease: DnsLease | undefined;
   #tidy: ReturnType<typeof setTimeout> | undefined;
   #held = new Set<string>();
   #serving: { readonly epoch: number; readonly version: number } | undefined;
   #hasHeardServer = false;
+  #isStopping = false;
   /** Told when keys or served versions change; see #until. */
   readonly #waiters = new Set<() => void>();
   readonly #unable = Promise.withResolvers<never>();
@@ -145,6 +153,11 @@ export class Agent {
         this.#wake();
       },
       onUnable: this.#unable.reject,
+    });
+    this.#hosts = new HostBoard({
+      slots: this.#slots,
+      timers: this.#timers,
+      onChange: () => this.#threads.hostsChanged(),
     });
     this.#unable.promise.catch(() => {}); // told by start(), or by whoever waits for `unable`
     this.#redirect = this.#makeRedirect();
@@ -212,16 +225,47 @@ export class Agent {
           for (const slot of slots) this.#slots.write(slot, 0);
         },
         series: () => this.#threads.series,
+        onGossip: (view) => {
+          this.#pool = view;
+          this.#gossip?.follow(view);
+        },
         onKeys: (keys) => this.#useKeys(keys),
         onSnapshot: (snapshot) => this.#serve(snapshot),
       },
     );
+    void this.#joinPool(this.#control.host.host);
     this.#tidySoon();
     this.#log.info("agent started", {
       host: this.#control.host.host,
       version: AGENT_VERSION,
       workers: count,
     });
+  }
+
+  /** Traffic does not wait for it. */
+  async #joinPool(name: string): Promise<void> {
+    const { GossipSession } = await import("./control/gossip-session.ts"); // not before traffic flows
+    const { stateDir } = this.#options;
+    const gossip = await GossipSession.open(
+      { name, port: GOSSIP_PORT, hasIpv6: this.#isIpv6, stateDir },
+      {
+        clock: this.#clock,
+        timers: this.#timers,
+        random: this.#random,
+        log: this.#log,
+        onHealth: (host, isDown) => this.#lower(host, isDown),
+      },
+    );
+    if (this.#isStopping) return gossip.stop();
+    this.#gossip = gossip;
+    if (this.#pool !== undefined) gossip.follow(this.#pool);
+  }
+
+  #lower(host: string, isDown: boolean): void {
+    const wasDown = this.#hosts.down.includes(host);
+    this.#hosts.set(host, isDown);
+    if (isDown && !wasDown) this.#log.warn("a host takes no traffic", { host });
+    else if (wasDown && !isDown) this.#log.info("a host takes traffic again", { host });
   }
 
   #threadConfig(index: number): ThreadConfig {
@@ -266,6 +310,7 @@ export class Agent {
     const { epoch, version, workloads } = snapshot;
     this.#tidySoon();
     await this.#until(KEYS_WAIT_MS, () => workloads.every((one) => this.#held.has(one.identity)));
+    this.#hosts.useSnapshot(snapshot);
     this.#threads.setSnapshot(snapshot);
     await this.#until(
       THREADS_WAIT_MS,
@@ -356,6 +401,10 @@ export class Agent {
           issuedAtMs: held.issuedAtMs,
           notAfterMs: held.notAfterMs,
         })),
+      members: () => ({
+        observer: this.#control?.host.host ?? "",
+        members: this.#gossip?.members ?? [],
+      }),
       metrics: () => renderPrometheus(this.#threads.series),
       isReady: () =>
         this.#serving !== undefined &&
@@ -403,8 +452,11 @@ export class Agent {
 
   /** The redirect stays: it is what keeps traffic from going in plaintext while the agent is away. */
   async stop(): Promise<void> {
+    this.#isStopping = true;
     clearTimeout(this.#tidy);
     this.#lease?.stop();
+    this.#hosts.stop();
+    this.#gossip?.leave();
     const drainsMax = this.#options.drainTimeoutMs + DRAIN_GRACE_MS;
     this.#life.stopping(drainsMax + STOP_GRACE_MS);
     const stalled = new Promise<void>((resolve) => this.#timers.after(drainsMax, resolve));
@@ -412,5 +464,6 @@ export class Agent {
     this.#life.end();
     for (const server of this.#servers) server.close();
     this.#threads.stop();
+    await this.#gossip?.stop();
   }
 }

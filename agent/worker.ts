@@ -19,7 +19,7 @@ import { isLocalAddress } from "./os/route.ts";
 import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
-import { SnapshotAssembly } from "./policy/snapshot-pieces.ts";
+import { SnapshotAssembly, type SnapshotPiece } from "./policy/snapshot-pieces.ts";
 import { MeshStreams } from "./protocol/streams/mesh-streams.ts";
 import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
@@ -175,6 +175,11 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     );
     tell({ type: "serving", epoch: snapshot.epoch, version: snapshot.version });
   };
+  const take = (piece: SnapshotPiece): void => {
+    const whole = assembly.add(piece);
+    if (whole !== undefined) serve(whole);
+    tell({ type: "taken" });
+  };
   loop.start().catch(bug);
   return (message) => {
     if (message.type === "keys") {
@@ -182,11 +187,9 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       network.renewed(renewed);
       plane.renewed(renewed);
       listeners.openMesh(message.keys);
-    } else if (message.type === "snapshot") {
-      const whole = assembly.add(message.piece);
-      if (whole !== undefined) serve(whole);
-      tell({ type: "taken" });
-    } else if (message.type === "access_log") accessLog.mode = message.mode;
+    } else if (message.type === "snapshot") take(message.piece);
+    else if (message.type === "access_log") accessLog.mode = message.mode;
+    else if (message.type === "hosts") plane.hostsChanged();
     else if (message.type === "drain") drain.begin();
     else if (message.type === "fault" && config.takesFaults) suffer(message.fault);
   };

@@ -6,6 +6,7 @@ import {
   type AgentCertificate,
   type AgentStatus,
 } from "../agent/api/admin.ts";
+import type { MembersAnswer } from "../agent/api/gossip.ts";
 import type { Snapshot } from "../agent/policy/snapshot.ts";
 import { exchange } from "./exchange.ts";
 import { CommandFailure } from "./failure.ts";
@@ -24,6 +25,9 @@ export class AdminClient {
   }
   snapshot(): Promise<Snapshot> {
     return this.#get(ADMIN_PATHS.snapshot);
+  }
+  members(): Promise<MembersAnswer> {
+    return this.#get(ADMIN_PATHS.members);
   }
   certificates(): Promise<readonly AgentCertificate[]> {
     return this.#get(ADMIN_PATHS.certificates);

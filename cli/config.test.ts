@@ -46,6 +46,7 @@ beforeAll(async () => {
         notAfterMs: Date.now() + 23 * 3_600_000,
       },
     ],
+    members: () => ({ observer: "web", members: [] }),
     metrics: () => "",
     isReady: () => true,
     renew: () => 0,

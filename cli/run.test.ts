@@ -18,6 +18,7 @@ const COMMANDS = [
   "diff",
   "validate",
   "status",
+  "members",
   "config",
   "redirect",
   "token",

@@ -14,6 +14,7 @@ import { addGet } from "./commands/get.ts";
 import { addJoin } from "./commands/join.ts";
 import { addLeave } from "./commands/leave.ts";
 import { addLogin } from "./commands/login.ts";
+import { addMembers } from "./commands/members.ts";
 import { addRedirect } from "./commands/redirect.ts";
 import { addRenew } from "./commands/renew.ts";
 import { addServer } from "./commands/server.ts";
@@ -47,6 +48,7 @@ const COMMANDS: readonly AddCommand[] = [
   addStat,
   addTop,
   addDashboard,
+  addMembers,
   addConfig,
   addRedirect,
   addRenew,

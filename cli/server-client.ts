@@ -1,6 +1,7 @@
 // The config server's operator API as functions; see agent/api/operator-api.ts. Every failure names what to do next.
 
 import type { GraphView } from "../agent/api/edges.ts";
+import type { MembersAnswer } from "../agent/api/gossip.ts";
 import type {
   ApplyRequest,
   ApplyResponse,
@@ -108,6 +109,10 @@ export class ServerClient {
       `the config server at ${this.#url.host} has no dashboard (it answered ${status})`,
       "is it of this version? compare `meshctl version` on both",
     );
+  }
+
+  members(): Promise<MembersAnswer> {
+    return this.#call("GET", "/v1/members");
   }
 
   async #call<T>(method: string, path: string, body?: unknown): Promise<T> {

@@ -1,5 +1,6 @@
 // `meshctl server`: options in, a running config server out, until SIGTERM or SIGINT.
 import { hostname, networkInterfaces } from "node:os";
+import { SERVER_GOSSIP_PORT } from "../agent/api/gossip.ts";
 import { SERVER_PORT } from "../agent/api/session.ts";
 import { LineLog, type LogLevel } from "../agent/base/log.ts";
 import { ServiceLife } from "../agent/control/service-life.ts";
@@ -54,6 +55,7 @@ export async function runServer(options: ServerOptions): Promise<number> {
         ? {}
         : { certificateLifetimeMs: options.certificateLifetimeMs }),
       ...(options.registry === "consul" ? { consul: consulOf(options) } : {}),
+      gossipPort: SERVER_GOSSIP_PORT,
     },
     { clock, timers: systemTimers(), log },
   );

@@ -1,13 +1,18 @@
 // Wires the config server: store, authority, mesh, hub, HTTP and sessions on one port. Decides nothing.
+import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync } from "node:fs";
 import { isIP } from "node:net";
 import { join } from "node:path";
+import { SERVER_MEMBER } from "../agent/api/gossip.ts";
 import { ROOT_NAMESPACE } from "../agent/api/resource.ts";
 import type { MeshSettings } from "../agent/api/session.ts";
 import { type Clock, SeededRandom, type Timer, type Timers } from "../agent/base/clock.ts";
 import type { Log } from "../agent/base/log.ts";
+import { GossipSession } from "../agent/control/gossip-session.ts";
+import { hasIpv6, hostAddresses } from "../agent/os/host-facts.ts";
 import { openSigningKey, signText } from "../agent/pki/signature.ts";
 import { AuthorityFiles, writePrivateFile } from "./ca/authority-files.ts";
+import { gossipKeys } from "./ca/gossip-keys.ts";
 import { Issuer, type ServerCredentials } from "./ca/issuer.ts";
 import { hashOfSecret, makeSecret } from "./ca/secrets.ts";
 import { EmbeddedCatalog } from "./catalog/embedded.ts";
@@ -31,6 +36,9 @@ const DAY_MS = 86_400_000;
 /** At most; and a tenth of a short life. */
 const RENEWAL_RETRY_MS = 60_000;
 
+/** How often it is looked whether the gossip keys turn. */
+const KEYS_LOOK_MS = 60_000;
+
 export interface RegistryConfig {
   readonly stateDir: string;
   readonly listen: { readonly address: string; readonly port: number };
@@ -44,6 +52,8 @@ export interface RegistryConfig {
   readonly isNewEpoch?: boolean;
   /** Where the mesh's state lies; default: SQLite in the state directory. */
   readonly consul?: ConsulAccess;
+  /** Undefined: this server is no member of the gossip pool itself; agents are told of each other all the same. */
+  readonly gossipPort?: number;
 }
 
 export interface RegistryDeps {
@@ -95,9 +105,15 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const catalog = new EmbeddedCatalog();
     const mesh = new Mesh({ settings }, { store, catalog, hub, clock, log });
     await mesh.open();
+    const keys = keepGossipKeys(issuer, hub, deps);
+    const gossip = await joinPool(config.gossipPort, hub, deps);
     let servers: readonly string[] = [];
     const operators = new OperatorSessions({ store, clock });
-    const app = createApp({ store, mesh, hub, edges, issuer, clock, log, servers: () => servers });
+    const app = createApp({
+      ...{ store, mesh, hub, edges, issuer, clock, log },
+      servers: () => servers,
+      members: () => gossip?.members ?? [],
+    });
     app.route("/", dashboardRoutes({ store, hub, sessions: operators, log }));
     const sessions = new Sessions(config, { hub, mesh, store, timers, log });
     const live = new Live({
@@ -135,6 +151,8 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
         renewal.cancel();
         live.close();
         await unfollow();
+        keys.cancel();
+        await gossip?.stop();
         hub.close();
         await listener.close();
         await store.close();
@@ -144,6 +162,38 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     await store.close();
     throw cause;
   }
+}
+
+function keepGossipKeys(issuer: Issuer, hub: Hub, { clock, timers }: RegistryDeps): Timer {
+  const look = (): Timer => {
+    hub.gossip.setKeys(gossipKeys(issuer.gossipSecret, clock.wallMs()));
+    return timers.after(KEYS_LOOK_MS, () => {
+      timer = look();
+    });
+  };
+  let timer = look();
+  return { cancel: () => timer.cancel() };
+}
+
+/** The server as a member: `meshctl members` shows what it sees. */
+async function joinPool(
+  port: number | undefined,
+  hub: Hub,
+  deps: RegistryDeps,
+): Promise<GossipSession | undefined> {
+  if (port === undefined) return undefined;
+  const random = new SeededRandom(randomBytes(4).readInt32LE());
+  const session = await GossipSession.open(
+    { name: SERVER_MEMBER, port, hasIpv6: hasIpv6(hostAddresses()), stateDir: undefined },
+    { ...deps, random, onHealth: () => undefined },
+  );
+  hub.gossip.addServer();
+  hub.gossip.onMembers = () => {
+    const view = hub.gossip.viewFor(SERVER_MEMBER, undefined);
+    if (view !== undefined) session.follow(view);
+  };
+  hub.gossip.onMembers();
+  return session;
 }
 
 /** Consul's part of the program is loaded only where it is the registry. */

@@ -41,12 +41,13 @@ export interface AgentCertificate {
   readonly notAfterMs: number;
 }
 
-/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors, /renew, and for tests /fault?thread=N&kind=throw|stall */
+/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /members (api/gossip.ts MembersAnswer), /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors, /renew, and for tests /fault?thread=N&kind=throw|stall */
 export const ADMIN_PATHS = {
   status: "/status",
   snapshot: "/snapshot",
   certificates: "/certs",
   metrics: "/metrics",
+  members: "/members",
   ready: "/healthz/ready",
   accessLog: "/access-log",
   /** Asks for new certificates now; answers how many: they come one after the other. */

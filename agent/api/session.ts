@@ -2,6 +2,7 @@
 // renew. Sources go out, every agent compiles for itself; so versions can differ. All sizes are bounded here.
 
 import type { EdgeReport } from "./edges.ts";
+import type { GossipView } from "./gossip.ts";
 
 export const SERVER_PORT = 15010;
 export const UNIT_BYTES_MAX = 1_048_576;
@@ -105,6 +106,8 @@ export type AgentMessage =
       readonly epoch: number;
       readonly version: number;
       readonly units: readonly string[];
+      /** What it understands beyond this, e.g. SPEAKS_GOSSIP: the server says nothing else to it. */
+      readonly speaks?: readonly string[];
     }
   | { readonly type: "ack"; readonly epoch: number; readonly version: number }
   | {
@@ -119,7 +122,9 @@ export type AgentMessage =
 export type ServerMessage =
   /** Units the agent lacks come first, in one or more `units` messages; the manifest makes them count. */
   | { readonly type: "units"; readonly units: readonly Unit[] }
-  | { readonly type: "manifest"; readonly manifest: SignedManifest };
+  | { readonly type: "manifest"; readonly manifest: SignedManifest }
+  /** At any time, to agents that speak it; replaces what was said before. */
+  | { readonly type: "gossip"; readonly gossip: GossipView };
 
 /** POST /v1/join, TLS verified against the CA that the token pins. */
 export interface JoinRequest {

@@ -12,6 +12,18 @@ export interface Slots {
   exchange(slot: number, expected: number, value: number): number;
 }
 
+/** Slots below 64 are the agent's own (0: open connections); the compiler hands out the others. */
+
+/** Rises whenever some host went down or came back: who remembers the last value knows whether to look again. */
+export const HEALTH_TURN_SLOT = 1;
+/** Hosts that are down now. */
+export const HOSTS_DOWN_SLOT = 2;
+
+/** Values of a host's slot; what leads from one to the other: agent/resilience/host-health.ts. */
+export const HOST_UP = 0;
+export const HOST_DOWN = 1;
+export const HOST_VOUCHED = 2;
+
 export class SharedSlots implements Slots {
   readonly #cells: Int32Array;
   /** What this thread holds of each slot. Only it writes there while it lives, so no atomics. */

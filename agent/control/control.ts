@@ -1,5 +1,6 @@
 // The control side of one agent, put together: what it knows from disk serves first, then it talks to the config server.
 // agent.ts gives it the kernel's things and the data threads' ears; it decides nothing about traffic.
+import type { GossipView } from "../api/gossip.ts";
 import { SUPPORTED_KINDS } from "../api/resource.ts";
 import type { Clock, Random, Timers } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
@@ -39,6 +40,8 @@ export interface ControlDeps {
   series(): readonly TableView[];
   /** Resolves when all data threads serve it; the server's ack waits for that. Never rejects. */
   onSnapshot(snapshot: Snapshot): Promise<void> | void;
+  /** The gossip pool as the server tells it; undefined: this agent takes no part. */
+  readonly onGossip?: ((view: GossipView) => void) | undefined;
   /** All keys to be used from now on; the host's own identity first. */
   onKeys(keys: ThreadKeys): void;
 }

@@ -61,6 +61,8 @@ export type ToThread =
   /** Each is answered by `taken`. */
   | { readonly type: "snapshot"; readonly piece: SnapshotPiece }
   | { readonly type: "access_log"; readonly mode: AccessLogMode }
+  /** Some host went down or came back; the slots say which. */
+  | { readonly type: "hosts" }
   | { readonly type: "drain" }
   /** For tests. */
   | { readonly type: "fault"; readonly fault: ThreadFault };
@@ -318,6 +320,9 @@ export class DataThreads {
   setSnapshot(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
     for (const thread of this.#threads) thread.feed.offer(snapshot);
+  }
+  hostsChanged(): void {
+    for (const thread of this.#threads) thread.handle.send({ type: "hosts" });
   }
   setAccessLog(mode: AccessLogMode): void {
     this.#accessLog = mode;

@@ -10,6 +10,7 @@ import {
 } from "../api/session.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { CHAIN_LENGTH_MAX } from "../pki/chain-length.ts";
+import { parseGossipView } from "./gossip-view.ts";
 
 export function parseServerMessage(text: string): Result<ServerMessage, string> {
   if (text.length > MESSAGE_BYTES_MAX) return err("message too large");
@@ -26,6 +27,10 @@ export function parseServerMessage(text: string): Result<ServerMessage, string> 
       return parseUnits(message["units"]);
     case "manifest":
       return parseSigned(message["manifest"]);
+    case "gossip": {
+      const gossip = parseGossipView(message["gossip"]);
+      return gossip.ok ? ok({ type: "gossip", gossip: gossip.value }) : gossip;
+    }
     default:
       return err("message of an unknown type");
   }

@@ -5,7 +5,14 @@
 // Sockets, time and chance are arguments, so that test/simulation runs it as it is. What it learns goes to the ConfigPlane, one
 // message after the other: a manifest is checked and compiled before the next message is read.
 import type { EdgeReport } from "../api/edges.ts";
-import type { AgentMessage, Manifest, SignedManifest, Unit } from "../api/session.ts";
+import { type GossipView, SPEAKS_GOSSIP } from "../api/gossip.ts";
+import type {
+  AgentMessage,
+  Manifest,
+  ServerMessage,
+  SignedManifest,
+  Unit,
+} from "../api/session.ts";
 import { Backoff } from "../base/backoff.ts";
 import type { Clock, Random, Timer, Timers } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
@@ -45,6 +52,8 @@ export interface SessionDeps {
   readonly transport: Transport;
   readonly plane: ConfigPlane;
   verify(signed: SignedManifest): Promise<Result<Manifest, string>>;
+  /** Undefined: this host takes no part, and says so. */
+  onGossip?: ((view: GossipView) => void) | undefined;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
@@ -171,7 +180,9 @@ export class ServerSession {
     log.info("connected to the config server", { server: this.#status.server });
     attempt.heardAtMs = clock.nowMs();
     const units = plane.unitHashes;
-    this.#say(attempt, { type: "hello", agentVersion, host, runs, ...plane.position, units });
+    const speaks = this.#deps.onGossip === undefined ? {} : { speaks: [SPEAKS_GOSSIP] };
+    const hello = { type: "hello", agentVersion, host, runs, ...plane.position, units } as const;
+    this.#say(attempt, { ...hello, ...speaks });
     this.#keepAlive(attempt);
   }
 
@@ -206,8 +217,7 @@ export class ServerSession {
     attempt.work = attempt.work.then(async () => {
       if (this.#attempt !== attempt) return;
       try {
-        if (message.value.type === "units") this.#gather(attempt, message.value.units);
-        else await this.#judge(attempt, message.value.manifest);
+        await this.#take(attempt, message.value);
       } catch (cause) {
         this.#fail(
           attempt,
@@ -215,6 +225,12 @@ export class ServerSession {
         );
       }
     });
+  }
+
+  async #take(attempt: Attempt, message: ServerMessage): Promise<void> {
+    if (message.type === "units") this.#gather(attempt, message.units);
+    else if (message.type === "manifest") await this.#judge(attempt, message.manifest);
+    else this.#deps.onGossip?.(message.gossip);
   }
 
   #gather(attempt: Attempt, units: readonly Unit[]): void {

@@ -2,6 +2,7 @@
 // answered by the main thread, which carries no traffic.
 import type { AgentCertificate, AgentStatus } from "../api/admin.ts";
 import { ADMIN_PATHS } from "../api/admin.ts";
+import type { MembersAnswer } from "../api/gossip.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { AccessLogMode } from "./access-log.ts";
 
@@ -9,6 +10,7 @@ export interface AdminSource {
   status(): AgentStatus;
   snapshot(): Snapshot | undefined;
   certificates(): readonly AgentCertificate[];
+  members(): MembersAnswer;
   metrics(): string;
   /** Serving its snapshot on every thread. */
   isReady(): boolean;
@@ -58,6 +60,7 @@ export function answerAdmin(source: AdminSource, method: string, target: string)
   if (method !== "GET") return text(405, "GET only\n");
   if (url.pathname === ADMIN_PATHS.status) return json(source.status());
   if (url.pathname === ADMIN_PATHS.certificates) return json(source.certificates());
+  if (url.pathname === ADMIN_PATHS.members) return json(source.members());
   if (url.pathname === ADMIN_PATHS.snapshot) {
     const snapshot = source.snapshot();
     return snapshot === undefined ? text(503, "no snapshot yet\n") : json(snapshot);

@@ -177,12 +177,13 @@ export class Clusters {
       workload: source.workload,
       namespace: source.namespace,
       labels: source.labels,
-      slots: this.#endpointSlots(key),
+      host: source.hasAgent ? source.host : undefined,
+      slots: this.#endpointSlots(key, source.hasAgent ? source.host : undefined),
     });
     return this.endpoints.length - 1;
   }
 
-  #endpointSlots(key: string): EndpointSlots {
+  #endpointSlots(key: string, host: string | undefined): EndpointSlots {
     const first = this.#slots(`endpoint|${key}`);
     return {
       active: first,
@@ -190,6 +191,7 @@ export class Clusters {
       consecutiveGatewayErrors: first + 2,
       ejectedUntilMs: first + 3,
       ejections: first + 4,
+      hostHealth: host === undefined ? undefined : this.#slots(`host|${host}`),
     };
   }
 

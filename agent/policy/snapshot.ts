@@ -308,6 +308,8 @@ export interface Endpoint {
   readonly workload: string;
   readonly namespace: string;
   readonly labels: Labels;
+  /** The member of the gossip pool that speaks for it; undefined: no agent runs there. */
+  readonly host?: string | undefined;
   readonly slots: EndpointSlots;
 }
 
@@ -327,6 +329,8 @@ export interface EndpointSlots {
   /** 0: in rotation; otherwise when it comes back. */
   readonly ejectedUntilMs: number;
   readonly ejections: number;
+  /** Shared by all endpoints of a host; see agent/resilience/host-health.ts. Undefined: of no member. */
+  readonly hostHealth?: number | undefined;
 }
 
 /** DENY is looked at first, then ALLOW; no ALLOW policy at all: allowed (Istio's order). */

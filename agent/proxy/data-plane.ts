@@ -193,6 +193,12 @@ export class DataPlane {
     return this.book.get(client.identity, view.name, () => view);
   }
 
+  /** Some host went down or came back: the slots say which. */
+  hostsChanged(): void {
+    this.book.hostsChanged();
+    for (const connection of this.context.open.all()) connection.hostsChanged?.();
+  }
+
   /** True in `percent` of the cases. */
   isIn(percent: number): boolean {
     return this.deps.random.unit() * 100 < percent;

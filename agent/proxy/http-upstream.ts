@@ -24,6 +24,8 @@ export class HttpUpstream extends Guarded {
   idleSinceMs = 0;
   /** See UpstreamCluster. */
   readonly generation: number;
+  /** Given up because its host is down: whoever waits for an answer is served elsewhere, if its request may be sent twice. */
+  isHostDown = false;
   readonly #body = new BodyReader();
   #isInBody = false;
   /** An unfinished head. */
@@ -38,6 +40,7 @@ export class HttpUpstream extends Guarded {
     this.cluster = cluster;
     this.target = target;
     this.generation = cluster.generation;
+    target.open.add(this);
     this.stream = context.deps.network.dial(target.dialHttp, this);
   }
 
@@ -64,6 +67,20 @@ export class HttpUpstream extends Guarded {
     this.stream.resume();
   }
 
+  /** Its host is down and others are up: an idle connection ends, a dial is given up, and a request of which no answer came yet goes
+   *  elsewhere if it may be sent twice. What has begun to be answered goes on: the host may only be out of our sight. */
+  hostDown(): void {
+    const { exchange } = this;
+    if (exchange === undefined) {
+      this.cluster.forget(this);
+      this.close();
+    } else if (!this.isConnected) exchange.tries.connectFailed("host_down");
+    else if (exchange.state !== "responding" && exchange.isIdempotent && !this.hasAnswered) {
+      this.isHostDown = true;
+      exchange.tries.lost();
+    }
+  }
+
   close(): void {
     this.exchange = undefined;
     this.#held.clear();
@@ -83,6 +100,7 @@ export class HttpUpstream extends Guarded {
   /** A tunnel takes the stream over; what it counted stays counted until it says so. */
   detach(): Stream {
     this.exchange = undefined;
+    this.#leave(this.target);
     return this.stream;
   }
 
@@ -226,6 +244,14 @@ export class HttpUpstream extends Guarded {
   #uncount(): void {
     if (!this.#isCounted) return;
     this.#isCounted = false;
+    this.#leave(this.target);
     this.cluster.releaseConnection();
+  }
+
+  /** It may have moved on with a snapshot while its target had successors. */
+  #leave(target: Target): void {
+    for (let at: Target | undefined = target; at !== undefined; at = at.successor) {
+      at.open.delete(this);
+    }
   }
 }

@@ -83,6 +83,11 @@ export class ClusterBook {
       if (identities.has(identity)) cluster.renew();
   }
 
+  /** Some host went down or came back. */
+  hostsChanged(): void {
+    for (const { cluster } of this.#entries.values()) cluster.hostsChanged();
+  }
+
   closeIdle(): void {
     for (const { cluster } of this.#entries.values()) cluster.closeIdleNow();
   }

@@ -12,6 +12,8 @@ export interface OpenConnection {
   cut(): void;
   /** A snapshot replaced the one it began with: may it stay? */
   reconsider(): void;
+  /** Some host went down or came back: what waits for one that is down looks for another. */
+  hostsChanged?(): void;
   /** Ends if it was idle for too long; otherwise says when it will have been. Infinity: it has a deadline of its own. */
   endIdle(nowMs: number): number;
 }

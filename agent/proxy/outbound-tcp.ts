@@ -113,6 +113,7 @@ class OutboundTcp {
         this.#report("gateway_error");
         return this.#tried.length < ATTEMPTS_MAX ? this.#nextTarget() : undefined;
       },
+      isHopeless: () => this.#target !== undefined && this.#way.cluster.isHopeless(this.#target),
       ended: () => this.#end(relay),
     });
     relay.dial(first, this.#way.cluster.view.limits.connectTimeoutMs);

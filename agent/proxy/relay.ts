@@ -15,6 +15,8 @@ export interface RelayHooks {
   connected?(): void;
   /** Bytes taken from downstream, and bytes meant for it: as they come, so that a long life shows in the metrics. */
   moved?(receivedBytes: number, sentBytes: number): void;
+  /** The dial under way goes to a host that is down. */
+  isHopeless?(): boolean;
   /** A snapshot replaced the one it began with; false: it must go. */
   mayStay?(): boolean;
 }
@@ -215,6 +217,14 @@ export class Relay implements OpenConnection {
     this.#down.stream?.close();
     this.#up.stream?.close();
     this.#over();
+  }
+
+  /** A dial to a host that is down need not wait for its timeout. */
+  hostsChanged(): void {
+    const isDialling = this.#connectDueMs < Number.POSITIVE_INFINITY && !this.#up.isConnected;
+    if (this.#isOver || !isDialling || this.#hooks.isHopeless?.() !== true) return;
+    this.#up.stream?.close();
+    this.#connectFailed("host_down");
   }
 
   drain(): void {} // an opaque connection has no end we know of; the drain's deadline cuts it

@@ -5,6 +5,7 @@ import type { Deadline } from "../base/timer-wheel.ts";
 import type { ConnectionFamily, RequestFamily, Traffic } from "../observe/request-metrics.ts";
 import type { Cluster, ClusterLimits, ClusterSlots, Endpoint } from "../policy/snapshot.ts";
 import { Balancer } from "../resilience/balancer.ts";
+import { isDown, vouchFor } from "../resilience/host-health.ts";
 import { OutlierDetector, type Verdict } from "../resilience/outlier.ts";
 import { retriesMax } from "../resilience/retry.ts";
 import { HttpUpstream } from "./http-upstream.ts";
@@ -18,6 +19,8 @@ export class Target {
   /** Same key, same place with the same identity: its idle connections survive a swap. */
   readonly key: string;
   readonly idle: HttpUpstream[] = [];
+  /** Dialled and not closed yet, idle ones too. */
+  readonly open = new Set<HttpUpstream>();
   /** Made when first asked for. */
   family: RequestFamily | undefined;
   connectionFamily: ConnectionFamily | undefined;
@@ -93,6 +96,7 @@ export class UpstreamCluster {
       }
       for (const upstream of old.idle) upstream.target = successor;
       successor.idle.push(...old.idle.splice(0));
+      for (const upstream of old.open) successor.open.add(upstream);
     }
     this.view = view;
     this.#balancer = this.#newBalancer(view);
@@ -117,6 +121,7 @@ export class UpstreamCluster {
   }
 
   report(target: Target, verdict: Verdict): void {
+    if (verdict === "success") vouchFor(this.#context.deps.slots, target.endpoint);
     this.#detector?.report(target.endpoint, verdict, this.#context.nowMs());
   }
 
@@ -233,6 +238,25 @@ export class UpstreamCluster {
   renew(): void {
     this.generation++;
     this.closeIdleNow();
+  }
+
+  /** Its host is down, and another endpoint's is not. */
+  isHopeless(target: Target): boolean {
+    return isDown(this.#context.deps.slots, target.endpoint) && this.#hasOtherUp(target);
+  }
+
+  /** Some host went down or came back. What waits for one that is down need not wait for its timeout. */
+  hostsChanged(): void {
+    for (const target of this.view.targets) {
+      if (target.open.size === 0 || !this.isHopeless(target)) continue;
+      for (const upstream of [...target.open]) upstream.hostDown();
+    }
+  }
+
+  /** Otherwise giving up a connection would only cost it. */
+  #hasOtherUp(target: Target): boolean {
+    const { slots } = this.#context.deps;
+    return this.view.targets.some((one) => one !== target && !isDown(slots, one.endpoint));
   }
 
   closeIdleNow(): void {

@@ -1,10 +1,12 @@
 // Picks one endpoint of a cluster. Round robin is smooth weighted (nginx), least request is the power of two choices
-// (Mitzenmacher 2001) over counts that all threads of the agent share. Ejected endpoints are passed over, and so are those
-// a request has tried, as long as there are others.
+// (Mitzenmacher 2001) over counts that all threads of the agent share. Endpoints whose host is down and ejected ones are passed over,
+// and so are those a request has tried, as long as there are others. Where every host is down, all are used: to try costs less
+// than to believe that wrongly (Envoy's panic mode, with a threshold just above 0).
 import { unreachable } from "../base/assert.ts";
 import type { Random } from "../base/clock.ts";
-import type { Slots } from "../base/slots.ts";
+import { HEALTH_TURN_SLOT, type Slots } from "../base/slots.ts";
 import type { Cluster, Endpoint } from "../policy/snapshot.ts";
+import { isDown } from "./host-health.ts";
 import { isEjected } from "./outlier.ts";
 
 export interface BalancerConfig {
@@ -26,7 +28,10 @@ export class Balancer {
   readonly #outlier: Cluster["outlier"];
   readonly #slots: Slots;
   readonly #random: Random;
-  readonly #all: Int32Array;
+  /** Positions of endpoints on hosts that are up, or of all when none is; the first #upCount count. */
+  readonly #up: Int32Array;
+  #upCount = 0;
+  #healthTurn: number;
   readonly #available: Int32Array;
   readonly #credit: Float64Array;
   readonly #weightsEqual: boolean;
@@ -39,7 +44,9 @@ export class Balancer {
     this.#outlier = config.outlier;
     this.#slots = deps.slots;
     this.#random = deps.random;
-    this.#all = Int32Array.from({ length: count }, (_, i) => i);
+    this.#up = new Int32Array(count);
+    this.#healthTurn = this.#slots.read(HEALTH_TURN_SLOT);
+    this.#findUp();
     this.#available = new Int32Array(count);
     this.#credit = new Float64Array(count);
     this.#weightsEqual = config.endpoints.every((e) => e.weight === config.endpoints[0]?.weight);
@@ -49,17 +56,29 @@ export class Balancer {
 
   /** A position in the cluster's endpoints, or NONE when every one is ejected. */
   pick(nowMs: number, tried: readonly number[] = NOTHING_TRIED): number {
-    const count = this.#all.length;
+    if (this.#slots.read(HEALTH_TURN_SLOT) !== this.#healthTurn) this.#findUp();
+    const count = this.#upCount;
     if (count === 0) return NONE;
-    if (this.#outlier === undefined && tried.length === 0) return this.#choose(this.#all, count);
+    if (this.#outlier === undefined && tried.length === 0) return this.#choose(this.#up, count);
     return this.#pickAmongAvailable(nowMs, tried);
   }
 
+  #findUp(): void {
+    // The turn first: what changes while we look is looked at again.
+    this.#healthTurn = this.#slots.read(HEALTH_TURN_SLOT);
+    let found = 0;
+    this.#endpoints.forEach((endpoint, i) => {
+      if (!isDown(this.#slots, endpoint)) this.#up[found++] = i;
+    });
+    if (found === 0) for (const i of this.#endpoints.keys()) this.#up[found++] = i;
+    this.#upCount = found;
+  }
+
   #pickAmongAvailable(nowMs: number, tried: readonly number[]): number {
-    const count = this.#all.length;
+    const count = this.#upCount;
     let healthy = count;
     if (this.#outlier !== undefined) {
-      for (let i = 0; i < count; i++) if (this.#isEjected(i, nowMs)) healthy--;
+      for (let i = 0; i < count; i++) if (this.#isEjected(this.#up[i] as number, nowMs)) healthy--;
     }
     // Below minHealthPercent the outlier counts are believed to be wrong, and all are used (Envoy's panic mode).
     const panics =
@@ -72,7 +91,8 @@ export class Balancer {
 
   #collect(nowMs: number, tried: readonly number[], panics: boolean): number {
     let found = 0;
-    for (let i = 0; i < this.#all.length; i++) {
+    for (let at = 0; at < this.#upCount; at++) {
+      const i = this.#up[at] as number;
       if (tried.includes(i)) continue;
       if (!panics && this.#outlier !== undefined && this.#isEjected(i, nowMs)) continue;
       this.#available[found++] = i;

@@ -122,6 +122,11 @@ export class Issuer {
       .digest();
   }
 
+  /** What the gossip keys are derived from. */
+  get gossipSecret(): Uint8Array {
+    return createHmac("sha256", this.#root.keyPem).update("ironmesh gossip, version 1").digest();
+  }
+
   /** Signs if the request proves the key and asks for nothing beyond the grant. */
   async issue(csrPem: string, grant: Grant): Promise<Result<Issued, IssueRefusal>> {
     const csr = await readCsr(csrPem);

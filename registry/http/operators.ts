@@ -2,6 +2,7 @@
 import { Hono } from "hono";
 import { createMiddleware } from "hono/factory";
 import * as z from "zod";
+import { type MemberReport, type MembersAnswer, SERVER_MEMBER } from "../../agent/api/gossip.ts";
 import {
   type ApplyResponse,
   type DeleteResponse,
@@ -30,6 +31,8 @@ export interface OperatorRoutesDeps extends GraphDeps {
   readonly issuer: Issuer;
   /** https URLs that tokens carry. */
   servers(): readonly string[];
+  /** The gossip pool as this server sees it. */
+  members(): readonly MemberReport[];
 }
 
 type Env = { Bindings: Bindings; Variables: { operator: string } };
@@ -130,6 +133,9 @@ function meshRoutes(deps: OperatorRoutesDeps) {
     })
     .post("/v1/login", (c) => c.json({ operator: c.get("operator") } satisfies LoginResponse))
     .get("/v1/status", async (c) => c.json(await statusOf(deps)))
+    .get("/v1/members", (c) =>
+      c.json({ observer: SERVER_MEMBER, members: deps.members() } satisfies MembersAnswer),
+    )
     .get("/v1/audit", async (c) => {
       const limit = Number(c.req.query("limit") ?? 100);
       if (!Number.isInteger(limit) || limit < 1 || limit > AUDIT_ANSWER_MAX) {

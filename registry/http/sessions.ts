@@ -6,7 +6,7 @@ import type { ApiError } from "../../agent/api/session.ts";
 import type { Timers } from "../../agent/base/clock.ts";
 import type { Log } from "../../agent/base/log.ts";
 import { AGENT_MESSAGE_BYTES_MAX } from "../push/agent-messages.ts";
-import type { SessionSocket } from "../push/agent-session.ts";
+import type { AgentPeer, SessionSocket } from "../push/agent-session.ts";
 import type { Hub } from "../push/hub.ts";
 import type { Mesh } from "../push/mesh.ts";
 import { type Store, StoreUnavailable } from "../store/store.ts";
@@ -63,11 +63,15 @@ export class Sessions {
     if (peer.is === "verified") this.#deps.hub.noteCertificate(name, peer.notAfterMs);
     if (remoteAddress !== undefined) await this.#deps.mesh.observe(name, remoteAddress);
     if (socket.destroyed) return;
-    this.#server.handleUpgrade(request, socket, head, (ws) => this.#serve(ws, name, remoteAddress));
+    const localAddress = socket.localAddress?.replace(/^::ffff:/, "");
+    this.#server.handleUpgrade(request, socket, head, (ws) =>
+      this.#serve(ws, { host: name, remoteAddress, localAddress }),
+    );
   }
 
-  #serve(ws: WebSocket, host: string, remoteAddress: string | undefined): void {
-    const session = this.#deps.hub.connect({ host, remoteAddress }, socketOf(ws));
+  #serve(ws: WebSocket, who: AgentPeer): void {
+    const { host } = who;
+    const session = this.#deps.hub.connect(who, socketOf(ws));
     if (session === undefined) {
       ws.close(1013, "this server has all the sessions it takes");
       return;

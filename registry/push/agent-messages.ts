@@ -8,6 +8,7 @@ import { edgeReport } from "./edge-message.ts";
 export const AGENT_MESSAGE_BYTES_MAX = 2_097_152;
 export const UNITS_KNOWN_MAX = 25_000;
 const KINDS_MAX = 256;
+const SPEAKS_MAX = 32;
 /** More reasons than these are counted, not kept: one nack must not fill the server. */
 export const NACK_REASONS_MAX = 32;
 export const NACK_REASON_CHARS_MAX = 1024;
@@ -21,6 +22,7 @@ const message = z.discriminatedUnion("type", [
     runs: z.array(z.string().max(128)).max(KINDS_MAX),
     ...position,
     units: z.array(z.string().length(64)).max(UNITS_KNOWN_MAX),
+    speaks: z.array(z.string().max(64)).max(SPEAKS_MAX).default([]),
   }),
   z.strictObject({ type: z.literal("ack"), ...position }),
   edgeReport,

@@ -7,12 +7,14 @@
 // Only one version is under way at a time: what is published meanwhile is sent when the agent has answered, the newest only.
 // Messages are sent one after the other, each when the socket has taken the last, so a slow agent holds at most one.
 import type { EdgeReport } from "../../agent/api/edges.ts";
+import { SPEAKS_GOSSIP } from "../../agent/api/gossip.ts";
 import type { AgentMessage, ServerMessage, SignedManifest, Unit } from "../../agent/api/session.ts";
 import { UNIT_BYTES_MAX, UNITS_PER_MESSAGE_MAX } from "../../agent/api/session.ts";
 import type { Clock, Timer, Timers } from "../../agent/base/clock.ts";
 import type { Log } from "../../agent/base/log.ts";
 import type { Position } from "../store/store.ts";
 import { parseAgentMessage } from "./agent-messages.ts";
+import type { GossipPool } from "./gossip-pool.ts";
 import type { Publication } from "./units.ts";
 
 /** How long an agent may take to say hello. */
@@ -43,6 +45,7 @@ export interface SessionDeps {
   readonly log: Log;
   latest(): Publication | undefined;
   readonly heard?: (host: string, report: EdgeReport) => void;
+  readonly gossip: GossipPool;
   /** After hello, ack, nack and at the end. */
   changed(session: AgentSession): void;
 }
@@ -52,10 +55,19 @@ export interface Nack extends Position {
   readonly atMs: number;
 }
 
+/** Whose session it is, as its connection proved. */
+export interface AgentPeer {
+  readonly host: string;
+  readonly remoteAddress: string | undefined;
+  /** Where it reached this server. */
+  readonly localAddress?: string | undefined;
+}
+
 export class AgentSession {
   /** The host that the connection's certificate proved. */
   readonly host: string;
   readonly remoteAddress: string | undefined;
+  readonly #localAddress: string | undefined;
   readonly #deps: SessionDeps;
   #state: SessionState = "greeting";
   #deadline: Timer;
@@ -65,12 +77,12 @@ export class AgentSession {
   #nack: Nack | undefined;
   #runs: readonly string[] = [];
   #agentVersion = "";
+  #speaksGossip = false;
+  #gossipTurn = -1;
 
-  constructor(
-    who: { readonly host: string; readonly remoteAddress: string | undefined },
-    deps: SessionDeps,
-  ) {
+  constructor(who: AgentPeer, deps: SessionDeps) {
     this.host = who.host;
+    this.#localAddress = who.localAddress;
     this.remoteAddress = who.remoteAddress;
     this.#deps = deps;
     this.#deadline = deps.timers.after(HELLO_TIMEOUT_MS, () =>
@@ -120,6 +132,19 @@ export class AgentSession {
     void this.#send(publication);
   }
 
+  /** The pool or its keys may have changed; the newest only. */
+  offerGossip(): void {
+    const { gossip } = this.#deps;
+    const isListening = this.#state !== "greeting" && this.#state !== "closed";
+    if (!isListening || !this.#speaksGossip || gossip.turn === this.#gossipTurn) return;
+    this.#gossipTurn = gossip.turn;
+    const view = gossip.viewFor(this.host, this.#localAddress);
+    if (view === undefined) return;
+    this.#tell({ type: "gossip", gossip: view }).catch((cause: unknown) =>
+      this.close(1011, `sending failed: ${cause instanceof Error ? cause.message : "unknown"}`),
+    );
+  }
+
   close(code: number, reason: string): void {
     if (this.#state === "closed") return;
     this.#deps.log.warn("agent session closed", { host: this.host, code, reason });
@@ -146,11 +171,13 @@ export class AgentSession {
     }
     this.#runs = hello.runs;
     this.#agentVersion = hello.agentVersion;
+    this.#speaksGossip = hello.speaks?.includes(SPEAKS_GOSSIP) ?? false;
     this.#known = new Set(hello.units);
     this.#deadline.cancel();
     this.#state = "current";
     this.#resume(hello);
     this.#deps.changed(this);
+    this.offerGossip();
     this.offer();
   }
 

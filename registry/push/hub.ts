@@ -4,7 +4,14 @@ import type { EdgeReport } from "../../agent/api/edges.ts";
 import type { Clock, Timer, Timers } from "../../agent/base/clock.ts";
 import type { Log } from "../../agent/base/log.ts";
 import type { Position } from "../store/store.ts";
-import { AgentSession, CLOSE, type ManifestSigner, type SessionSocket } from "./agent-session.ts";
+import {
+  type AgentPeer,
+  AgentSession,
+  CLOSE,
+  type ManifestSigner,
+  type SessionSocket,
+} from "./agent-session.ts";
+import { GossipPool } from "./gossip-pool.ts";
 import type { Publication } from "./units.ts";
 
 export const COALESCE_MS = 10;
@@ -32,6 +39,7 @@ export interface HubDeps {
 }
 
 export class Hub {
+  readonly gossip = new GossipPool();
   readonly #deps: HubDeps;
   readonly #sessions = new Map<string, AgentSession>();
   readonly #statuses = new Map<string, AgentStatus>();
@@ -42,6 +50,7 @@ export class Hub {
 
   constructor(deps: HubDeps) {
     this.#deps = deps;
+    this.gossip.onChange = () => this.#flushSoon();
   }
 
   get latest(): Publication | undefined {
@@ -49,16 +58,14 @@ export class Hub {
   }
 
   /** One session per host: a newer connection replaces the older one. Undefined: the hub is full. */
-  connect(
-    who: { readonly host: string; readonly remoteAddress: string | undefined },
-    socket: SessionSocket,
-  ): AgentSession | undefined {
+  connect(who: AgentPeer, socket: SessionSocket): AgentSession | undefined {
     const before = this.#sessions.get(who.host);
     if (before === undefined && this.#sessions.size >= SESSIONS_MAX) return undefined;
     before?.close(CLOSE.replaced, "replaced by a newer session of this host");
     const session = new AgentSession(who, {
       ...this.#deps,
       socket,
+      gossip: this.gossip,
       latest: () => this.#latest,
       changed: (changed) => this.#note(changed),
     });
@@ -69,6 +76,11 @@ export class Hub {
 
   publish(publication: Publication): void {
     this.#latest = publication;
+    this.gossip.setHosts(publication.hosts);
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
     if (this.#pending !== undefined) return;
     const waitMs = this.#flushedAtMs + COALESCE_MS - this.#deps.clock.nowMs();
     if (waitMs <= 0) this.#flush();
@@ -109,7 +121,10 @@ export class Hub {
   #flush(): void {
     this.#pending = undefined;
     this.#flushedAtMs = this.#deps.clock.nowMs();
-    for (const session of [...this.#sessions.values()]) session.offer();
+    for (const session of [...this.#sessions.values()]) {
+      session.offerGossip();
+      session.offer();
+    }
   }
 
   #note(session: AgentSession): void {

@@ -4,7 +4,7 @@ import { createHash } from "node:crypto";
 import { canonicalJson, readWorkload } from "../../agent/api/resource.ts";
 import type { MeshSettings, ResourceDocument, Unit, UnitBody } from "../../agent/api/session.ts";
 import type { CatalogView } from "../catalog/catalog.ts";
-import type { MeshState, Position } from "../store/store.ts";
+import type { HostRecord, MeshState, Position } from "../store/store.ts";
 import { MeshFacts, NO_FACTS } from "./mesh-facts.ts";
 
 /** Whom a unit concerns. Least privilege, and less to send; a host that lacks a unit never knows it exists. */
@@ -23,6 +23,8 @@ interface ScopedUnit {
 /** Everything of one version, ready to be scoped to a host; `factsOf`: made when somebody asks. */
 export class Publication {
   readonly position: Position;
+  /** All that joined. */
+  readonly hosts: readonly HostRecord[];
   readonly #units: readonly ScopedUnit[];
   readonly #namespacesOf: ReadonlyMap<string, ReadonlySet<string>>;
   readonly #factsOf: () => MeshFacts;
@@ -32,9 +34,11 @@ export class Publication {
     position: Position,
     units: readonly ScopedUnit[],
     namespacesOf: ReadonlyMap<string, ReadonlySet<string>>,
+    hosts: readonly HostRecord[] = [],
     factsOf: () => MeshFacts = () => NO_FACTS,
   ) {
     this.position = position;
+    this.hosts = hosts;
     this.#units = units;
     this.#namespacesOf = namespacesOf;
     this.#factsOf = factsOf;
@@ -110,7 +114,7 @@ export class UnitBook {
     this.#known = known;
     const { epoch, version } = state;
     const facts = () => new MeshFacts(state, catalog, mesh.trustDomain);
-    return new Publication({ epoch, version }, units, namespacesOf(state), facts);
+    return new Publication({ epoch, version }, units, namespacesOf(state), state.hosts, facts);
   }
 }
 

@@ -116,7 +116,7 @@ export class TestAgent {
       const message = await this.next();
       if (message === undefined) throw new Error(`closed: ${this.closed?.reason}`);
       if (message.type === "units") bodies.push(...message.units.map((unit) => unit.body));
-      else {
+      else if (message.type === "manifest") {
         const signed = message.manifest;
         return { bodies, signed, manifest: JSON.parse(signed.payload) as Manifest };
       }
