@@ -3,6 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ADMIN_PATHS, type AgentCertificate, type AgentStatus } from "../../agent/api/admin.ts";
+import type { MembersAnswer } from "../../agent/api/gossip.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import { Daemon } from "./daemon.ts";
 import { type Lab, privateDirectory } from "./lab.ts";
@@ -108,6 +109,11 @@ export async function harmThread(
 ): Promise<void> {
   const done = await ask(host, `${ADMIN_PATHS.fault}?thread=${thread}&kind=${kind}`, "PUT");
   if (done === undefined) throw new Error(`the agent on ${host.name} lets nobody harm its threads`);
+}
+
+export async function agentMembers(host: DemoHost): Promise<MembersAnswer | undefined> {
+  const body = await ask(host, ADMIN_PATHS.members);
+  return body === undefined ? undefined : (JSON.parse(body) as MembersAnswer);
 }
 export async function isAgentReady(host: DemoHost): Promise<boolean> {
   return (await ask(host, ADMIN_PATHS.ready)) !== undefined;

@@ -35,6 +35,10 @@ export class Daemon {
     return { killedAtMs, goneAtMs };
   }
 
+  signal(signal: "SIGSTOP" | "SIGCONT"): void {
+    if (this.#pid !== undefined) process.kill(this.#pid, signal);
+  }
+
   /** Ends it; it stays away until start(). Resolves, once it is gone, to when it was told, by the machine's clock. */
   async stop(signal: "SIGTERM" | "SIGKILL"): Promise<number> {
     const pid = this.#pid;

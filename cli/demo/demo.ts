@@ -28,7 +28,7 @@ import {
 } from "./layout.ts";
 import { Operator } from "./operator.ts";
 import { askOnce } from "./parts/http-client.ts";
-import { PROGRAMS, partCommand, startProgram, startResolver } from "./programs.ts";
+import { partCommand, portsOf, startPrograms, startResolver } from "./programs.ts";
 import type { Progress } from "./progress.ts";
 import { LOGS, logPath, writeRunDirectory } from "./run-directory.ts";
 import { until } from "./until.ts";
@@ -95,7 +95,7 @@ export class Demo {
     await onLabUp();
     say("starting the config server and the bookstore");
     startResolver(this.lab);
-    for (const program of PROGRAMS) startProgram(this.lab, program);
+    for (const host of HOSTS) startPrograms(this.lab, host);
     if (this.consul !== undefined) {
       say("starting Consul, and the config server on it");
       await this.consul.start();
@@ -122,6 +122,24 @@ export class Demo {
     const { port } = await this.#openPage();
     await untilPage(port);
     return `http://127.0.0.1:${port}/productpage`;
+  }
+
+  /** As when the plug is pulled: the cable is dead, then every process ends without a word. */
+  powerOff(host: DemoHost): Promise<void> {
+    return this.lab.crash(host);
+  }
+
+  /** The host boots: network, programs, and, when these listen, its agent. */
+  async powerOn(host: DemoHost): Promise<void> {
+    await this.lab.plugIn(host);
+    startPrograms(this.lab, host);
+    const ports = portsOf(host);
+    await until(`the programs of ${host.name}`, 10_000, async () => {
+      const listening = await this.lab.listeningPorts(host);
+      return ports.every((port) => listening.includes(port));
+    });
+    await this.agentOn(host).start();
+    await until(`the agent of ${host.name}`, 15_000, () => isAgentReady(host));
   }
 
   /** Copies the logs to where they outlive the demo. */

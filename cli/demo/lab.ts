@@ -22,6 +22,9 @@ import { run, runOrThrow } from "./shell.ts";
 export const EXECUTABLE_IN_HOST = `${RUN_DIRECTORY}/bin/meshctl`;
 export const CONSUL_IN_HOST = `${RUN_DIRECTORY}/bin/consul`;
 
+/** As /proc/net/tcp shows it. */
+const TCP_LISTEN = "0A";
+
 export interface ProcessOptions {
   readonly uid: number;
   /** Capabilities it starts with and hands to its children, as `net_admin`. */
@@ -104,6 +107,41 @@ export class Lab {
       [...this.#enter(namespace), ...asUser(options.uid, options.capabilities ?? []), ...command],
       options,
     );
+  }
+
+  /** Cuts a host's cable and kills all it runs. What keeps its namespaces stays, as a machine without power does. */
+  async crash(host: DemoHost): Promise<void> {
+    const namespace = namespaceOf(host);
+    await runOrThrow(["ip", "-n", namespace, "link", "set", "eth0", "down"]);
+    const { stdout } = await run(["ip", "netns", "pids", namespace]);
+    const holder = this.#holders.get(namespace)?.pid;
+    for (const pid of stdout.split(/\s+/).filter(Boolean).map(Number)) {
+      if (pid !== holder) killIfThere(pid);
+    }
+  }
+
+  /** The cable, and what the kernel forgot of its addresses and routes. */
+  async plugIn(host: DemoHost): Promise<void> {
+    const own = namespaceOf(host);
+    const lines = [
+      `ip -n ${own} link set eth0 up`,
+      `ip -n ${own} route replace default via ${gatewayOf(host)}`,
+      "[ -d /proc/sys/net/ipv6 ] || exit 0",
+      `ip -n ${own} addr replace ${address6Of(host)}/64 dev eth0 nodad`,
+      `ip -n ${own} route replace default via ${gateway6Of(host)}`,
+    ];
+    await runOrThrow(["sh", "-e"], { input: `${lines.join("\n")}\n` });
+  }
+
+  /** TCP, either family. */
+  async listeningPorts(host: DemoHost): Promise<readonly number[]> {
+    const files = ["/proc/net/tcp", "/proc/net/tcp6"];
+    const { stdout } = await this.run(namespaceOf(host), ["cat", ...files], { uid: 0 });
+    return stdout.split("\n").flatMap((line) => {
+      const [, port = "", state] =
+        /^ *\d+: [0-9A-F]+:([0-9A-F]{4}) \S+ ([0-9A-F]{2}) /.exec(line) ?? [];
+      return state === TCP_LISTEN ? [Number.parseInt(port, 16)] : [];
+    });
   }
 
   async down(): Promise<void> {
@@ -203,19 +241,21 @@ export async function removeLab(): Promise<void> {
   rmSync(RUN_DIRECTORY, { recursive: true, force: true });
 }
 
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // it ended by itself meanwhile
+  }
+}
+
 /** A namespace with our prefix is ours, and so is every process in it. */
 async function killAllIn(namespace: string): Promise<void> {
   for (let round = 0; round < 5; round++) {
     const { stdout } = await run(["ip", "netns", "pids", namespace]);
     const pids = stdout.split(/\s+/).filter(Boolean).map(Number);
     if (pids.length === 0) return;
-    for (const pid of pids) {
-      try {
-        process.kill(pid, "SIGKILL");
-      } catch {
-        // it ended by itself meanwhile
-      }
-    }
+    for (const pid of pids) killIfThere(pid);
   }
 }
 

@@ -43,7 +43,7 @@ export const HOSTS: readonly DemoHost[] = [
   { name: "web", network: 1, programs: ["productpage"] },
   { name: "stock", network: 2, programs: ["details", "ratings"] },
   { name: "north", network: 3, programs: ["reviews-v1", "echo"] },
-  { name: "south", network: 4, programs: ["reviews-v2"] },
+  { name: "south", network: 4, programs: ["reviews-v2", "ratings"] },
   { name: "east", network: 5, programs: ["reviews-v3", "visitor"] },
 ];
 /** The host that also runs the config server. */
@@ -74,6 +74,7 @@ export function hostNamed(name: string): DemoHost {
   if (host === undefined) throw new Error(`the demo has no host ${name}`);
   return host;
 }
+/** The first, of a program that runs on several. */
 export function hostOf(program: ProgramName): DemoHost {
   const host = HOSTS.find((one) => one.programs.includes(program));
   if (host === undefined) throw new Error(`no host of the demo runs ${program}`);

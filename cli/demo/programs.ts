@@ -3,6 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { SCRIPT_ENVIRONMENT } from "./executable.ts";
 import { EXECUTABLE_IN_HOST, type Lab } from "./lab.ts";
 import {
+  type DemoHost,
   ECHO_PORT,
   gatewayOf,
   HOSTS,
@@ -35,27 +36,33 @@ export const PROGRAMS: readonly Program[] = [
   { name: "echo", script: "echo.ts", port: ECHO_PORT },
 ];
 
+export function startPrograms(lab: Lab, host: DemoHost): void {
+  for (const program of PROGRAMS)
+    if (host.programs.includes(program.name)) startProgram(lab, program, {}, host);
+}
+
+/** TCP ports on which the host's programs listen. */
+export const portsOf = (host: DemoHost): readonly number[] =>
+  PROGRAMS.filter(({ name }) => host.programs.includes(name)).map(({ port }) => port);
+
 /** `env` is for tests without a mesh, which have to say where everybody is. */
 export function startProgram(
   lab: Lab,
   program: Program,
   env: { readonly [name: string]: string } = {},
+  host = hostOf(program.name),
 ): ChildProcess {
-  return lab.spawn(
-    namespaceOf(hostOf(program.name)),
-    [EXECUTABLE_IN_HOST, `${APPS}/${program.script}`],
-    {
-      uid: UID[program.name],
-      log: logPath(program.name),
-      env: {
-        ...SCRIPT_ENVIRONMENT,
-        HOME: "/nonexistent",
-        PORT: String(program.port),
-        ...(program.version === undefined ? {} : { VERSION: program.version }),
-        ...env,
-      },
+  return lab.spawn(namespaceOf(host), [EXECUTABLE_IN_HOST, `${APPS}/${program.script}`], {
+    uid: UID[program.name],
+    log: logPath(program.name),
+    env: {
+      ...SCRIPT_ENVIRONMENT,
+      HOME: "/nonexistent",
+      PORT: String(program.port),
+      ...(program.version === undefined ? {} : { VERSION: program.version }),
+      ...env,
     },
-  );
+  });
 }
 
 export const partCommand = (lab: Lab, part: PartName, input: unknown): readonly string[] =>

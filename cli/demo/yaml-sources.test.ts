@@ -11,9 +11,9 @@ test.each(Object.entries(YAML_SOURCES))("%s is read without a problem", (file, t
 
 test("the bookstore declares every program of the demo on its host, under its user", () => {
   const { resources } = readResources(YAML_SOURCES["bookstore.yaml"], "bookstore.yaml");
-  const declared = resources.map(({ metadata, spec }) => {
+  const declared = resources.flatMap(({ metadata, spec }) => {
     const { hosts, process } = spec as { hosts: string[]; process: { uid: number } };
-    return `${metadata.name} ${hosts.join()} ${process.uid}`;
+    return hosts.map((host) => `${metadata.name} ${host} ${process.uid}`);
   });
   const run = HOSTS.flatMap(({ name, programs }) =>
     programs.map((program) => `${program} ${name} ${UID[program]}`),

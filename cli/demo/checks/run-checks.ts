@@ -11,6 +11,7 @@ import { canary } from "./canary.ts";
 import { membership } from "./membership.ts";
 import { onConsul } from "./on-consul.ts";
 import { peerAuthentication } from "./peer-authentication.ts";
+import { powerLoss } from "./power-loss.ts";
 import { rotation } from "./rotation.ts";
 import type { Step } from "./step.ts";
 import { wire } from "./wire.ts";
@@ -22,6 +23,7 @@ const STEPS: readonly Step[] = [
   canary,
   peerAuthentication,
   authorization,
+  powerLoss,
   withoutServer,
   rotation,
   agentDeath,
