@@ -1,4 +1,6 @@
-// Step 2: pages come, and between the hosts there is TLS 1.3 and nothing else. The capture began before the first agent did.
+// Step 2: pages come, and between the hosts there is TLS 1.3, sealed gossip, and nothing else. The capture began before the first
+// agent did.
+import { GOSSIP_PORT, SERVER_GOSSIP_PORT } from "../../../agent/api/gossip.ts";
 import { MESH_PORT } from "../../../agent/api/mesh-wire.ts";
 import { type Flow, isAllTlsRecords, tlsVersionChosen } from "../capture.ts";
 import { ECHO_PORT, gatewayOf, hostOf, namespaceOf, ORDINARY_NAME, UID } from "../layout.ts";
@@ -60,6 +62,15 @@ async function namesWork(context: CheckContext): Promise<string> {
   return `reviews is ${reviews}, ${ORDINARY_NAME} still ${site}`;
 }
 
+const isGossip = ({ from, to }: Flow): boolean =>
+  [GOSSIP_PORT, SERVER_GOSSIP_PORT].some(
+    (port) => from.endsWith(`:${port}`) || to.endsWith(`:${port}`),
+  );
+
+/** One frame: its length, then version 1 of the sealed letter (agent/membership/keyring.ts). */
+const isSealed = (payload: Buffer): boolean =>
+  payload.length > 5 && payload.readUInt32BE(0) === payload.length - 4 && payload[4] === 1;
+
 function describe(flows: readonly Flow[]): string {
   const talking = flows.filter(({ payload }) => payload.length > 0);
   const answers = talking.filter(({ from }) => from.endsWith(`:${MESH_PORT}`));
@@ -67,7 +78,8 @@ function describe(flows: readonly Flow[]): string {
   for (const flow of talking) {
     const read = READABLE.find((text) => flow.payload.includes(text));
     holds(read === undefined, () => `"${read}" can be read from ${flow.from} to ${flow.to}`);
-    holds(isAllTlsRecords(flow.payload), () => `${flow.from} to ${flow.to} is not TLS`);
+    const isFine = isGossip(flow) ? isSealed(flow.payload) : isAllTlsRecords(flow.payload);
+    holds(isFine, () => `${flow.from} to ${flow.to} is neither TLS nor sealed gossip`);
   }
   for (const { from, to, payload } of answers) {
     const version = tlsVersionChosen(payload);
