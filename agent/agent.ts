@@ -1,7 +1,6 @@
 // Wires an agent: data threads for traffic, this thread for control, redirect and admin. It decides nothing.
 // Order of a start: keys and the last good snapshot from disk -> threads serve -> redirect -> only then the server. With every
 // server gone the first three still happen.
-import type { Server } from "node:http";
 import { availableParallelism } from "node:os";
 import type { AgentStatus } from "./api/admin.ts";
 import { GOSSIP_PORT, type GossipView } from "./api/gossip.ts";
@@ -21,19 +20,21 @@ import type { GossipSession } from "./control/gossip-session.ts";
 import { HostBoard } from "./control/host-board.ts";
 import { RedirectKeeper } from "./control/redirect-keeper.ts";
 import { ServiceLife } from "./control/service-life.ts";
+import { Upgrade } from "./control/upgrade.ts";
+import { isWindow, Windows } from "./control/windows.ts";
 import type { AccessLogMode } from "./observe/access-log.ts";
-import { type AdminSource, answerAdmin, answerMetrics } from "./observe/admin.ts";
+import type { AdminSource } from "./observe/admin.ts";
 import { renderPrometheus } from "./observe/prometheus.ts";
 import { systemClock, systemTimers } from "./os/clock.ts";
-import { gidOf, hasIpv6, hostAddresses, readResolvers, uidOf } from "./os/host-facts.ts";
+import { hasIpv6, hostAddresses, readResolvers, uidOf } from "./os/host-facts.ts";
 import { closeLeftBehind, type LoopDescriptors } from "./os/left-behind.ts";
 import { endListeners, keptFor, storedName, threadOf } from "./os/listener-store.ts";
-import { serveTcp, serveUnix } from "./os/local-http.ts";
 import { collectGarbage, dropCleanPages } from "./os/memory.ts";
-import { Notifier, type ServiceManager } from "./os/notify.ts";
+import { type KeptDescriptor, managerWords, Notifier, type ServiceManager } from "./os/notify.ts";
 import { refuseResolvers } from "./os/redirect/input.ts";
 import { DnsLease } from "./os/redirect/lease.ts";
 import { hostRunner } from "./os/redirect/runner.ts";
+import { findPredecessor, type Predecessor, startSuccessor } from "./os/successor.ts";
 import { startThread } from "./os/thread.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { bucketMemory } from "./resilience/keyed-buckets.ts";
@@ -60,6 +61,11 @@ export interface AgentOptions {
    *  Default 10,000. Lower cuts slow answers at a restart; higher makes a restart wait for opaque connections, which never end
    *  on their own, and apps without the mesh meanwhile. */
   readonly drainTimeoutMs: number;
+  /** How long connections may live on in an old process after an upgrade. Default 900,000, as Envoy's. Lower cuts what lives long;
+   *  higher keeps more processes, each with its memory, where upgrades are frequent. */
+  readonly upgradeDrainMs: number;
+  /** What stood behind the executable's name: an upgrade starts with the same. */
+  readonly words: readonly string[];
   readonly excludeUids: readonly number[];
   readonly excludeCidrs: readonly string[];
   readonly excludePorts: readonly number[];
@@ -112,7 +118,9 @@ export class Agent {
   readonly #isIpv6 = hasIpv6(hostAddresses());
   readonly #resolvers: readonly string[];
   readonly #redirect: RedirectKeeper;
-  readonly #servers: Server[] = [];
+  readonly #windows: Windows;
+  #predecessor = findPredecessor();
+  readonly #upgrade: Upgrade;
   #control: Control | undefined;
   #gossip: GossipSession | undefined;
   /** As the server told it last. */
@@ -162,6 +170,8 @@ export class Agent {
     this.#unable.promise.catch(() => {}); // told by start(), or by whoever waits for `unable`
     this.#redirect = this.#makeRedirect();
     this.#life = this.#makeLife();
+    this.#upgrade = this.#makeUpgrade();
+    this.#windows = new Windows(options, { source: this.#source(), upgrade: this.#upgrade });
   }
 
   #makeLife(): ServiceLife {
@@ -173,6 +183,42 @@ export class Agent {
         threads: this.#threads,
       },
     );
+  }
+
+  #makeUpgrade(): Upgrade {
+    const { words, upgradeDrainMs } = this.#options;
+    return new Upgrade(
+      { words, drainLimitMs: upgradeDrainMs },
+      {
+        // The manager's words were taken out of the environment: they are the successor's too.
+        start: (command, sockets, withinMs) =>
+          startSuccessor(command, sockets, { withinMs, env: managerWords(this.#manager) }),
+        sockets: async () => [...this.#windows.sockets, ...(await this.#threads.sockets())],
+        pause: () => this.#pause(),
+        resume: () => this.#resume(),
+        release: (pid) => {
+          clearTimeout(this.#tidy);
+          this.#life.end();
+          this.#notifier?.tell([`MAINPID=${pid}`]);
+          this.#lease?.release();
+          this.#windows.giveAway();
+        },
+        drain: (limitMs) => this.#threads.handOver(limitMs),
+        wait: (ms) => new Promise((resolve) => this.#timers.after(ms, resolve)),
+        log: this.#log,
+      },
+    );
+  }
+
+  /** Listeners of a process before this one: kept by the manager, or passed on by a predecessor that still accepts on them. */
+  get #kept(): readonly KeptDescriptor[] {
+    const handed = this.#predecessor?.sockets ?? [];
+    return [...this.#manager.kept, ...handed.filter((one) => !isWindow(one))];
+  }
+
+  /** Resolves when a successor took over and the last connection of this process has ended. */
+  get replaced(): Promise<void> {
+    return this.#upgrade.over;
   }
 
   #makeRedirect(): RedirectKeeper {
@@ -208,11 +254,12 @@ export class Agent {
 
   async #start(): Promise<void> {
     const { stateDir, workers } = this.#options;
-    await this.#openServers();
+    // A predecessor answers until we serve.
+    if (this.#predecessor === undefined) await this.#windows.open();
     const count = workers > 0 ? workers : availableParallelism();
     this.#threads.start(Array.from({ length: count }, (_, index) => this.#threadConfig(index)));
     // A process before this one had more threads, or is none of ours.
-    endListeners(this.#manager.kept.filter(({ name }) => !isWithin(threadOf(name), count)));
+    endListeners(this.#kept.filter(({ name }) => !isWithin(threadOf(name), count)));
     this.#control = await startControl(
       { stateDir, agentVersion: AGENT_VERSION, slotFirst: SLOT_FIRST, slotCapacity: SLOTS },
       {
@@ -240,6 +287,17 @@ export class Agent {
       version: AGENT_VERSION,
       workers: count,
     });
+  }
+
+  /** Nobody leaves the pool: the successor goes on as the same member. */
+  async #pause(): Promise<void> {
+    await Promise.all([this.#control?.stop(), this.#gossip?.stop()]);
+    this.#gossip = undefined;
+  }
+
+  #resume(): void {
+    this.#control?.resume();
+    if (this.#control !== undefined) void this.#joinPool(this.#control.host.host);
   }
 
   /** Traffic does not wait for it. */
@@ -288,7 +346,7 @@ export class Agent {
       usesUring: this.#options.io === "auto",
       dns: takesNames ? { resolvers: this.#resolvers, port: DNS_PORT } : undefined,
       notifySocket: this.#manager.notifySocket,
-      kept: keptFor(index, this.#manager.kept),
+      kept: keptFor(index, this.#kept),
     };
   }
 
@@ -320,6 +378,7 @@ export class Agent {
     await this.#redirectFor(snapshot);
     const redirect = this.#redirect.problem ?? `redirect by ${this.#redirect.backend}`;
     this.#life.status(`version ${epoch}.${version}, ${workloads.length} workloads; ${redirect}`);
+    if (this.#isReady && this.#predecessor !== undefined) await this.#succeed(this.#predecessor);
   }
 
   async #redirectFor(snapshot: Snapshot): Promise<void> {
@@ -327,6 +386,18 @@ export class Agent {
     const applied = await this.#redirect.follow(snapshot);
     if (applied.ok) this.#startLease();
     else this.#log.error("the redirect is not as it should be", { reason: applied.error });
+  }
+
+  /** Everything is in place: from here on this process is the host's agent. */
+  async #succeed(predecessor: Predecessor): Promise<void> {
+    await this.#windows.open(predecessor.sockets);
+    this.#predecessor = undefined;
+    predecessor.tellServing();
+  }
+
+  get #isReady(): boolean {
+    const isRedirected = this.#options.redirect === "none" || this.#redirect.isApplied;
+    return this.#serving !== undefined && this.#threads.allServe && isRedirected;
   }
 
   #startLease(): void {
@@ -368,29 +439,6 @@ export class Agent {
     for (const look of [...this.#waiters]) look();
   }
 
-  /** First of all, and the port before the socket: a second agent ends here, before it takes connections of the first (agents of one
-   *  user may share the data threads' ports) or its socket. */
-  async #openServers(): Promise<void> {
-    const source = this.#source();
-    const { metricsAddress, metricsPort } = this.#options;
-    const metrics = serveTcp(metricsAddress, metricsPort, (method, target) =>
-      answerMetrics(source, method, target),
-    );
-    this.#servers.push(await metrics);
-    await this.#openAdmin(source);
-  }
-
-  async #openAdmin(source: AdminSource): Promise<void> {
-    const { adminSocket, adminGroup } = this.#options;
-    const group = adminGroup === undefined ? undefined : gidOf(adminGroup);
-    if (adminGroup !== undefined && group === undefined) {
-      throw new Error(`this host has no group ${adminGroup}: make it, or leave --admin-group out`);
-    }
-    this.#servers.push(
-      await serveUnix(adminSocket, group, (method, target) => answerAdmin(source, method, target)),
-    );
-  }
-
   #source(): AdminSource {
     return {
       status: () => this.#status(),
@@ -406,10 +454,7 @@ export class Agent {
         members: this.#gossip?.members ?? [],
       }),
       metrics: () => renderPrometheus(this.#threads.series),
-      isReady: () =>
-        this.#serving !== undefined &&
-        this.#threads.allServe &&
-        (this.#options.redirect === "none" || this.#redirect.isApplied),
+      isReady: () => this.#isReady,
       setAccessLog: (mode) => this.#threads.setAccessLog(mode),
       fault: (thread, kind) => {
         if (!this.#options.takesFaults) return "not_allowed";
@@ -454,7 +499,7 @@ export class Agent {
   async stop(): Promise<void> {
     this.#isStopping = true;
     clearTimeout(this.#tidy);
-    this.#lease?.stop();
+    if (!this.#upgrade.isDone) this.#lease?.stop();
     this.#hosts.stop();
     this.#gossip?.leave();
     const drainsMax = this.#options.drainTimeoutMs + DRAIN_GRACE_MS;
@@ -462,7 +507,7 @@ export class Agent {
     const stalled = new Promise<void>((resolve) => this.#timers.after(drainsMax, resolve));
     await Promise.all([Promise.race([this.#threads.drain(), stalled]), this.#control?.stop()]);
     this.#life.end();
-    for (const server of this.#servers) server.close();
+    this.#windows.close();
     this.#threads.stop();
     await this.#gossip?.stop();
   }

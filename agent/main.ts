@@ -7,7 +7,7 @@ export async function runAgent(options: AgentOptions): Promise<void> {
   const told = new Promise<void>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve());
   });
-  await Promise.race([told, agent.unable]);
-  await agent.stop();
+  const ended = await Promise.race([told, agent.unable, agent.replaced.then(() => "replaced")]);
+  if (ended !== "replaced") await agent.stop();
   process.exit(0);
 }

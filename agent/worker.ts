@@ -15,6 +15,7 @@ import { Loop } from "./os/loop.ts";
 import { collectGarbage } from "./os/memory.ts";
 import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
+import type { KeptDescriptor } from "./os/notify.ts";
 import { isLocalAddress } from "./os/route.ts";
 import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
@@ -34,6 +35,13 @@ declare const self: {
 
 const tell = (message: FromThread): void => self.postMessage(message);
 
+interface Names {
+  follow(resolve: ResolveName): void;
+  /** What a successor has to be given. */
+  sockets(): readonly KeptDescriptor[];
+  giveAway(): void;
+}
+
 /** Binds what names are asked on; returns how this thread follows snapshots. It answers from the first one on: until then queries
  *  wait in their sockets, since without a snapshot every name of the mesh would be said not to exist. */
 function startNames(
@@ -42,7 +50,7 @@ function startNames(
   network: Network,
   dns: NonNullable<ThreadConfig["dns"]>,
   hasIpv6: boolean,
-): (resolve: ResolveName) => void {
+): Names {
   let resolve: ResolveName = () => "not_ours";
   const names = new NameServer(
     { resolvers: dns.resolvers, hasIpv6 },
@@ -60,25 +68,40 @@ function startNames(
   );
   const sockets = dns.resolvers.map(
     (resolver) =>
-      new ResolverSocket(loop, resolver, {
-        onQuery: (query, asked, reply) => names.answer(query, "udp", asked, reply),
-      }),
+      new ResolverSocket(
+        loop,
+        resolver,
+        { onQuery: (query, asked, reply) => names.answer(query, "udp", asked, reply) },
+        store.take("resolver", resolver, 53),
+      ),
   );
+  const listeners: TcpListener[] = [];
   const begin = (): void => {
     for (const socket of sockets) socket.begin();
     const streams = new NameStreams(names, loop.wheel);
     for (const address of hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"]) {
-      new TcpListener(loop, store.open("dns", address, dns.port), {
+      const listener = new TcpListener(loop, store.open("dns", address, dns.port), {
         onAccept: (stream, original) =>
           streams.accept(stream, original?.port === dns.port ? undefined : original?.address),
       });
+      listeners.push(listener);
     }
   };
   let hasBegun = false;
-  return (next) => {
-    resolve = next;
-    if (!hasBegun) begin();
-    hasBegun = true;
+  return {
+    follow: (next) => {
+      resolve = next;
+      if (!hasBegun) begin();
+      hasBegun = true;
+    },
+    sockets: () => [
+      ...sockets.map(({ fd }) => ({ fd, name: store.nameOf("resolver") })),
+      ...listeners.map(({ fd }) => store.describe(fd)),
+    ],
+    giveAway: () => {
+      for (const socket of sockets) socket.giveAway();
+      for (const listener of listeners.splice(0)) listener.giveAway();
+    },
   };
 }
 
@@ -152,11 +175,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       return target && plane.view?.snapshot.workloads[target.workload]?.identity;
     },
   });
-  const follow =
-    config.dns === undefined
-      ? undefined
-      : startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, network, listeners);
+  const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
+  const drain = drainOf(plane, network, { listeners, names });
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -166,7 +186,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const assembly = new SnapshotAssembly();
   const serve = (snapshot: Snapshot): void => {
     plane.swap(snapshot);
-    follow?.(namesOf(snapshot));
+    names?.follow(namesOf(snapshot));
     listeners.follow(
       snapshot.workloads.map(({ outboundPort: port, namespace, name }) => ({
         port,
@@ -182,16 +202,38 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   };
   loop.start().catch(bug);
   return (message) => {
-    if (message.type === "keys") {
-      const renewed = meshTls.setKeys(message.keys);
-      network.renewed(renewed);
-      plane.renewed(renewed);
-      listeners.openMesh(message.keys);
-    } else if (message.type === "snapshot") take(message.piece);
-    else if (message.type === "access_log") accessLog.mode = message.mode;
-    else if (message.type === "hosts") plane.hostsChanged();
-    else if (message.type === "drain") drain.begin();
-    else if (message.type === "fault" && config.takesFaults) suffer(message.fault);
+    switch (message.type) {
+      case "keys": {
+        const renewed = meshTls.setKeys(message.keys);
+        network.renewed(renewed);
+        plane.renewed(renewed);
+        listeners.openMesh(message.keys);
+        return;
+      }
+      case "snapshot":
+        take(message.piece);
+        return;
+      case "hosts":
+        plane.hostsChanged();
+        return;
+      case "access_log":
+        accessLog.mode = message.mode;
+        return;
+      case "name_sockets":
+        tell({ type: "sockets", sockets: [...listeners.sockets, ...(names?.sockets() ?? [])] });
+        return;
+      case "hand_over":
+        drain.handOver(message.limitMs);
+        return;
+      case "drain":
+        drain.begin();
+        return;
+      case "fault":
+        if (config.takesFaults) suffer(message.fault);
+        return;
+      case "start": // told once, before all others
+        return;
+    }
   };
 }
 
@@ -202,7 +244,11 @@ function suffer(fault: ThreadFault): void {
 }
 
 /** `look` tells, once, that the last connection has ended. Call it after the log lines of a turn are told. */
-function drainOf(plane: DataPlane, streams: MeshStreams, listeners: ThreadListeners) {
+function drainOf(
+  plane: DataPlane,
+  streams: MeshStreams,
+  { listeners, names }: { readonly listeners: ThreadListeners; readonly names: Names | undefined },
+) {
   let state: "serving" | "draining" | "drained" = "serving";
   return {
     begin(): void {
@@ -210,6 +256,13 @@ function drainOf(plane: DataPlane, streams: MeshStreams, listeners: ThreadListen
       plane.drain();
       streams.drain();
       listeners.close();
+    },
+    handOver(limitMs: number): void {
+      state = "draining";
+      plane.handOver(limitMs);
+      streams.drain();
+      listeners.giveAway();
+      names?.giveAway();
     },
     look(): void {
       if (state !== "draining" || plane.openConnections > 0 || !streams.isDrained) return;

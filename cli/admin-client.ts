@@ -12,6 +12,8 @@ import { exchange } from "./exchange.ts";
 import { CommandFailure } from "./failure.ts";
 
 const ANSWER_TIMEOUT_MS = 10_000;
+/** The agent itself waits half a minute for its successor. */
+const UPGRADE_TIMEOUT_MS = 45_000;
 
 export class AdminClient {
   readonly #path: string;
@@ -37,14 +39,19 @@ export class AdminClient {
     return this.#ask("PUT", ADMIN_PATHS.renew);
   }
 
+  /** Resolves to the new process's id once it serves. */
+  upgrade(): Promise<{ readonly pid: number }> {
+    return this.#ask("PUT", ADMIN_PATHS.upgrade, UPGRADE_TIMEOUT_MS);
+  }
+
   #get<T>(path: string): Promise<T> {
     return this.#ask("GET", path);
   }
 
-  async #ask<T>(method: "GET" | "PUT", path: string): Promise<T> {
+  async #ask<T>(method: "GET" | "PUT", path: string, timeoutMs = ANSWER_TIMEOUT_MS): Promise<T> {
     const socket = await this.#dial();
     const request = { method, path, host: "admin" };
-    const { status, body } = await exchange(socket, request, ANSWER_TIMEOUT_MS);
+    const { status, body } = await exchange(socket, request, timeoutMs);
     if (status === 200) return JSON.parse(body) as T; // Both ends are one executable; api/admin.ts says the shape.
     throw new CommandFailure(
       `the agent answered ${status}: ${body.trim().slice(0, 200)}`,

@@ -24,6 +24,9 @@ export interface AgentOptions {
   readonly logLevel: "error" | "warn" | "info" | "debug";
   readonly connectionsMax: number;
   readonly drainTimeoutMs: number;
+  readonly upgradeDrainMs: number;
+  /** `agent` and its options, as given. */
+  readonly words: readonly string[];
   readonly excludeUids: readonly number[];
   readonly excludeCidrs: readonly string[];
   readonly excludePorts: readonly number[];
@@ -77,6 +80,11 @@ const ABOUT: Readonly<Record<string, About>> = {
     value: "<n>",
     prose: "when told to stop: how long open requests may take to end (default 10)",
   },
+  "upgrade-drain-seconds": {
+    value: "<n>",
+    prose:
+      "after `meshctl upgrade`: how long connections may live on in the old process (default 900)",
+  },
   "exclude-uid": {
     value: "<uid>",
     prose: "mode all: leave this user's traffic alone; may be repeated",
@@ -119,7 +127,7 @@ export const agentHelp = (): string =>
   ].join("\n");
 
 export function parseAgentOptions(words: readonly string[]): AgentOptions {
-  const options = parseGiven(withConfig(words));
+  const options = { ...parseGiven(withConfig(words)), words: ["agent", ...words] };
   checkExclusions(options);
   return options;
 }
@@ -136,7 +144,12 @@ function withConfig(words: readonly string[]): Given {
 }
 
 /** The redirect would refuse them too, but later, where nobody looks. */
-function checkExclusions({ mode, excludeUids, excludeCidrs, excludePorts }: AgentOptions): void {
+function checkExclusions({
+  mode,
+  excludeUids,
+  excludeCidrs,
+  excludePorts,
+}: Omit<AgentOptions, "words">): void {
   if (mode === "declared" && excludeUids.length + excludeCidrs.length + excludePorts.length > 0)
     throw usage(
       "--exclude-* means something with --mode all only: `declared` touches nothing else",
@@ -150,7 +163,7 @@ function checkExclusions({ mode, excludeUids, excludeCidrs, excludePorts }: Agen
   }
 }
 
-function parseGiven(given: Given): AgentOptions {
+function parseGiven(given: Given): Omit<AgentOptions, "words"> {
   const one = (name: string): string | undefined => given.values[name]?.at(-1);
   const [metricsAddress, metricsPort] = parseAddressPort(one("metrics"));
   return {
@@ -168,6 +181,8 @@ function parseGiven(given: Given): AgentOptions {
     logLevel: oneOf("log-level", one("log-level") ?? "info", ["error", "warn", "info", "debug"]),
     connectionsMax: number("connections-max", one("connections-max") ?? "65536", 1, 10_000_000),
     drainTimeoutMs: 1_000 * number("drain-seconds", one("drain-seconds") ?? "10", 0, 3_600),
+    upgradeDrainMs:
+      1_000 * number("upgrade-drain-seconds", one("upgrade-drain-seconds") ?? "900", 0, 86_400),
     excludeUids: (given.values["exclude-uid"] ?? []).map((v) =>
       number("exclude-uid", v, 0, 2 ** 32 - 2),
     ),

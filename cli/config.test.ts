@@ -1,12 +1,11 @@
 // `meshctl config` and `status --agent` against a real admin socket that serves a compiled snapshot.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import type { Server } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AgentStatus } from "../agent/api/admin.ts";
 import { answerAdmin } from "../agent/observe/admin.ts";
-import { serveUnix } from "../agent/os/local-http.ts";
+import { type LocalServer, serveUnix } from "../agent/os/local-http.ts";
 import type { Snapshot } from "../agent/policy/snapshot.ts";
 import { meshctl } from "../test/support/cli-terminal.ts";
 
@@ -33,7 +32,7 @@ const status: AgentStatus = {
 };
 let snapshot: Snapshot | undefined;
 let problems: string[] = [];
-let server: Server;
+let server: LocalServer;
 
 beforeAll(async () => {
   const source = {

@@ -22,6 +22,7 @@ import { addStat } from "./commands/stat.ts";
 import { addStatus } from "./commands/status.ts";
 import { addToken } from "./commands/token.ts";
 import { addTop } from "./commands/top.ts";
+import { addUpgrade } from "./commands/upgrade.ts";
 import { addValidate } from "./commands/validate.ts";
 import { addVersion } from "./commands/version.ts";
 import { CommandFailure, EXIT_FAILED, EXIT_USAGE } from "./failure.ts";
@@ -52,6 +53,7 @@ const COMMANDS: readonly AddCommand[] = [
   addConfig,
   addRedirect,
   addRenew,
+  addUpgrade,
   addToken,
   addVersion,
   addCompletion,

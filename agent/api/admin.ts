@@ -52,6 +52,8 @@ export const ADMIN_PATHS = {
   accessLog: "/access-log",
   /** Asks for new certificates now; answers how many: they come one after the other. */
   renew: "/renew",
+  /** PUT: see `meshctl upgrade`. Answers with the new process's id once it serves. */
+  upgrade: "/upgrade",
   /** Only of an agent that was started with --test-faults. */
   fault: "/fault",
 } as const;

@@ -54,6 +54,8 @@ export interface Control {
   readonly trust: TrustBundle;
   /** Resolves when what it was writing is on disk. */
   stop(): Promise<void>;
+  /** After a stop(): a successor that was to go on did not. */
+  resume(): void;
 }
 
 /** Throws when this host has not joined or its state is damaged; the message says what to do. Resolves when the last good
@@ -108,6 +110,11 @@ export async function startControl(config: ControlConfig, deps: ControlDeps): Pr
       session.stop();
       identities.stop();
       await plane.settled();
+    },
+    resume: () => {
+      isStopped = false;
+      identities.start();
+      session.start();
     },
   };
 }

@@ -6,6 +6,7 @@ import { giveBack } from "../base/slots.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
 import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { LoopDescriptors } from "../os/left-behind.ts";
+import type { KeptDescriptor } from "../os/notify.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { SnapshotPiece } from "../policy/snapshot-pieces.ts";
 import { SnapshotFeed } from "./snapshot-feed.ts";
@@ -64,6 +65,10 @@ export type ToThread =
   /** Some host went down or came back; the slots say which. */
   | { readonly type: "hosts" }
   | { readonly type: "drain" }
+  /** Answered by `sockets`. */
+  | { readonly type: "name_sockets" }
+  /** A successor accepts on all of them: drain slowly, for `limitMs` at most. */
+  | { readonly type: "hand_over"; readonly limitMs: number }
   /** For tests. */
   | { readonly type: "fault"; readonly fault: ThreadFault };
 
@@ -77,7 +82,8 @@ export type FromThread =
   | { readonly type: "taken" }
   /** It cannot do its work, and another in its place could not either: a port is taken. One sentence for the operator. */
   | { readonly type: "unable"; readonly reason: string }
-  /** After `drain`: no connection is open any more, and its last log lines are told. */
+  | { readonly type: "sockets"; readonly sockets: readonly KeptDescriptor[] }
+  /** After `drain` or `hand_over`: no connection is open any more, and its last log lines are told. */
   | { readonly type: "drained" }
   /** The snapshot is in use and all its listeners are open. */
   | { readonly type: "serving"; readonly epoch: number; readonly version: number }
@@ -128,6 +134,8 @@ interface Thread {
   serving: { epoch: number; version: number };
   isDrained: boolean;
   descriptors: LoopDescriptors | undefined;
+  /** Who waits for its sockets. */
+  tellSockets: ((sockets: readonly KeptDescriptor[]) => void) | undefined;
   /** Told to end. */
   isEnding: boolean;
   /** Its beat when it was last asked for a sign of life. */
@@ -234,6 +242,7 @@ export class DataThreads {
       serving: { epoch: -1, version: -1 },
       isDrained: false,
       descriptors: undefined,
+      tellSockets: undefined,
       isEnding: false,
       askedAt: undefined,
       pulse: new Pulse(config.beat),
@@ -284,6 +293,9 @@ export class DataThreads {
         return;
       case "unable":
         this.#deps.onUnable(new Error(message.reason));
+        return;
+      case "sockets":
+        thread.tellSockets?.(message.sockets);
         return;
       case "drained":
         thread.isDrained = true;
@@ -345,6 +357,25 @@ export class DataThreads {
     return new Promise((resolve) => {
       this.#whenDrained = resolve;
       for (const thread of this.#threads) thread.handle.send({ type: "drain" });
+      this.#tellDrained();
+    });
+  }
+  /** All listening sockets, for a successor. A thread that dies meanwhile passes none on: whoever waits has a deadline. */
+  async sockets(): Promise<readonly KeptDescriptor[]> {
+    const all = this.#threads.map(
+      (thread) =>
+        new Promise<readonly KeptDescriptor[]>((resolve) => {
+          thread.tellSockets = resolve;
+          thread.handle.send({ type: "name_sockets" });
+        }),
+    );
+    return (await Promise.all(all)).flat();
+  }
+  /** As drain(), but a successor has the sockets, and no connection is ended before it is used once more. */
+  handOver(limitMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#whenDrained = resolve;
+      for (const thread of this.#threads) thread.handle.send({ type: "hand_over", limitMs });
       this.#tellDrained();
     });
   }

@@ -51,6 +51,16 @@ export function answerMetrics(source: AdminSource, method: string, path: string)
   return text(404, `try ${ADMIN_PATHS.metrics} or ${ADMIN_PATHS.ready}\n`);
 }
 
+/** The agent's own executable is started anew, and takes over: see control/upgrade.ts. Answered when it serves. */
+export const isUpgrade = (method: string, target: string): boolean =>
+  method === "PUT" && target === ADMIN_PATHS.upgrade;
+
+export const upgradeAnswer = (
+  outcome:
+    | { readonly ok: true; readonly value: number }
+    | { readonly ok: false; readonly error: string },
+): AdminAnswer => (outcome.ok ? json({ pid: outcome.value }) : text(500, `${outcome.error}\n`));
+
 /** For the admin socket. */
 export function answerAdmin(source: AdminSource, method: string, target: string): AdminAnswer {
   // A target such as `//` is no URL, and what is thrown here would end the agent.

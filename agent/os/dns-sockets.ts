@@ -47,11 +47,21 @@ export class ResolverSocket implements Watcher {
   readonly #events: QueryEvents;
   #isClosed = false;
 
-  constructor(loop: Loop, resolver: string, events: QueryEvents) {
+  /** `handed`: a predecessor's socket there. */
+  constructor(loop: Loop, resolver: string, events: QueryEvents, handed: number | undefined) {
     this.resolver = resolver;
     this.#loop = loop;
     this.#events = events;
-    this.#fd = bindInPlaceOf(loop, resolver);
+    this.#fd = handed ?? bindInPlaceOf(loop, resolver);
+  }
+
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /** A successor reads the same socket: what comes is its own, and what we were asked is still answered from here. */
+  giveAway(): void {
+    this.#loop.unwatch(this.#fd);
   }
 
   /** What came since it was bound waits in the socket. */

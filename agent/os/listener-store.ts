@@ -15,7 +15,14 @@ import { type KeptDescriptor, Notifier } from "./notify.ts";
 import { endListener, listenTcp, localEnd } from "./socket.ts";
 
 /** What a listener is for. A workload's own is kept for that workload only: who waits there was let in as its process. */
-export type Purpose = "outbound" | "inbound" | "mesh" | "dns" | { readonly workload: string };
+export type Purpose =
+  | "outbound"
+  | "inbound"
+  | "mesh"
+  | "dns"
+  /** The datagram socket in a resolver's place: a predecessor passes it on, a manager does not keep it. */
+  | "resolver"
+  | { readonly workload: string };
 
 export interface ListenerStoreConfig {
   /** Number of the data thread. */
@@ -34,7 +41,7 @@ export const storedName = (thread: number): string => `t${thread}`;
 /** Short, since all names together must fit into one environment variable (128 KiB). */
 const nameOf = (thread: number, purpose: Purpose): string =>
   typeof purpose === "string"
-    ? storedName(thread)
+    ? `${storedName(thread)}${purpose === "resolver" ? ".resolver" : ""}`
     : `${storedName(thread)}.${createHash("sha256").update(purpose.workload).digest("hex").slice(0, 8)}`;
 
 /** The kept descriptors of one thread, by their names. */
@@ -57,6 +64,8 @@ export class ListenerStore {
   readonly #notifier: Notifier | undefined;
   /** `name address port` -> fd. */
   readonly #kept = new Map<string, number>();
+  /** By their numbers, also of those that were closed since. */
+  readonly #names = new Map<number, string>();
 
   constructor(config: ListenerStoreConfig, loop: Loop) {
     this.#loop = loop;
@@ -75,19 +84,41 @@ export class ListenerStore {
     }
   }
 
-  /** A listening socket, perhaps one with connections that wait already. Throws CannotListen. */
-  open(purpose: Purpose, address: string, port: number): number {
+  /** There are sockets of a process before this one, on which somebody waits or still accepts. */
+  get isTakingOver(): boolean {
+    return this.#kept.size > 0;
+  }
+
+  /** As a successor must be told. */
+  describe(fd: number): KeptDescriptor {
+    return { fd, name: this.#names.get(fd) ?? storedName(this.#thread) };
+  }
+
+  nameOf(purpose: Purpose): string {
+    return nameOf(this.#thread, purpose);
+  }
+
+  /** The kept one, if there is any. */
+  take(purpose: Purpose, address: string, port: number): number | undefined {
     const name = nameOf(this.#thread, purpose);
     const key = `${name} ${address} ${port}`;
     const kept = this.#kept.get(key);
-    if (kept !== undefined) {
-      this.#kept.delete(key);
-      this.#loop.unwatch(kept);
-      return kept;
-    }
+    if (kept === undefined) return undefined;
+    this.#kept.delete(key);
+    this.#loop.unwatch(kept);
+    this.#names.set(kept, name);
+    return kept;
+  }
+
+  /** A listening socket, perhaps one with connections that wait already. Throws CannotListen. */
+  open(purpose: Purpose, address: string, port: number): number {
+    const kept = this.take(purpose, address, port);
+    if (kept !== undefined) return kept;
+    const name = nameOf(this.#thread, purpose);
     const opened = listenTcp(this.#loop, address, port);
     if (!opened.ok) throw new CannotListen(address, port, opened.error);
     this.#notifier?.tell(["FDSTORE=1", `FDNAME=${name}`], opened.value);
+    this.#names.set(opened.value, name);
     return opened.value;
   }
 

@@ -64,6 +64,15 @@ function keptOf(env: Environment): readonly KeptDescriptor[] {
   return Array.from({ length: count }, (_, i) => ({ fd: FIRST_FD + i, name: names[i] ?? "" }));
 }
 
+/** What a successor of this process needs to speak with the same manager. */
+export const managerWords = ({
+  notifySocket,
+  watchdogMs,
+}: ServiceManager): Readonly<Record<string, string>> => ({
+  ...(notifySocket === undefined ? {} : { NOTIFY_SOCKET: notifySocket }),
+  ...(watchdogMs === undefined ? {} : { WATCHDOG_USEC: String(watchdogMs * 1_000) }),
+});
+
 /** sockaddr_un holds 108 bytes of path. */
 const PATH_BYTES_MAX = 107;
 function notifySocketOf(text: string | undefined): string | undefined {

@@ -72,6 +72,12 @@ export class TcpListener implements Watcher {
     this.#loop.wheel.after(EXHAUSTED_REST_MS, () => this.#loop.watch(this.fd, this, "level"));
   }
 
+  /** A successor has the socket too: what waits in the queue, and all that comes, is its own. */
+  giveAway(): void {
+    this.#loop.unwatch(this.fd);
+    this.#loop.closeLater(this.fd);
+  }
+
   /** Connections that wait in the kernel's queue are accepted: it would reset them, unless another process has a copy. */
   close(): void {
     this.onReady();

@@ -3,6 +3,7 @@ import type { MeshRefusal, OriginalDestination, Stream } from "../base/net.ts";
 import type { ListenerStore, Purpose } from "./listener-store.ts";
 import type { Loop } from "./loop.ts";
 import type { MeshIdentityKey, MeshKeys, MeshTls } from "./mesh-tls.ts";
+import type { KeptDescriptor } from "./notify.ts";
 import { type TcpAcceptor, TcpListener } from "./tcp-listener.ts";
 
 export interface ListenerPorts {
@@ -44,8 +45,12 @@ export class ThreadListeners {
   readonly #fixed: TcpListener[] = [];
   #indexOf = new Map<number, { readonly index: number; readonly workload: string }>();
   #isClosed = false;
-  #mesh: { stop(closeConnections: boolean): void } | undefined;
+  #isOpen = false;
+  #fallback: MeshIdentityKey | undefined;
+  #mesh: { readonly fd: number; stop(closeConnections: boolean): void } | undefined;
 
+  /** With sockets of a process before this one nothing is accepted before the first follow(): who waits there would be refused, and a
+   *  predecessor still accepts. */
   constructor(
     loop: Loop,
     store: ListenerStore,
@@ -59,14 +64,20 @@ export class ThreadListeners {
     this.#ports = ports;
     this.#to = to;
     this.#loopbacks = ports.hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"];
+    if (!store.isTakingOver) this.#openFixed();
+  }
+
+  #openFixed(): void {
+    this.#isOpen = true;
+    const { hostListenerPort, inboundPort } = this.#ports;
     for (const address of this.#loopbacks) {
-      const host = this.#listen("outbound", address, ports.hostListenerPort, {
-        onAccept: (stream, original) => to.acceptOutbound(stream, original, undefined),
+      const host = this.#listen("outbound", address, hostListenerPort, {
+        onAccept: (stream, original) => this.#to.acceptOutbound(stream, original, undefined),
       });
       this.#fixed.push(host);
     }
-    const inbound = this.#listen("inbound", this.#anyAddress(), ports.inboundPort, {
-      onAccept: (stream, original) => to.acceptInbound(stream, original),
+    const inbound = this.#listen("inbound", this.#anyAddress(), inboundPort, {
+      onAccept: (stream, original) => this.#to.acceptInbound(stream, original),
     });
     this.#fixed.push(inbound);
   }
@@ -81,24 +92,29 @@ export class ThreadListeners {
 
   /** Mesh connections are accepted from the first keys on. */
   openMesh(keys: MeshKeys): void {
-    const fallback = keys.identities[0];
-    if (this.#mesh !== undefined || this.#isClosed || fallback === undefined) return;
-    this.#mesh = this.#listenMesh(fallback);
+    this.#fallback ??= keys.identities[0];
+    if (this.#isOpen) this.#openMesh();
   }
 
-  #listenMesh(fallback: MeshIdentityKey): { stop(closeConnections: boolean): void } {
+  #openMesh(): void {
+    if (this.#mesh !== undefined || this.#isClosed || this.#fallback === undefined) return;
     const fd = this.#store.open("mesh", this.#anyAddress(), this.#ports.meshPort);
     const acceptor = {
       onAccept: (stream: Stream) => this.#to.acceptMesh(stream),
       onRefused: (reason: MeshRefusal) => this.#to.refused(reason),
       identityFor: (serverName: string) => this.#to.identityFor(serverName),
     };
-    return this.#meshTls.listen(fd, acceptor, fallback);
+    const listener = this.#meshTls.listen(fd, acceptor, this.#fallback);
+    this.#mesh = { fd, stop: (closeConnections) => listener.stop(closeConnections) };
   }
 
   /** Opens what is new and closes what is gone; listeners that stay are not touched. */
   follow(workloads: readonly WorkloadListener[]): void {
     if (this.#isClosed) return;
+    if (!this.#isOpen) {
+      this.#openFixed();
+      this.#openMesh();
+    }
     this.#indexOf = new Map(
       workloads.map(({ port, workload }, index) => [port, { index, workload }]),
     );
@@ -113,14 +129,33 @@ export class ThreadListeners {
     this.#store.retireRest();
   }
 
+  /** What a successor has to be given. */
+  get sockets(): readonly KeptDescriptor[] {
+    const mesh = this.#mesh === undefined ? [] : [this.#mesh.fd];
+    return [...this.#all.map(({ fd }) => fd), ...mesh].map((fd) => this.#store.describe(fd));
+  }
+
+  get #all(): readonly TcpListener[] {
+    return [...this.#fixed, ...[...this.#byPort.values()].flatMap(({ listeners }) => listeners)];
+  }
+
   /** Accepts no more; what is accepted lives on, and so does what the service manager keeps for the next process. */
   close(): void {
+    this.#end((listener) => listener.close());
+  }
+
+  /** As close(), but what waits in the sockets is a successor's. */
+  giveAway(): void {
+    this.#end((listener) => listener.giveAway());
+  }
+
+  #end(how: (listener: TcpListener) => void): void {
     this.#isClosed = true;
-    for (const listener of this.#fixed) listener.close();
-    for (const { listeners } of this.#byPort.values())
-      for (const listener of listeners) listener.close();
+    for (const listener of this.#all) how(listener);
+    this.#fixed.length = 0;
     this.#byPort.clear();
     this.#mesh?.stop(false);
+    this.#mesh = undefined;
   }
 
   #open({ port, workload }: WorkloadListener) {

@@ -36,6 +36,8 @@ export interface DataPlaneDeps {
 }
 
 const LOOPBACK = "127.0.0.1";
+/** For what is under way when a hand-over's limit is reached. */
+const LAST_CALL_MS = 1_000;
 
 /** Why a connection was reset before it began; label of ironmesh_connections_refused_total. */
 export type RefusalReason =
@@ -207,11 +209,29 @@ export class DataPlane {
   /** Idle connections end now, others with what is under way; what is left after drainTimeoutMs is cut. */
   drain(): void {
     this.context.isDraining = true;
+    this.#endIdle();
+    this.deps.wheel.after(this.config.drainTimeoutMs, () => this.#cut());
+  }
+
+  /** A successor accepts from now on. Whoever asks once more on a connection that is open is answered, with `connection: close`: nothing
+   *  is ended under a client's hands. What is left after `limitMs` ends as in drain(). */
+  handOver(limitMs: number): void {
+    this.context.isDraining = true;
+    this.book.closeIdle();
+    this.deps.wheel.after(limitMs, () => {
+      this.#endIdle();
+      this.deps.wheel.after(LAST_CALL_MS, () => this.#cut());
+    });
+  }
+
+  #endIdle(): void {
+    this.context.endsIdle = true;
     this.book.closeIdle();
     for (const connection of this.context.open.all()) connection.drain();
-    this.deps.wheel.after(this.config.drainTimeoutMs, () => {
-      for (const connection of this.context.open.all()) connection.cut();
-    });
+  }
+
+  #cut(): void {
+    for (const connection of this.context.open.all()) connection.cut();
   }
 }
 

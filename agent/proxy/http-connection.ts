@@ -221,7 +221,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
     }
     this.#state = "head";
     this.#giveExchangeBack();
-    if (this.context.isDraining && this.#held === undefined) this.#endInOrder();
+    if (this.context.endsIdle && this.#held === undefined) this.#endInOrder();
     else if (!this.#isTaking) this.#goOn();
   }
 

@@ -28,7 +28,10 @@ export class ThreadContext {
   readonly open: OpenConnections;
   /** Not in use. */
   readonly #exchanges: Exchange[] = [];
+  /** Answers say `connection: close`, nothing is pooled any more. */
   isDraining = false;
+  /** While draining: an idle connection is ended, though its client may be about to ask. */
+  endsIdle = false;
   #hasClaim = false;
   /** What nowMs() said last: good enough for what ends within the event that asked. */
   recentMs = 0;

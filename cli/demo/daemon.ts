@@ -27,6 +27,11 @@ export class Daemon {
     return startedAtMs;
   }
 
+  /** It goes on as that process. */
+  follow(pid: number): void {
+    this.#pid = pid;
+  }
+
   /** kill -9, and started again as soon as it is gone, as systemd does with Restart=always. By the machine's clock. */
   async crash(): Promise<{ readonly killedAtMs: number; readonly goneAtMs: number }> {
     const killedAtMs = await this.stop("SIGKILL");

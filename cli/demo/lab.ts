@@ -144,6 +144,24 @@ export class Lab {
     });
   }
 
+  /** Another file lies where the hosts' executable lay: the same program, as a package manager would have replaced it. What runs goes on
+   *  with the old one. */
+  async replaceExecutable(): Promise<void> {
+    const file = `${RUN_DIRECTORY}/bin/meshctl.replaced`;
+    await runOrThrow(["cp", "--reflink=auto", this.#meshctl[0] ?? "", file]);
+    await Promise.all(
+      HOSTS.map((host) =>
+        runOrThrow([
+          ...this.#enter(namespaceOf(host)),
+          "mount",
+          "--bind",
+          file,
+          EXECUTABLE_IN_HOST,
+        ]),
+      ),
+    );
+  }
+
   async down(): Promise<void> {
     this.#isDown = true;
     await this.#isUp.catch(() => undefined); // half a lab is removed as a whole one

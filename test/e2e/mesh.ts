@@ -142,6 +142,17 @@ export class Mesh {
     return this.hosts.run(host, command, { uid: UID.agent, capabilities: CAPABILITIES });
   }
 
+  /** The file that agents were started from; undefined: they run from source. */
+  get executable(): string | undefined {
+    return this.#meshctl.length === 1 ? this.#meshctl[0] : undefined;
+  }
+
+  /** As the agent's own user; by that file, or the one agents run. */
+  upgrade(host: Member, by = this.#meshctl[0] ?? "") {
+    const command = [by, ...this.#meshctl.slice(1), "upgrade", "--admin", this.#socketOf(host)];
+    return this.hosts.run(host, command, { uid: UID.agent }, 60_000);
+  }
+
   /** Returns when every connected agent runs it. */
   async apply(yaml: string): Promise<void> {
     writeFileSync(`${this.hosts.directory}/resources.yaml`, yaml);

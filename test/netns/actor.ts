@@ -240,9 +240,11 @@ async function capture({ backend, resolvers, vip4, vip6 }: Order): Promise<unkno
   );
   const streams = new NameStreams(names, own.wheel);
   for (const resolver of resolvers as string[]) {
-    new ResolverSocket(own, resolver, {
-      onQuery: (message, asked, reply) => names.answer(message, "udp", asked, reply),
-    }).begin();
+    const events = {
+      onQuery: (message: Uint8Array, asked: string, reply: (answer: Uint8Array) => void) =>
+        names.answer(message, "udp", asked, reply),
+    };
+    new ResolverSocket(own, resolver, events, undefined).begin();
   }
   for (const address of ["127.0.0.1", "::1"]) {
     listenOn(own, address, 15_053, {

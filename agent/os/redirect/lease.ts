@@ -38,6 +38,13 @@ export class DnsLease {
     if (this.#config.resolvers.length > 0) this.#renew();
   }
 
+  /** A successor renews it from now on. */
+  release(): void {
+    this.#timer?.cancel();
+    this.#feed?.end();
+    this.#feed = undefined;
+  }
+
   /** Ends the capture at once instead of a second later. */
   stop(): void {
     this.#timer?.cancel();

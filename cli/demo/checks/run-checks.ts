@@ -14,6 +14,7 @@ import { peerAuthentication } from "./peer-authentication.ts";
 import { powerLoss } from "./power-loss.ts";
 import { rotation } from "./rotation.ts";
 import type { Step } from "./step.ts";
+import { upgrade } from "./upgrade.ts";
 import { wire } from "./wire.ts";
 import { withoutServer } from "./without-server.ts";
 
@@ -27,6 +28,7 @@ const STEPS: readonly Step[] = [
   withoutServer,
   rotation,
   agentDeath,
+  upgrade,
   onConsul,
 ];
 export const STEP_NUMBERS: readonly number[] = STEPS.map(({ number }) => number);

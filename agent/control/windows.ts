@@ -1,0 +1,98 @@
+// Where the agent is looked at: the metrics port and the admin socket, opened at a start or taken over from a predecessor.
+import { rmSync } from "node:fs";
+import {
+  type AdminSource,
+  answerAdmin,
+  answerMetrics,
+  isUpgrade,
+  upgradeAnswer,
+} from "../observe/admin.ts";
+import { gidOf } from "../os/host-facts.ts";
+import {
+  type Answerer,
+  type LocalServer,
+  serveHanded,
+  serveTcp,
+  serveUnix,
+} from "../os/local-http.ts";
+import type { KeptDescriptor } from "../os/notify.ts";
+import type { Upgrade } from "./upgrade.ts";
+
+export interface WindowsConfig {
+  readonly adminSocket: string;
+  /** Group that may use the admin socket; undefined: the agent's own. */
+  readonly adminGroup: string | undefined;
+  readonly metricsAddress: string;
+  readonly metricsPort: number;
+}
+
+type Name = "metrics" | "admin";
+const NAMES: readonly string[] = ["metrics", "admin"] satisfies readonly Name[];
+export const isWindow = ({ name }: KeptDescriptor): boolean => NAMES.includes(name);
+
+export class Windows {
+  readonly #config: WindowsConfig;
+  readonly #source: AdminSource;
+  readonly #upgrade: Upgrade;
+  readonly #servers = new Map<Name, LocalServer>();
+
+  constructor(
+    config: WindowsConfig,
+    deps: { readonly source: AdminSource; readonly upgrade: Upgrade },
+  ) {
+    this.#config = config;
+    this.#source = deps.source;
+    this.#upgrade = deps.upgrade;
+  }
+
+  /** The port before the socket: a second agent ends here, before it takes connections of the first (agents of one user may share the
+   *  data threads' ports) or its socket. `handed`: a predecessor's, used where they are there. */
+  async open(handed: readonly KeptDescriptor[] = []): Promise<void> {
+    const { metricsAddress, metricsPort, adminSocket } = this.#config;
+    const metrics: Answerer = (method, target) => answerMetrics(this.#source, method, target);
+    const admin: Answerer = async (method, target) =>
+      isUpgrade(method, target)
+        ? upgradeAnswer(await this.#upgrade.run())
+        : answerAdmin(this.#source, method, target);
+    const fdOf = (name: Name) => handed.find((socket) => socket.name === name)?.fd;
+    const [metricsFd, adminFd] = [fdOf("metrics"), fdOf("admin")];
+    this.#servers.set(
+      "metrics",
+      metricsFd === undefined
+        ? await serveTcp(metricsAddress, metricsPort, metrics)
+        : await serveHanded(metricsFd, metrics),
+    );
+    this.#servers.set(
+      "admin",
+      adminFd === undefined
+        ? await serveUnix(adminSocket, this.#groupId(), admin)
+        : await serveHanded(adminFd, admin),
+    );
+  }
+
+  #groupId(): number | undefined {
+    const { adminGroup } = this.#config;
+    const group = adminGroup === undefined ? undefined : gidOf(adminGroup);
+    if (adminGroup !== undefined && group === undefined) {
+      throw new Error(`this host has no group ${adminGroup}: make it, or leave --admin-group out`);
+    }
+    return group;
+  }
+
+  get sockets(): readonly KeptDescriptor[] {
+    return [...this.#servers].map(([name, { fd }]) => ({ name, fd }));
+  }
+
+  /** Asks no more; a successor has the sockets. */
+  giveAway(): void {
+    for (const server of this.#servers.values()) server.close();
+    this.#servers.clear();
+  }
+
+  /** For good, unless they were given away. */
+  close(): void {
+    if (this.#servers.size === 0) return;
+    this.giveAway();
+    rmSync(this.#config.adminSocket, { force: true });
+  }
+}
