@@ -53,8 +53,9 @@ export async function runChecks(
   const steps = STEPS.filter((step) => parts.includes(step.number));
   const together = steps.filter((step) => !APART.includes(step));
   const apart = steps.filter((step) => APART.includes(step));
-  if (parts.some((part) => NEEDS_CAPTURE.includes(part)) && pathOf("tcpdump") === undefined)
-    throw new Error("step 2 reads packets with tcpdump: apt-get install -y tcpdump");
+  const reader = parts.find((part) => [...NEEDS_CAPTURE, agentDeath.number].includes(part));
+  if (reader !== undefined && pathOf("tcpdump") === undefined)
+    throw new Error(`step ${reader} reads packets with tcpdump: apt-get install -y tcpdump`);
   let failed = 0;
   if (together.length > 0) {
     const demo = makeDemo(registry);

@@ -9,8 +9,8 @@ import { type CheckContext, holds, isOnly, type Step, shown } from "./step.ts";
 import { underLoad } from "./under-load.ts";
 import { Watch } from "./watch.ts";
 
-/** Long enough for the upgrades and the load's end, so that the echo's one connection lives on. */
-const DRAIN_LIMIT_S = 40;
+/** Long enough for five upgrades and the load's end, so that the echo's one connection lives on; times slack. */
+const DRAIN_LIMIT_S = 15;
 const GIVES_UP_MS = 15_000;
 const METRICS = { host: "127.0.0.1", port: 15020, path: "/healthz/ready" };
 const web = hostOf("productpage");
@@ -19,9 +19,10 @@ export const upgrade: Step = {
   number: 10,
   claim: "every agent is upgraded in place under load and no request fails",
   async run(context) {
-    const { demo, say } = context;
+    const { demo, say, slack } = context;
+    const limitS = Math.ceil(DRAIN_LIMIT_S * slack);
     say("agents with a short drain limit, and a new executable");
-    demo.agentOptions = ["--upgrade-drain-seconds", `${DRAIN_LIMIT_S}`];
+    demo.agentOptions = ["--upgrade-drain-seconds", `${limitS}`];
     await Promise.all(HOSTS.map((host) => demo.agentOn(host).stop("SIGTERM")));
     await Promise.all(HOSTS.map((host) => demo.agentOn(host).start()));
     demo.agentOptions = [];
@@ -33,11 +34,11 @@ export const upgrade: Step = {
     const figures = await underLoad(context, () => upgradeAll(context, old));
     const endedMs = Date.now();
     say("the old processes end");
-    await until("the old processes' end", (DRAIN_LIMIT_S + 5) * 1_000, () =>
+    await until("the old processes' end", (limitS + 5) * 1_000, () =>
       Promise.resolve(!old.some(isRunning)),
     );
     const leftMs = Date.now() - endedMs;
-    return `${figures}; the last old process was gone ${(leftMs / 1_000).toFixed(1)} s after the load (limit ${DRAIN_LIMIT_S} s from its upgrade)`;
+    return `${figures}; the last old process was gone ${(leftMs / 1_000).toFixed(1)} s after the load (limit ${limitS} s from its upgrade)`;
   },
 };
 

@@ -48,6 +48,17 @@ test("a connection is kept for the next question", async () => {
   expect(connections).toBe(1);
 });
 
+test("a connection whose server said close is not used again, though its end has not come yet", async () => {
+  const target = await listening((socket) =>
+    socket.on("data", () => socket.write("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")),
+  );
+  const connection = await HttpConnection.open(target, 1_000);
+  expect(connection.isUsable).toBe(true);
+  await connection.ask(question);
+  expect(connection.isUsable).toBe(false);
+  connection.close();
+});
+
 test("every way to get no answer has its name, and nothing is tried twice", async () => {
   let connections = 0;
   const counted = (serve: (socket: Socket) => void) =>

@@ -36,6 +36,7 @@ export class HttpConnection {
   readonly #timeoutMs: number;
   #received = Buffer.alloc(0);
   #hasEnded = false;
+  #isLast = false;
   #failure: TrafficError | undefined;
   #wake: () => void = () => undefined;
 
@@ -83,8 +84,9 @@ export class HttpConnection {
     return promise;
   }
 
+  /** A server that says close answers nothing more (RFC 9112, 9.6), whether its end has arrived here or not. */
   get isUsable(): boolean {
-    return !this.#hasEnded && this.#failure === undefined;
+    return !this.#isLast && !this.#hasEnded && this.#failure === undefined;
   }
 
   /** One request and its whole answer. */
@@ -119,6 +121,7 @@ export class HttpConnection {
       const colon = line.indexOf(":");
       headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
     }
+    this.#isLast = /\bclose\b/i.test(headers["connection"] ?? "");
     return status === 100 ? this.#readHead(deadline) : { status, headers };
   }
 
