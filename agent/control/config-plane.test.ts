@@ -40,6 +40,7 @@ class World {
       this.stored = { sources, compiled };
     },
     loadCompiled: async () => this.stored?.compiled,
+    loadPorts: async () => [],
     loadSources: async () => this.stored?.sources,
   };
 

@@ -104,7 +104,10 @@ export class ConfigPlane {
   /** First half of the start: serve the last good snapshot. True: there was one. */
   async bootCompiled(): Promise<boolean> {
     const stored = await this.#deps.store.loadCompiled();
-    if (stored === undefined || stored.snapshot.host.name !== this.#config.host) return false;
+    if (stored === undefined || stored.snapshot.host.name !== this.#config.host) {
+      this.#ports = new PortBook(await this.#deps.store.loadPorts());
+      return false;
+    }
     const { snapshot } = stored;
     this.#slots = new SlotBook(this.#config.slotFirst, this.#config.slotCapacity, stored.slots);
     this.#ports = new PortBook(

@@ -51,6 +51,7 @@ class World {
       store: {
         save: async () => {},
         loadCompiled: async () => undefined,
+        loadPorts: async () => [],
         loadSources: async () => undefined,
       },
       compile,

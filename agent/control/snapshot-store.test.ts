@@ -61,6 +61,20 @@ test("an agent of another version compiles the sources anew instead of running t
   expect(await updated.loadSources()).toEqual(sources);
 });
 
+test("an update of the agent keeps the workloads' ports, which the rules in the kernel still name", async () => {
+  expect(await store.loadPorts()).toEqual([]);
+  const workloads = [
+    { namespace: "default", name: "b", outboundPort: 15102 },
+    { namespace: "default", name: "a", outboundPort: 15101 },
+  ];
+  const snapshot = { ...compiled.snapshot, workloads } as unknown as typeof compiled.snapshot;
+  await store.save(sources, { ...compiled, snapshot });
+  expect(await open("9.9.9").loadPorts()).toEqual([
+    ["default/b", 15102],
+    ["default/a", 15101],
+  ]);
+});
+
 test("a torn, a changed and an empty file are each passed over and told, wherever the damage is", async () => {
   await store.save(sources, compiled);
   const whole = readFileSync(path("compiled.json"), "utf8");

@@ -28,6 +28,9 @@ export interface SnapshotStore {
   /** Undefined: none, damaged, or written by an agent of another version, whose compiler may have meant something else. */
   loadCompiled(): Promise<CompiledSources | undefined>;
   loadSources(): Promise<Sources | undefined>;
+  /** Outbound ports of the workloads, whichever version of the agent wrote them: an update must not give a port to another workload,
+   *  while rules of before still send the first one's connections there. Empty: nothing was stored. */
+  loadPorts(): Promise<readonly (readonly [workload: string, port: number])[]>;
 }
 
 /** More than any mesh has; a file beyond it is not ours. */
@@ -60,8 +63,19 @@ export class DiskSnapshotStore implements SnapshotStore {
     return (await this.#load(SOURCES)) as Sources | undefined;
   }
 
+  async loadPorts(): Promise<readonly (readonly [string, number])[]> {
+    const compiled = (await this.#load(COMPILED, true)) as Partial<CompiledSources> | undefined;
+    const { workloads } = (compiled?.snapshot ?? {}) as Partial<Snapshot>;
+    if (!Array.isArray(workloads)) return [];
+    return workloads.flatMap((one: Partial<Snapshot["workloads"][number]>) =>
+      typeof one.outboundPort === "number"
+        ? [[`${one.namespace}/${one.name}`, one.outboundPort] as const]
+        : [],
+    );
+  }
+
   /** The hash vouches for the shape: only save() writes these files, and they are ours alone (0600). */
-  async #load(what: Stored): Promise<unknown> {
+  async #load(what: Stored, ofAnyVersion = what !== COMPILED): Promise<unknown> {
     const path = this.#path(what);
     try {
       const text = await readIfThere(path, STORED_BYTES_MAX);
@@ -71,7 +85,7 @@ export class DiskSnapshotStore implements SnapshotStore {
         this.#log.error("a stored version is damaged and passed over", { path });
         return undefined;
       }
-      if (what === COMPILED && opened.agentVersion !== this.#agentVersion) return undefined;
+      if (!ofAnyVersion && opened.agentVersion !== this.#agentVersion) return undefined;
       return JSON.parse(opened.body);
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : "unknown";

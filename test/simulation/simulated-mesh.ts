@@ -136,6 +136,9 @@ class MemoryDisk implements SnapshotStore {
   async loadSources(): Promise<Sources | undefined> {
     return this.#stored?.sources;
   }
+  async loadPorts() {
+    return []; // simulated agents are never updated
+  }
 }
 
 export class SimulatedAgent {
