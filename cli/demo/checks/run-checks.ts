@@ -12,6 +12,7 @@ import { membership } from "./membership.ts";
 import { onConsul } from "./on-consul.ts";
 import { peerAuthentication } from "./peer-authentication.ts";
 import { powerLoss } from "./power-loss.ts";
+import { removal } from "./removal.ts";
 import { rotation } from "./rotation.ts";
 import type { Step } from "./step.ts";
 import { upgrade } from "./upgrade.ts";
@@ -29,6 +30,7 @@ const STEPS: readonly Step[] = [
   rotation,
   agentDeath,
   upgrade,
+  removal,
   onConsul,
 ];
 export const STEP_NUMBERS: readonly number[] = STEPS.map(({ number }) => number);
