@@ -6,6 +6,7 @@
 //                                 \--ends, or silent for too long--> parent ends the child and goes on
 import { spawn } from "node:child_process";
 import { err, ok, type Result } from "../base/result.ts";
+import { openLibrary } from "./ffi.ts";
 import type { KeptDescriptor } from "./notify.ts";
 
 /** Names of what was passed, in the order of their numbers. */
@@ -14,6 +15,8 @@ const NAMES = "IRONMESH_HANDED_OVER";
 const FIRST_FD = 4;
 const SOCKETS_MAX = 4_096;
 const SERVING = "serving";
+const F_SETFD = 2;
+const FD_CLOEXEC = 1;
 /** What this very process was started from: later the path may lead to another file, which is what we want then. */
 const EXECUTABLE = process.execPath;
 
@@ -73,8 +76,12 @@ export function findPredecessor(): Predecessor | undefined {
   if (!Array.isArray(names) || !names.every((name) => typeof name === "string")) {
     throw new Error(`${NAMES} is not what an agent passes on: start meshctl agent without it`);
   }
+  const sockets = names.map((name: string, at) => ({ name, fd: FIRST_FD + at }));
+  // A child of ours that lived longer than we do would keep their queues open, with nobody to accept.
+  const { fcntl } = openLibrary("libc.so.6", { fcntl: "i32 i32 i32 i32" });
+  for (const { fd } of sockets) fcntl(fd, F_SETFD, FD_CLOEXEC);
   return {
-    sockets: names.map((name: string, at) => ({ name, fd: FIRST_FD + at })),
+    sockets,
     tellServing: () => {
       process.send?.(SERVING); // the parent ends the channel
     },
