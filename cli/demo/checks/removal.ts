@@ -1,5 +1,7 @@
 // Step 11: what came goes. `meshctl redirect remove` leaves no rule, set or route of ours, and an app that was behind it answers as it
-// did before there was a mesh; an agent that starts again puts it back.
+// did before there was a mesh; an agent that starts again puts it back. `meshctl leave --purge` takes files and processes too.
+import { existsSync, statSync } from "node:fs";
+import { AGENT_FILES } from "../../service/unit-files.ts";
 import { adminSocketOf, isAgentReady, stateOf } from "../agents.ts";
 import {
   addressOf,
@@ -11,6 +13,7 @@ import {
   UID,
 } from "../layout.ts";
 import { pathOf } from "../requirements.ts";
+import { runOrThrow } from "../shell.ts";
 import { until } from "../until.ts";
 import { type CheckContext, holds, isOnly, measure, requests, type Step, shown } from "./step.ts";
 
@@ -19,7 +22,7 @@ const south = hostOf("reviews-v2");
 
 export const removal: Step = {
   number: 11,
-  claim: "redirect remove leaves no rule, set or route of ours",
+  claim: "redirect remove and leave --purge leave nothing of ours",
   async run(context) {
     const { demo, say } = context;
     say("an agent that is stopped leaves its redirect");
@@ -38,9 +41,35 @@ export const removal: Step = {
     await until("the agent on south", 15_000, () => isAgentReady(south));
     const again = (await leftOn(context, south)).length;
     holds(again > 0, () => "the agent did not put its redirect back");
-    return `of ${stood.length} lines in the kernel 0 left, the app answers ${TIMES} of ${TIMES} as before the mesh; back with the agent`;
+    const gone = await leave(context);
+    return `of ${stood.length} lines in the kernel 0 left, the app answers ${TIMES} of ${TIMES} as before the mesh; back with the agent; ${gone}`;
   },
 };
+
+/** A host shares its files with this machine: units of an agent that lives here would be taken for the demo's. */
+async function leave(context: CheckContext): Promise<string> {
+  if (AGENT_FILES.some(({ path }) => existsSync(path)))
+    return "leave not tried, since this machine has an agent of its own";
+  context.say("meshctl leave --purge");
+  await meshctl(context, "leave", "--purge");
+  const left = await leftOn(context, south);
+  holds(left.length === 0, () => `leave left behind: ${left.slice(0, 5).join("; ")}`);
+  const processes = await agentsOn();
+  holds(processes.length === 0, () => `leave left process ${processes.join(", ")}`);
+  const files = [stateOf(south), adminSocketOf(south)].filter((path) => existsSync(path));
+  holds(files.length === 0, () => `leave left ${files.join(", ")}`);
+  return "leave --purge: no rule, route, file or process of ours";
+}
+
+/** Processes of the agent's user on south. */
+async function agentsOn(): Promise<readonly string[]> {
+  const listed = await runOrThrow(["ip", "netns", "pids", namespaceOf(south)]);
+  return listed
+    .split("\n")
+    .filter(
+      (pid) => pid !== "" && statSync(`/proc/${pid}`, { throwIfNoEntry: false })?.uid === UID.agent,
+    );
+}
 
 /** On south, as its root. */
 async function meshctl(
