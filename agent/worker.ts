@@ -134,6 +134,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       timers: loop.wheel,
       soon: (task) => loop.again({ onReady: task }),
       bug,
+      onRetiring: () => plane.closeRetiring(),
       stage: sockets.stage,
     },
   );

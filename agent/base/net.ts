@@ -30,6 +30,8 @@ export interface Stream {
   /** Closes with RST where the transport has one. */
   reset(): void;
   readonly isOpen: boolean;
+  /** The connection under it takes no new streams and waits for its last: whoever holds this one idle should close it. */
+  readonly isRetiring?: boolean;
   /** Text of the remote address, without port; made when asked. IPv4-mapped addresses are shown as IPv4. */
   readonly peerAddress: string;
   readonly peerPort: number;

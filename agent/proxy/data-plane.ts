@@ -95,6 +95,11 @@ export class DataPlane {
     this.book.renew(identities);
   }
 
+  /** Idle pooled streams that keep a connection from ending are closed. */
+  closeRetiring(): void {
+    this.book.closeRetiring();
+  }
+
   /** From a workload's own listener (index into snapshot.workloads); undefined: a process of no workload (15001). */
   acceptOutbound(
     stream: Stream,

@@ -88,6 +88,11 @@ export class ClusterBook {
     for (const { cluster } of this.#entries.values()) cluster.hostsChanged();
   }
 
+  /** The other end of some mesh connection drains, or our certificate for it was renewed. */
+  closeRetiring(): void {
+    for (const { cluster } of this.#entries.values()) cluster.closeRetiring();
+  }
+
   closeIdle(): void {
     for (const { cluster } of this.#entries.values()) cluster.closeIdleNow();
   }

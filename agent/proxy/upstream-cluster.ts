@@ -156,7 +156,7 @@ export class UpstreamCluster {
     const { maxRequestsPerConnection } = this.view.limits;
     const isSpent = maxRequestsPerConnection > 0 && upstream.requests >= maxRequestsPerConnection;
     while (upstream.target.successor !== undefined) upstream.target = upstream.target.successor;
-    const isOld = upstream.generation !== this.generation;
+    const isOld = upstream.generation !== this.generation || upstream.stream.isRetiring === true;
     if (this.isStale || isSpent || isOld || upstream.target.isGone || this.#context.isDraining) {
       upstream.close();
       return;
@@ -257,6 +257,14 @@ export class UpstreamCluster {
   #hasOtherUp(target: Target): boolean {
     const { slots } = this.#context.deps;
     return this.view.targets.some((one) => one !== target && !isDown(slots, one.endpoint));
+  }
+
+  closeRetiring(): void {
+    for (const { idle } of this.view.targets) {
+      const retiring = idle.filter(({ stream }) => stream.isRetiring === true);
+      for (const upstream of retiring) idle.splice(idle.indexOf(upstream), 1);
+      closeAll(retiring);
+    }
   }
 
   closeIdleNow(): void {

@@ -37,6 +37,9 @@ export class CarriedStream implements Stream {
   get isOpen(): boolean {
     return this.#state === "open";
   }
+  get isRetiring(): boolean {
+    return this.#carrier.retirement !== "none";
+  }
   get peerAddress(): string {
     return this.#carrier.peerAddress;
   }

@@ -30,11 +30,13 @@ function world(seed: number, splits = true) {
   const clock = new VirtualClock();
   const random = new SeededRandom(seed);
   const fabric = new MemoryFabric({ splits }, { clock, random });
+  const told: string[] = [];
   const streamsOf = (network: MemoryNetwork): MeshStreams =>
     new MeshStreams(CONFIG, {
       network,
       timers: clock,
       soon: (task) => void clock.after(0, task),
+      onRetiring: () => told.push("retiring"),
       bug: (error) => {
         throw error;
       },
@@ -60,6 +62,7 @@ function world(seed: number, splits = true) {
     accepting,
     carriers,
     others,
+    told,
     server,
     serve: (on: (stream: Stream) => void) => {
       onStream = on;
@@ -260,6 +263,8 @@ test("a draining server's peers open new streams elsewhere, and what is under wa
   w.clock.pass(20_000);
   expect([before.outcome.got, before.outcome.reason]).toEqual([2_000_000, undefined]);
   expect(after.outcome.got).toBe(1_000);
+  expect(w.told).toContain("retiring");
+  expect(before.stream.isRetiring).toBe(true);
   expect(w.accepting.isDrained).toBe(true);
   expect(w.carriers.length).toBeGreaterThan(1);
 });

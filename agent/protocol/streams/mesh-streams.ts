@@ -34,6 +34,8 @@ export interface MeshStreamsDeps {
   readonly timers: Timers;
   soon(task: () => void): void;
   bug(error: unknown): void;
+  /** Some streams are retiring; see Stream.isRetiring. Never inside a call of their owner. */
+  onRetiring(): void;
   /** STAGE_BYTES of the thread's arena. */
   readonly stage: Scratch;
 }
@@ -93,7 +95,10 @@ export class MeshStreams implements Network {
     };
     const events: CarrierEvents = {
       onStream: () => {},
-      onRetired: leave,
+      onRetired: (carrier) => {
+        leave(carrier);
+        this.#deps.soon(() => this.#deps.onRetiring());
+      },
       onEmpty: (carrier) => this.#dialledEmpty(carrier),
       onOver: (carrier) => {
         leave(carrier);
