@@ -29,6 +29,8 @@ export const STREAMS_MAX = 1_024;
 /** One record's worth leaves at once, so that the peer begins while we go on. */
 const FLUSH_BYTES = 16_384;
 const OUT_BYTES = 65_536;
+/** With frames that carry no data: far more than STREAMS_MAX streams have to say. Who makes us say more and does not read is cut. */
+const OUT_BYTES_MAX = 262_144;
 
 export interface CarrierDeps {
   /** Runs it after the events at hand, before the thread sleeps. */
@@ -211,12 +213,18 @@ export class Carrier implements StreamHandler, FrameEvents {
     this.#append(FRAME.reset, id);
   }
   sendCredit(id: number, bytes: number): void {
-    if (this.#state === "over") return;
+    if (!this.#mayAppend()) return;
     const at = this.#header(FRAME.credit, id, CREDIT_BYTES); // this may replace #out
     writeWord(this.#out, at, bytes);
   }
   #append(kind: FrameKind, id: number): void {
-    if (this.#state !== "over") this.#header(kind, id, 0);
+    if (this.#mayAppend()) this.#header(kind, id, 0);
+  }
+
+  #mayAppend(): boolean {
+    if (this.#outEnd <= OUT_BYTES_MAX) return this.#state !== "over";
+    this.soon(() => this.reset()); // not within a call of a stream's owner
+    return false;
   }
 
   /** Calls its writable() once there is room. */

@@ -323,3 +323,29 @@ test("nonsense, in whatever pieces, resets the connection and never throws", () 
     { numRuns: 200 },
   );
 });
+
+test("a peer that provokes resets and reads none is cut before they pile up", () => {
+  const w = world(11, false);
+  w.serve((stream) => stream.close());
+  let told: CloseReason | undefined;
+  const raw = w.server.dial(
+    { ...TARGET, alpn: "carrier" },
+    {
+      ...quiet,
+      onClose(_s, reason) {
+        told = reason;
+      },
+    },
+  );
+  w.clock.pass(50);
+  raw.pause();
+  const say = (bytes: Uint8Array): void => {
+    for (let at = 0; at < bytes.length && told === undefined; w.clock.pass(5))
+      at += raw.write(bytes, at, bytes.length);
+  };
+  say(Uint8Array.of(0, 0, 0, 1, 0, 0, 0, 1));
+  const one = [0, 0, 1, 2, 0, 0, 0, 1, 7]; // a byte of data for a stream that is closed
+  const many = Uint8Array.from({ length: 9_000 }, (_, i) => one[i % 9] ?? 0);
+  for (let round = 0; round < 100 && told === undefined; round++) say(many);
+  expect(told?.is).toBe("failed");
+});
