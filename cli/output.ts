@@ -80,7 +80,7 @@ const plain = (text: string): string => text;
 
 /** What others wrote must not steer the reader's terminal (escape sequences), nor break the table's lines. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is taken out
-const clean = (text: string): string => text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, " ");
+export const clean = (text: string): string => text.replaceAll(/[\x00-\x1f\x7f-\x9f]/g, " ");
 
 export async function colours(isColour: boolean) {
   const { picocolors } = await import("./colour-package.ts");

@@ -18,6 +18,7 @@ const COMMANDS = [
   "diff",
   "validate",
   "status",
+  "explain",
   "members",
   "config",
   "redirect",

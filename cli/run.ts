@@ -10,6 +10,7 @@ import { addDelete } from "./commands/delete.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDiff } from "./commands/diff.ts";
 import { addEdges } from "./commands/edges.ts";
+import { addExplain } from "./commands/explain.ts";
 import { addGet } from "./commands/get.ts";
 import { addJoin } from "./commands/join.ts";
 import { addLeave } from "./commands/leave.ts";
@@ -45,6 +46,7 @@ const COMMANDS: readonly AddCommand[] = [
   addDiff,
   addValidate,
   addStatus,
+  addExplain,
   addEdges,
   addStat,
   addTop,

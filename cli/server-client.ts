@@ -1,6 +1,7 @@
 // The config server's operator API as functions; see agent/api/operator-api.ts. Every failure names what to do next.
 
 import type { GraphView } from "../agent/api/edges.ts";
+import type { ExplainAnswer, ExplainQuestion } from "../agent/api/explain.ts";
 import type { MembersAnswer } from "../agent/api/gossip.ts";
 import type {
   ApplyRequest,
@@ -99,6 +100,10 @@ export class ServerClient {
 
   graph(windowSeconds: number, by: "service" | "workload"): Promise<GraphView> {
     return this.#call("GET", `/v1/graph?window=${windowSeconds}&by=${by}`);
+  }
+
+  explain(question: ExplainQuestion): Promise<ExplainAnswer> {
+    return this.#call("POST", "/v1/explain", question);
   }
 
   /** Where a browser finds the server's page; fails, in words, if there is none at that address. */

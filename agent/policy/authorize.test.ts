@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { authorizeConnection, authorizeRequest, isOpen, matchesPattern } from "./authorize.ts";
+import { authorizeConnection, authorizeRequest, isOpen } from "./authorize.ts";
+import { matchesPattern } from "./clauses.ts";
 import type { Authorization, AuthorizationRule, Caller, RequestView } from "./snapshot.ts";
 
 const PAGE: Caller = { identity: "spiffe://lab/ns/default/sa/productpage", address: "10.0.0.1" };

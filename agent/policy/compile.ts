@@ -43,6 +43,30 @@ export interface Compiled {
   readonly problems: readonly Problem[];
 }
 
+/** The part of a compile that says who may call this host's workloads: without routes, clusters and endpoints, so a fraction of its
+ *  cost in a large mesh. Ports' `services` count in the list beside them. */
+export function compileWorkloadsOf(
+  input: CompileInput,
+): Pick<Snapshot, "workloads"> & { readonly services: readonly Pick<Service, "host">[] } {
+  const problems = new ProblemList();
+  const sources = sortSources(input.resources, problems);
+  const services = collectServices(input, sources, problems);
+  const { rootNamespace } = input.mesh;
+  const workloads = compileWorkloads({
+    ...input,
+    host: canonicalHost(input.host),
+    sources,
+    hosts: new HostBook(services),
+    peerAuthentications: new PeerAuthentications(
+      sources.PeerAuthentication,
+      rootNamespace,
+      problems,
+    ),
+    problems,
+  });
+  return { workloads, services };
+}
+
 /** Clients that are no workload of this host. No DestinationRule of theirs exists, so they see what everybody sees. */
 const COMMON_NAMESPACE = SYSTEM_NAMESPACE;
 
@@ -73,8 +97,7 @@ export function compile(input: CompileInput): Compiled {
       clusters.find({ service, port, subset: undefined, clientNamespace: COMMON_NAMESPACE });
   });
   const routes = new Routes(sources.VirtualService, { services, hosts, clusters, problems });
-  const addresses = input.host.addresses.map((text) => canonicalAddress(text) ?? text);
-  const host = { name: input.host.name, addresses };
+  const host = canonicalHost(input.host);
   const namespaces = clientNamespaces(input.host.name, sources);
   tellPublicNames(services, problems);
   const overriding = namespaces.filter((namespace) => rules.overridesFor(namespace, services));
@@ -105,6 +128,11 @@ export function compile(input: CompileInput): Compiled {
     problems: problems.all,
   };
 }
+
+const canonicalHost = ({ name, addresses }: CompileInput["host"]): CompileInput["host"] => ({
+  name,
+  addresses: addresses.map((text) => canonicalAddress(text) ?? text),
+});
 
 const clientNamespaces = (host: string, sources: Sources): readonly string[] =>
   [...new Set(localWorkloads(host, sources).map(({ namespace }) => namespace))].sort();

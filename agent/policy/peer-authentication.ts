@@ -8,6 +8,19 @@ import type { ProblemList, Rule } from "./sources.ts";
 export type MtlsMode = InboundPort["mtls"];
 type Policy = Rule<PeerAuthenticationSpec>;
 
+export interface MtlsSource {
+  /** `NAMESPACE/NAME` */
+  readonly policy: string;
+  /** The field in it. */
+  readonly path: string;
+  /** It has a selector, and so holds for single workloads. */
+  readonly selects: boolean;
+}
+export interface Holding {
+  readonly mode: MtlsMode;
+  readonly by: MtlsSource;
+}
+
 export class PeerAuthentications {
   #mesh: Policy | undefined;
   readonly #namespaces = new Map<string, Policy>();
@@ -15,8 +28,7 @@ export class PeerAuthentications {
 
   constructor(policies: readonly Policy[], rootNamespace: string, problems: ProblemList) {
     for (const policy of policies) {
-      const isWide = Object.keys(policy.spec.selector?.matchLabels ?? {}).length === 0;
-      if (!isWide) this.#addForWorkloads(policy, rootNamespace, problems);
+      if (isForWorkloads(policy)) this.#addForWorkloads(policy, rootNamespace, problems);
       else if (policy.namespace === rootNamespace) {
         this.#tellIfSecond(this.#mesh, policy, problems);
         this.#mesh ??= policy;
@@ -30,12 +42,19 @@ export class PeerAuthentications {
 
   /** `port` is the one the app listens on. */
   modeOf(namespace: string, labels: Labels, port: number): MtlsMode {
-    const wide = own(this.#namespaces.get(namespace)) ?? own(this.#mesh) ?? "permissive";
+    return this.holding(namespace, labels, port)?.mode ?? "permissive";
+  }
+
+  /** The mode with the resource and the field that say it; undefined: nobody says anything. */
+  holding(namespace: string, labels: Labels, port: number): Holding | undefined {
     const policy = this.#workloads
       .get(namespace)
       ?.find(({ spec }) => labelsHold(spec.selector?.matchLabels ?? {}, labels));
-    if (policy === undefined) return wide;
-    return modeOf(policy.spec.portLevelMtls?.[String(port)]) ?? own(policy) ?? wide;
+    return (
+      (policy && (ofPort(policy, port) ?? own(policy))) ??
+      own(this.#namespaces.get(namespace)) ??
+      own(this.#mesh)
+    );
   }
 
   #addForWorkloads(policy: Policy, rootNamespace: string, problems: ProblemList): void {
@@ -75,4 +94,21 @@ function modeOf(mtls: Mtls): MtlsMode | undefined {
   }
 }
 
-const own = (policy: Policy | undefined): MtlsMode | undefined => modeOf(policy?.spec.mtls);
+const isForWorkloads = ({ spec }: Policy): boolean =>
+  Object.keys(spec.selector?.matchLabels ?? {}).length > 0;
+
+function own(policy: Policy | undefined): Holding | undefined {
+  const mode = modeOf(policy?.spec.mtls);
+  if (policy === undefined || mode === undefined) return undefined;
+  const by = { policy: nameOf(policy), path: "spec.mtls.mode", selects: isForWorkloads(policy) };
+  return { mode, by };
+}
+
+function ofPort(policy: Policy, port: number): Holding | undefined {
+  const mode = modeOf(policy.spec.portLevelMtls?.[String(port)]);
+  if (mode === undefined) return undefined;
+  const path = `spec.portLevelMtls["${port}"].mode`;
+  return { mode, by: { policy: nameOf(policy), path, selects: true } };
+}
+
+const nameOf = ({ namespace, name }: Policy): string => `${namespace}/${name}`;

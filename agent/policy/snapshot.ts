@@ -2,6 +2,7 @@
 // disk as it is. control/ makes it (by compile.ts), proxy/ reads it; this file is all the two share.
 // Numbers that must hold per agent live in shared slots (base/slots.ts); their indices are part of the snapshot and stay
 // the same for the same cluster and endpoint from one snapshot to the next (SlotBook in compile.ts).
+import type { MtlsSource } from "./peer-authentication.ts";
 
 export interface Snapshot {
   /** Rises when the server's state was replaced; a lower version is refused unless the epoch rose. */
@@ -75,6 +76,8 @@ export interface InboundPort {
   readonly appPort: number;
   readonly protocol: Protocol;
   readonly mtls: "strict" | "permissive" | "disable";
+  /** The PeerAuthentication that says so. Absent: none does, or an older agent wrote the snapshot to disk. */
+  readonly mtlsBy?: MtlsSource | undefined;
   /** Indices into Snapshot.services that this port backs, with the service's own port. */
   readonly services: readonly { readonly service: number; readonly port: number }[];
 }

@@ -7,7 +7,7 @@ import { compileAuthorization } from "./authorization.ts";
 import type { PortDraft, SlotDraft } from "./books.ts";
 import { type HostBook, meshHost } from "./hosts.ts";
 import { labelsHold } from "./labels.ts";
-import type { PeerAuthentications } from "./peer-authentication.ts";
+import type { Holding, PeerAuthentications } from "./peer-authentication.ts";
 import { portProtocol } from "./port-protocol.ts";
 import { compileRateLimits } from "./rate-limits.ts";
 import type { InboundPort, LocalWorkload, ProcessSelector, Protocol } from "./snapshot.ts";
@@ -134,10 +134,13 @@ function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
     appAddress,
     appPort,
     protocol,
-    mtls: deps.peerAuthentications.modeOf(namespace, labels, appPort),
+    ...mtlsOf(deps.peerAuthentications.holding(namespace, labels, appPort)),
     services,
   }));
 }
+
+const mtlsOf = (holding: Holding | undefined): Pick<InboundPort, "mtls" | "mtlsBy"> =>
+  holding === undefined ? { mtls: "permissive" } : { mtls: holding.mode, mtlsBy: holding.by };
 
 const ownPorts = ({ namespace, spec }: Workload): Declared[] =>
   (spec.services ?? []).flatMap((service) =>

@@ -2,7 +2,8 @@
 import { bytesOf } from "../base/bytes.ts";
 import type { Stream } from "../base/net.ts";
 import { RequestFamily } from "../observe/request-metrics.ts";
-import { authorizeRequest, isOpen, type ReachedPort } from "../policy/authorize.ts";
+import { authorizeRequest, isOpen } from "../policy/authorize.ts";
+import type { ReachedPort } from "../policy/clauses.ts";
 import type { Caller, Endpoint, RequestView } from "../policy/snapshot.ts";
 import { requestRecord } from "./access-record.ts";
 import {

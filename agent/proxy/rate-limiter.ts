@@ -3,7 +3,8 @@
 // others of that kind, so a flood of made-up callers costs them and itself, and no memory.
 import type { Slots } from "../base/slots.ts";
 import type { Counter, SeriesTable } from "../observe/series.ts";
-import { isOneOf, type ReachedPort } from "../policy/authorize.ts";
+import { isOneOf } from "../policy/authorize.ts";
+import type { ReachedPort } from "../policy/clauses.ts";
 import type { Caller, RateLimit, RequestView } from "../policy/snapshot.ts";
 import type { KeyedBuckets } from "../resilience/keyed-buckets.ts";
 import { type Rate, rateOf, returnToken, takeToken } from "../resilience/token-bucket.ts";

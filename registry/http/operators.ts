@@ -19,6 +19,7 @@ import { makeJoinToken, TOKEN_TTL_DEFAULT_MS } from "../ca/join-tokens.ts";
 import type { Mesh, Refusal } from "../push/mesh.ts";
 import type { Store } from "../store/store.ts";
 import { BODY_BYTES_MAX, bounded, readBody, refuse } from "./answers.ts";
+import { explainRoutes } from "./explain.ts";
 import { type GraphDeps, graphRoutes } from "./graph.ts";
 import { operatorOf } from "./operator-token.ts";
 import type { Bindings } from "./peer.ts";
@@ -50,7 +51,8 @@ export function operatorRoutes(deps: OperatorRoutesDeps) {
     .use("/v1/*", onlyOperators(deps.store))
     .route("/", resourceRoutes(deps))
     .route("/", meshRoutes(deps))
-    .route("/", graphRoutes(deps));
+    .route("/", graphRoutes(deps))
+    .route("/", explainRoutes(deps));
 }
 
 const onlyOperators = (store: Store) =>

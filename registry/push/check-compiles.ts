@@ -13,7 +13,7 @@ import type { Publication } from "./units.ts";
  *  of the others stand for all, since hosts differ only in the workloads they run. */
 export const COMPILED_HOSTS_MAX = 32;
 /** As many slots as an agent's default; see docs/operating.md. */
-const SLOTS_MAX = 1 << 20;
+export const SLOTS_MAX = 1 << 20;
 
 export interface Candidate {
   readonly state: MeshState;

@@ -11,7 +11,8 @@ export interface WorkloadFacts {
   readonly namespace: string;
   readonly identity: string;
   readonly labels: { readonly [name: string]: string };
-  /** Hosts it is declared on and whose grant holds its account. */
+  readonly declaredOn: readonly string[];
+  /** Those of them whose grant holds its account. */
   readonly hosts: ReadonlySet<string>;
   /** Canonical hosts, sorted. */
   readonly services: readonly string[];
@@ -60,6 +61,13 @@ export class MeshFacts {
   get hostCount(): number {
     return this.#hostByIdentity.size;
   }
+  /** By the service's host. */
+  get endpoints(): ReadonlyMap<string, readonly CatalogEndpoint[]> {
+    return this.#endpoints;
+  }
+  get workloads(): IterableIterator<WorkloadFacts> {
+    return this.#workloads.values();
+  }
   endpointsOf(service: string): readonly CatalogEndpoint[] {
     return this.#endpoints.get(service) ?? [];
   }
@@ -85,6 +93,7 @@ function workloadFacts(
     namespace,
     identity: spiffeIdOf({ trustDomain, namespace, serviceAccount }),
     labels,
+    declaredOn: hosts,
     hosts: new Set(hosts.filter((host) => grants.get(host)?.includes(account))),
     services: services.map((service) => `${service.name}.${namespace}.mesh`).sort(),
   };
