@@ -14,6 +14,8 @@ export interface Request {
 export interface Answer {
   readonly status: number;
   readonly body: string;
+  /** The Date field, as sent. */
+  readonly date?: string;
 }
 
 /** Ends the connection. Rejects on a cut, an answer that is not HTTP, or silence for `timeoutMs`. */
@@ -79,12 +81,14 @@ function parseAnswer(bytes: Buffer): Answer {
   const status = /^HTTP\/1\.[01] ([0-9]{3})/.exec(head)?.[1];
   if (status === undefined) throw new Error("the connection ended without an HTTP answer");
   const body = bytes.subarray(end + 4);
+  const sentAt = /\r\ndate: *([^\r]+)/i.exec(head)?.[1];
+  const date = sentAt === undefined ? {} : { date: sentAt };
   if (/\r\ntransfer-encoding: *chunked/i.test(head))
-    return { status: Number(status), body: unchunk(body).toString("utf8") };
+    return { status: Number(status), body: unchunk(body).toString("utf8"), ...date };
   const length = /\r\ncontent-length: *([0-9]+)/i.exec(head)?.[1];
   if (length !== undefined && body.length < Number(length))
     throw new Error("the connection was cut in the middle of the answer");
-  return { status: Number(status), body: body.toString("utf8") };
+  return { status: Number(status), body: body.toString("utf8"), ...date };
 }
 
 function unchunk(bytes: Buffer): Buffer {

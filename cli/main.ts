@@ -12,6 +12,7 @@ const PROGRAMS: Programs = {
     return joinHost(token, stateDir, { wallMs: () => Date.now(), log: await stderrLog() });
   },
   redirect,
+  tryRedirect: tryIt,
   refuseHost: async ({ dns, redirect: how }) => {
     if (!dns || how === "none") return undefined;
     const { readResolvers } = await import("../agent/os/host-facts.ts");
@@ -19,6 +20,16 @@ const PROGRAMS: Programs = {
     return refuseResolvers(readResolvers());
   },
 };
+
+async function tryIt({ redirect: backend, mode, dns }: AgentOptions) {
+  const [{ tryRedirect }, { openEmptyNetwork }, { kernelHasIpv6 }] = await Promise.all([
+    import("../agent/control/redirect-trial.ts"),
+    import("../agent/os/redirect/empty-network.ts"),
+    import("../agent/os/host-facts.ts"),
+  ]);
+  const chosen = backend === "none" ? "auto" : backend;
+  return tryRedirect({ backend: chosen, mode, dns, hasIpv6: kernelHasIpv6() }, openEmptyNetwork);
+}
 
 async function stderrLog() {
   const { LineLog } = await import("../agent/base/log.ts");

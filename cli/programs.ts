@@ -28,6 +28,13 @@ export type RedirectOutcome =
   | { readonly is: "differences"; readonly lines: readonly string[] };
 export type RedirectVerb = "plan" | "apply" | "status" | "remove";
 
+/** What came of a redirect like the agent's in an empty network namespace: this host's own rules were not touched. */
+export type RedirectTrial =
+  | { readonly is: "works"; readonly backend: string }
+  | { readonly is: "fails"; readonly reason: string }
+  /** No such network could be made. */
+  | { readonly is: "not_tried"; readonly reason: string };
+
 export interface Programs {
   /** Each resolves when it was stopped. */
   agent(options: AgentOptions): Promise<void>;
@@ -35,6 +42,7 @@ export interface Programs {
   join(token: string, stateDir: string): Promise<JoinOutcome>;
   /** `isBoot`: before the host's network is up, so that its addresses say nothing yet. */
   redirect(verb: RedirectVerb, options: AgentOptions, isBoot?: boolean): Promise<RedirectOutcome>;
+  tryRedirect(options: AgentOptions): Promise<RedirectTrial>;
   /** Why an agent with these options could not run on this host, and what to do; undefined: nothing is known against it. */
   refuseHost(options: AgentOptions): Promise<string | undefined>;
 }

@@ -19,6 +19,7 @@ const COMMANDS = [
   "validate",
   "status",
   "explain",
+  "check",
   "members",
   "config",
   "redirect",
@@ -207,10 +208,31 @@ test("join tells what the host is now, or why not and what to do", async () => {
         ? { ok: true as const, value: { host: "db-1", trustDomain: "mesh.local" } }
         : { ok: false as const, error: { message: "the token was used", next: "ask for another" } },
     );
-  const good = await meshctl(["join", "-"], { stdin: "im1.good\n", programs: { join } });
+  const good = await meshctl(["join", "-", "--no-check"], {
+    stdin: "im1.good\n",
+    programs: { join },
+  });
   expect(good).toMatchObject({ exitCode: 0, out: "db-1 has joined mesh.local" });
   const bad = await meshctl(["join", "im1.bad"], { programs: { join } });
   expect(bad).toMatchObject({ exitCode: 1, err: "error: the token was used\nask for another" });
+});
+
+test("join looks at the host afterwards; what it finds, or that it could not, undoes nothing", async () => {
+  const value = { host: "db-1", trustDomain: "mesh.local" };
+  const join = () => Promise.resolve({ ok: true as const, value });
+  const refuseHost = () => Promise.resolve("resolv.conf names 127.0.0.53");
+  const fails = { is: "fails", reason: "no nft here" } as const;
+  const tryRedirect = () => Promise.resolve(fails);
+  const words = ["join", "im1.good", "--state-dir", `${directory}/joined`];
+  const told = await meshctl(words, { programs: { join, refuseHost, tryRedirect } });
+  expect(told).toMatchObject({ exitCode: 0, out: "db-1 has joined mesh.local" });
+  expect(told.err).toMatch(/^this host was checked: \d+ ok, \d+ warnings?, \d+ errors?\n/);
+  expect(told.err).toContain("ERROR   resolv.conf names 127.0.0.53");
+  expect(told.err).toEndWith(`next: meshctl agent --state-dir ${directory}/joined`);
+  const broken = () => Promise.reject(new Error("no such library"));
+  const untold = await meshctl(words, { programs: { join, refuseHost: broken, tryRedirect } });
+  expect(untold.exitCode).toBe(0);
+  expect(untold.err).toContain("could not be checked: no such library");
 });
 
 test("redirect status ends in 1 when the host differs from the plan", async () => {
@@ -240,7 +262,7 @@ test("join --run goes on as the agent of the same state directory, and only afte
       : ({ ok: false, error: { message: "the token was used", next: "" } } as const);
   };
   const agent = async ({ stateDir }: { stateDir: string }) => void ran.push(`agent ${stateDir}`);
-  const words = ["join", "im1.x", "--run", "--state-dir", "/srv/mesh"];
+  const words = ["join", "im1.x", "--run", "--no-check", "--state-dir", "/srv/mesh"];
   expect((await meshctl(words, { programs: { join: join(true), agent } })).exitCode).toBe(0);
   expect(ran).toEqual(["join", "agent /srv/mesh"]);
   expect((await meshctl(words, { programs: { join: join(false), agent } })).exitCode).toBe(1);

@@ -3,6 +3,7 @@
 import { Command, CommanderError } from "commander";
 import { addAgent } from "./commands/agent.ts";
 import { addApply } from "./commands/apply.ts";
+import { addCheck } from "./commands/check.ts";
 import { addCompletion } from "./commands/completion.ts";
 import { addConfig } from "./commands/config.ts";
 import { addDashboard } from "./commands/dashboard.ts";
@@ -47,6 +48,7 @@ const COMMANDS: readonly AddCommand[] = [
   addValidate,
   addStatus,
   addExplain,
+  addCheck,
   addEdges,
   addStat,
   addTop,

@@ -15,15 +15,43 @@ export function parseServerUrl(text: string): URL {
   return url;
 }
 
-/** Proven to be the config server of this CA. */
-export async function dialServer(url: URL, caPem: string): Promise<TLSSocket> {
-  const socket = await handshake(url, caPem);
-  const refuse = (why: string): never => {
-    socket.destroy();
-    throw new CommandFailure(
+/** Whoever answers is not the config server of this CA; nothing was sent to it. */
+export class ServerNotTrusted extends CommandFailure {
+  readonly why: string;
+  /** Of its certificate, where this host's time lies outside of it. */
+  readonly validMs: readonly [from: number, to: number] | undefined;
+
+  constructor(url: URL, why: string, validMs?: readonly [from: number, to: number]) {
+    super(
       `${url.host} is not the config server this context trusts: ${why}`,
       "if the mesh's CA was made anew, run `meshctl login` with its --ca-sha256 again",
     );
+    this.why = why;
+    this.validMs = validMs;
+  }
+}
+
+export interface DialOptions {
+  /** Default CONNECT_TIMEOUT_MS. */
+  readonly timeoutMs?: number;
+  /** PEM: the host's own certificate, for what hosts alone may ask. */
+  readonly own?: { readonly cert: string; readonly key: string };
+}
+
+const OUT_OF_TIME = ["CERT_HAS_EXPIRED", "CERT_NOT_YET_VALID"];
+
+/** Proven to be the config server of this CA. */
+export async function dialServer(
+  url: URL,
+  caPem: string,
+  options: DialOptions = {},
+): Promise<TLSSocket> {
+  const socket = await handshake(url, caPem, options);
+  const refuse = (why: string): never => {
+    const { valid_from: from, valid_to: to } = socket.getPeerCertificate();
+    socket.destroy();
+    const isLate = OUT_OF_TIME.includes(why);
+    throw new ServerNotTrusted(url, why, isLate ? [Date.parse(from), Date.parse(to)] : undefined);
   };
   // A certificate with a SPIFFE ID and no DNS name always ends in the second word; the chain is right then.
   const error = String(socket.authorizationError ?? "");
@@ -67,7 +95,11 @@ function chainOf(socket: TLSSocket): Buffer[] {
 const pemOf = (der: Buffer): string =>
   `-----BEGIN CERTIFICATE-----\n${(der.toString("base64").match(/.{1,64}/g) ?? []).join("\n")}\n-----END CERTIFICATE-----\n`;
 
-function handshake(url: URL, caPem: string | undefined): Promise<TLSSocket> {
+function handshake(
+  url: URL,
+  caPem: string | undefined,
+  { timeoutMs = CONNECT_TIMEOUT_MS, own }: DialOptions = {},
+): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const host = url.hostname.replace(/^\[|\]$/g, "");
     const fail = (why: string): void => {
@@ -79,16 +111,14 @@ function handshake(url: URL, caPem: string | undefined): Promise<TLSSocket> {
         ),
       );
     };
-    const timer = setTimeout(
-      () => fail(`no TLS handshake within ${CONNECT_TIMEOUT_MS} ms`),
-      CONNECT_TIMEOUT_MS,
-    );
+    const timer = setTimeout(() => fail(`no TLS handshake within ${timeoutMs} ms`), timeoutMs);
     const socket = connect(
       {
         host,
         port: Number(url.port),
         minVersion: "TLSv1.3",
         ca: caPem === undefined ? [] : [caPem],
+        ...own,
         // The checks follow in dialServer: a SPIFFE certificate names no host, which this would refuse.
         rejectUnauthorized: false,
       },

@@ -111,6 +111,7 @@ export async function startRegistry(config: RegistryConfig, deps: RegistryDeps):
     const operators = new OperatorSessions({ store, clock });
     const app = createApp({
       ...{ store, mesh, hub, edges, issuer, clock, log },
+      version: process.env["IRONMESH_VERSION"] ?? "0.0.0-dev",
       servers: () => servers,
       members: () => gossip?.members ?? [],
     });

@@ -156,6 +156,16 @@ export interface CertificateResponse {
   readonly trustBundle: readonly string[];
 }
 
+/** GET /v1/self over the host's own mTLS: whom the server takes it for. */
+export interface SelfResponse {
+  readonly host: string;
+  /** `NAMESPACE/ACCOUNT`, as its token granted. */
+  readonly serviceAccounts: readonly string[];
+  readonly serverVersion: string;
+  /** The server's wall clock. */
+  readonly wallMs: number;
+}
+
 /** Error body of every HTTP answer that is not 2xx. */
 export interface ApiError {
   readonly error: {

@@ -6,11 +6,13 @@ import { installService, refuseInstall } from "../service/install.ts";
 import { isRoot, isSystemdHost } from "../service/system.ts";
 import { AGENT_CONFIG, AGENT_UNIT } from "../service/unit-files.ts";
 import { type AddCommand, examples, type Surroundings } from "../surroundings.ts";
+import { tellProblems } from "./check.ts";
 
 interface Given {
   readonly stateDir: string;
   readonly run?: true;
   readonly service: boolean;
+  readonly check: boolean;
 }
 
 /** From the start of the service to its first version served. */
@@ -27,6 +29,7 @@ export const addJoin: AddCommand = (program, around) => {
     .option("--state-dir <dir>", "where the host's keys and state are kept", STATE_DIR)
     .option("--run", "then go on as the host's agent, until stopped; installs nothing")
     .option("--no-service", "install and start nothing")
+    .option("--no-check", "do not look at the host afterwards (`meshctl check`)")
     .action((word: string, given: Given) => join(around, word, given));
   examples(
     command,
@@ -50,6 +53,7 @@ async function join(around: Surroundings, word: string, given: Given): Promise<v
   const { host, trustDomain } = joined.value;
   terminal.out(`${host} has joined ${trustDomain}`);
   if (run === true) {
+    if (given.check) await tellProblems(around, ["--state-dir", stateDir], "to_come");
     await programs.agent(parseAgentOptions(["--state-dir", stateDir]));
     return;
   }
@@ -58,9 +62,11 @@ async function join(around: Surroundings, word: string, given: Given): Promise<v
     terminal.out(
       `${await untilServing(around)} ${seconds(terminal.nowMs() - begunMs)} after the start`,
     );
+    if (given.check) await tellProblems(around, [], "here");
     terminal.err("next: meshctl status --agent, or apply a Workload that names this host");
     return;
   }
+  if (given.check) await tellProblems(around, ["--state-dir", stateDir], "to_come");
   const where = stateDir === STATE_DIR ? "" : ` --state-dir ${stateDir}`;
   terminal.err(`next: meshctl agent${where}`);
 }

@@ -6,6 +6,7 @@ import type {
   CertificateResponse,
   JoinRequest,
   JoinResponse,
+  SelfResponse,
 } from "../../agent/api/session.ts";
 import { hostIdentity, parseSpiffeId, SYSTEM_NAMESPACE } from "../../agent/api/spiffe.ts";
 import type { Clock } from "../../agent/base/clock.ts";
@@ -27,6 +28,8 @@ export interface AgentRoutesDeps {
   readonly hub: Hub;
   readonly issuer: Issuer;
   readonly clock: Clock;
+  /** Of this server's program. */
+  readonly version: string;
 }
 
 const joinBody: z.ZodType<JoinRequest> = z.object({
@@ -62,6 +65,14 @@ export function agentRoutes(deps: AgentRoutesDeps) {
         certificates: issued.value.certificates,
         trustBundle: issuer.trustBundle,
       } satisfies JoinResponse);
+    })
+    .get("/v1/self", async (c) => {
+      const host = await hostOf(c.env.peer, issuer.trustDomain, store);
+      if (!host.ok) return refuse(c, 401, "not_a_host", host.error, NEW_TOKEN);
+      const { name, serviceAccounts } = host.value;
+      const { version: serverVersion } = deps;
+      const wallMs = clock.wallMs();
+      return c.json({ host: name, serviceAccounts, serverVersion, wallMs } satisfies SelfResponse);
     })
     .post("/v1/certificates", bounded(BODY_BYTES_MAX), async (c) => {
       const host = await hostOf(c.env.peer, issuer.trustDomain, store);

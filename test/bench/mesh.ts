@@ -119,7 +119,7 @@ function join(host: HostName): void {
   const account = host === "a" ? "default/client" : "default/backend";
   const shown = meshctl("token", "create", "--host", host, "--service-account", account);
   const token = /im1\.[A-Za-z0-9_-]+/.exec(shown)?.[0] ?? "";
-  const command = [MESHCTL, "join", token, "--state-dir", directoryFor(host)];
+  const command = [MESHCTL, "join", token, "--no-check", "--state-dir", directoryFor(host)];
   runToEnd(host, command, { core: LOAD_CORE, uid: AGENT_UID });
 }
 

@@ -81,7 +81,7 @@ export class Mesh {
     );
     const token = /im1\.[A-Za-z0-9_-]+/.exec(shown)?.[0] ?? "";
     const directory = this.#directoryFor(`agent-${host}`, UID.agent);
-    const command = [...this.#meshctl, "join", token, "--state-dir", directory];
+    const command = [...this.#meshctl, "join", token, "--no-check", "--state-dir", directory];
     const { code, stderr } = await this.hosts.run(host, command, { uid: UID.agent });
     if (code !== 0) throw new Error(`host ${host} does not join: ${stderr}`);
     this.startAgent(host);
@@ -140,6 +140,12 @@ export class Mesh {
   redirect(host: Member, verb: string, ...words: readonly string[]) {
     const command = [...this.#meshctl, "redirect", verb, ...this.#filesOf(host), ...words];
     return this.hosts.run(host, command, { uid: UID.agent, capabilities: CAPABILITIES });
+  }
+
+  /** As that host's root, told only where its agent is. */
+  check(host: Member) {
+    const command = [...this.#meshctl, "check", "-o", "json", ...this.#filesOf(host)];
+    return this.hosts.run(host, command, { uid: 0 });
   }
 
   /** The file that agents were started from; undefined: they run from source. */

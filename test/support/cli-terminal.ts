@@ -15,6 +15,7 @@ const NO_PROGRAMS: Programs = {
   server: unexpected,
   join: unexpected,
   redirect: unexpected,
+  tryRedirect: unexpected,
   refuseHost: unexpected,
 };
 
