@@ -11,6 +11,8 @@ const COMMANDS = [
   "agent",
   "server",
   "join",
+  "leave",
+  "expel",
   "login",
   "apply",
   "get",

@@ -11,6 +11,7 @@ import { addDelete } from "./commands/delete.ts";
 import { addDemo } from "./commands/demo.ts";
 import { addDiff } from "./commands/diff.ts";
 import { addEdges } from "./commands/edges.ts";
+import { addExpel } from "./commands/expel.ts";
 import { addExplain } from "./commands/explain.ts";
 import { addGet } from "./commands/get.ts";
 import { addJoin } from "./commands/join.ts";
@@ -40,6 +41,7 @@ const COMMANDS: readonly AddCommand[] = [
   addServer,
   addJoin,
   addLeave,
+  addExpel,
   addLogin,
   addApply,
   addGet,

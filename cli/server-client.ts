@@ -7,6 +7,7 @@ import type {
   ApplyRequest,
   ApplyResponse,
   DeleteResponse,
+  ExpelResponse,
   ListResponse,
   LoginResponse,
   MeshStatus,
@@ -92,6 +93,10 @@ export class ServerClient {
 
   createToken(request: TokenRequest): Promise<TokenResponse> {
     return this.#call("POST", "/v1/tokens", request);
+  }
+
+  expel(host: string): Promise<ExpelResponse> {
+    return this.#call("DELETE", `/v1/hosts/${encodeURIComponent(host)}`);
   }
 
   status(): Promise<MeshStatus> {

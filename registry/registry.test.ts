@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseJoinToken } from "../agent/api/join-token.ts";
 import type { MeshStatus } from "../agent/api/operator-api.ts";
 import { SUPPORTED_KINDS } from "../agent/api/resource.ts";
-import type { CertificateResponse, JoinResponse } from "../agent/api/session.ts";
+import type { CertificateResponse, JoinResponse, SelfResponse } from "../agent/api/session.ts";
 import { hostIdentity, serverIdentity } from "../agent/api/spiffe.ts";
 import { SILENT_LOG } from "../agent/base/log.ts";
 import { systemClock, systemTimers } from "../agent/os/clock.ts";
@@ -312,6 +312,79 @@ test("operators' requests need an operator's token, and bodies are bounded", asy
     serviceAccounts: ["ironmesh-system/host.vm-1"],
   });
   expect([reserved.status, reserved.body.error.code]).toEqual([400, "invalid_grant"]);
+});
+
+test("a host that leaves is forgotten at once: session, endpoints and certificate end, and its name is free", async () => {
+  const credentials = await joined("leaver", ["default/leaver"]);
+  const stays = await joined("stayer", ["default/leaver"]);
+  const as = { host: credentials };
+  expect(await ask<SelfResponse>(registry, "GET", "/v1/self", undefined, as)).toMatchObject({
+    status: 200,
+    body: { host: "leaver", serviceAccounts: ["default/leaver"] },
+  });
+  const agent = new TestAgent(registry, credentials);
+  await agent.opened();
+  agent.hello("leaver");
+  await agent.manifest();
+  const left = await ask(registry, "DELETE", "/v1/self", undefined, as);
+  expect([left.status, left.body]).toEqual([200, { host: "leaver" } as never]);
+  while (agent.closed === undefined) await agent.next();
+  expect(agent.closed.reason).toBe("this host is not a member any more");
+  const status = await operate<MeshStatus>("GET", "/v1/status");
+  const names = status.body.hosts.map(({ name }) => name);
+  expect([names.includes("leaver"), names.includes("stayer")]).toEqual([false, true]);
+  for (const method of ["GET", "DELETE"])
+    expect((await ask(registry, method, "/v1/self", undefined, as)).status).toBe(401);
+  expect((await ask(registry, "DELETE", "/v1/self")).status).toBe(401);
+  expect((await ask(registry, "GET", "/v1/self", undefined, { host: stays })).status).toBe(200);
+});
+
+test("an operator expels a host; nobody else does, and a host that is none is told", async () => {
+  const credentials = await joined("expelled", []);
+  const as = { host: credentials };
+  expect((await ask(registry, "DELETE", "/v1/hosts/expelled", undefined, as)).status).toBe(401);
+  expect((await operate("DELETE", "/v1/hosts/expelled")).status).toBe(200);
+  const again = await operate("DELETE", "/v1/hosts/expelled");
+  expect([again.status, again.body.error.code]).toEqual([404, "not_found"]);
+  expect((await ask(registry, "GET", "/v1/self", undefined, as)).status).toBe(401);
+});
+
+test("what a machine holds of a name it had before is worth nothing to whoever has the name now", async () => {
+  const clock = new VirtualClock();
+  const dir = mkdtempSync(join(tmpdir(), "ironmesh-registry-"));
+  const config = { listen: { address: "127.0.0.1", port: 0 }, advertise: ["127.0.0.1"] };
+  const deps = { clock: { ...systemClock(), wallMs: () => Date.now() + shiftMs }, timers: clock };
+  let shiftMs = -120_000;
+  const other = await startRegistry(
+    { stateDir: dir, trustDomain: TRUST_DOMAIN, ...config },
+    { ...deps, log: SILENT_LOG },
+  );
+  const operator = readFileSync(other.operatorTokenFile, "utf8").trim();
+  const join1 = async () => {
+    const request = { host: "vm-1", serviceAccounts: [], ttlSeconds: 600 };
+    const made = await ask<{ token: string }>(other, "POST", "/v1/tokens", request, { operator });
+    const parsed = parseJoinToken(made.body.token);
+    if (!parsed.ok) throw new Error(parsed.error);
+    const { csrPem: csr, keyPem: key } = await createCsr(hostIdentity(TRUST_DOMAIN, "vm-1"));
+    const { secret } = parsed.value;
+    const answer = await ask<JoinResponse>(other, "POST", "/v1/join", {
+      secret,
+      host: "vm-1",
+      csr,
+    });
+    return { cert: answer.body.certificates.join(""), key };
+  };
+  const self = async (host: Credentials) =>
+    (await ask(other, "GET", "/v1/self", undefined, { host })).status;
+  const first = await join1();
+  shiftMs = 0;
+  const again = await join1(); // the same member, with a new token
+  expect([await self(first), await self(again)]).toEqual([200, 200]);
+  await ask(other, "DELETE", "/v1/hosts/vm-1", undefined, { operator });
+  const successor = await join1();
+  expect([await self(first), await self(successor)]).toEqual([401, 200]);
+  await other.close();
+  rmSync(dir, { recursive: true });
 });
 
 test("the server renews its own certificate at half of its life, counted from its issue and not from its backdated start", async () => {

@@ -39,6 +39,12 @@ export interface DeleteResponse {
   readonly version: number;
 }
 
+/** DELETE /v1/hosts/:name; 404 `not_found` if there is no such host. */
+export interface ExpelResponse {
+  readonly epoch: number;
+  readonly version: number;
+}
+
 /** POST /v1/tokens */
 export interface TokenRequest {
   readonly host: string;

@@ -166,6 +166,11 @@ export interface SelfResponse {
   readonly wallMs: number;
 }
 
+/** DELETE /v1/self over the host's own mTLS: it leaves, and the server forgets it. */
+export interface LeaveResponse {
+  readonly host: string;
+}
+
 /** Error body of every HTTP answer that is not 2xx. */
 export interface ApiError {
   readonly error: {

@@ -6,11 +6,13 @@ import type {
   CertificateResponse,
   JoinRequest,
   JoinResponse,
+  LeaveResponse,
   SelfResponse,
 } from "../../agent/api/session.ts";
 import { hostIdentity, parseSpiffeId, SYSTEM_NAMESPACE } from "../../agent/api/spiffe.ts";
 import type { Clock } from "../../agent/base/clock.ts";
 import { err, ok, type Result } from "../../agent/base/result.ts";
+import { BACKDATE_MS } from "../../agent/pki/x509.ts";
 import type { IssueRefusal, Issuer } from "../ca/issuer.ts";
 import { hashOfSecret } from "../ca/secrets.ts";
 import type { Hub } from "../push/hub.ts";
@@ -74,6 +76,16 @@ export function agentRoutes(deps: AgentRoutesDeps) {
       const wallMs = clock.wallMs();
       return c.json({ host: name, serviceAccounts, serverVersion, wallMs } satisfies SelfResponse);
     })
+    .delete("/v1/self", async (c) => {
+      const host = await hostOf(c.env.peer, issuer.trustDomain, store);
+      if (!host.ok) return refuse(c, 401, "not_a_host", host.error);
+      const { name } = host.value;
+      const removed = await mesh.removeHost(name, `host/${name}`);
+      if (removed.ok) return c.json({ host: name } satisfies LeaveResponse);
+      return removed.error.code === "not_found"
+        ? refuse(c, 401, "not_a_host", NOT_A_MEMBER)
+        : refuse(c, 409, removed.error.code, "others change the mesh all the time: try again");
+    })
     .post("/v1/certificates", bounded(BODY_BYTES_MAX), async (c) => {
       const host = await hostOf(c.env.peer, issuer.trustDomain, store);
       if (!host.ok) return refuse(c, 401, "not_a_host", host.error, NEW_TOKEN);
@@ -97,6 +109,10 @@ export function agentRoutes(deps: AgentRoutesDeps) {
     });
 }
 
+/** Between the clocks of several servers of one mesh. */
+const SKEW_MAX_MS = 60_000;
+const EARLIER_MEMBER = "the client certificate is of an earlier host of this name";
+const NOT_A_MEMBER = "this host is not a member any more";
 const HOST_ACCOUNT = "host.";
 
 /** The host that a connection's certificate proves; workloads of the mesh and strangers are none. */
@@ -117,7 +133,9 @@ export async function hostOf(
     return err("the client certificate is not a host's of this mesh");
   }
   const host = await store.host(identity.value.serviceAccount.slice(HOST_ACCOUNT.length));
-  return host === undefined ? err("this host is not a member any more") : ok(host);
+  if (host === undefined) return err(NOT_A_MEMBER);
+  const issuedAtMs = peer.notBeforeMs + BACKDATE_MS;
+  return issuedAtMs + SKEW_MAX_MS < (host.memberSinceMs ?? 0) ? err(EARLIER_MEMBER) : ok(host);
 }
 
 const NEW_TOKEN = { next: "ask an operator for a new token: meshctl token create --host HOST" };

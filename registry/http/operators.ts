@@ -6,6 +6,7 @@ import { type MemberReport, type MembersAnswer, SERVER_MEMBER } from "../../agen
 import {
   type ApplyResponse,
   type DeleteResponse,
+  type ExpelResponse,
   type HostStatus,
   type ListResponse,
   type LoginResponse,
@@ -110,7 +111,7 @@ function resourceRoutes({ store, mesh }: OperatorRoutesDeps) {
 }
 
 function meshRoutes(deps: OperatorRoutesDeps) {
-  const { store, issuer, clock } = deps;
+  const { store, mesh, issuer, clock } = deps;
   return new Hono<Env>()
     .post("/v1/tokens", bounded(BODY_BYTES_MAX), async (c) => {
       const body = await readBody(c, tokenBody);
@@ -132,6 +133,18 @@ function meshRoutes(deps: OperatorRoutesDeps) {
       const { text, record } = made.value;
       await store.addToken(record);
       return c.json({ token: text } satisfies TokenResponse);
+    })
+    .delete("/v1/hosts/:name", async (c) => {
+      const name = c.req.param("name");
+      const removed = await mesh.removeHost(name, c.get("operator"));
+      if (removed.ok) {
+        const { epoch, version } = removed.value;
+        return c.json({ epoch, version } satisfies ExpelResponse);
+      }
+      if (removed.error.code !== "not_found") return refuse(c, ...wordsOf(removed.error));
+      return refuse(c, 404, "not_found", `no host ${JSON.stringify(name)} has joined`, {
+        next: "`meshctl status` lists them",
+      });
     })
     .post("/v1/login", (c) => c.json({ operator: c.get("operator") } satisfies LoginResponse))
     .get("/v1/status", async (c) => c.json(await statusOf(deps)))

@@ -7,7 +7,12 @@ export type Peer =
   | { readonly is: "none" }
   /** A certificate our root does not vouch for now. */
   | { readonly is: "refused"; readonly reason: string }
-  | { readonly is: "verified"; readonly identity: string; readonly notAfterMs: number };
+  | {
+      readonly is: "verified";
+      readonly identity: string;
+      readonly notBeforeMs: number;
+      readonly notAfterMs: number;
+    };
 
 export interface Bindings {
   readonly peer: Peer;
@@ -21,9 +26,9 @@ export function peerOf(socket: TLSSocket): Peer {
   if (certificate === undefined) return { is: "none" };
   if (!socket.authorized) return { is: "refused", reason: String(socket.authorizationError) };
   const facts = readCertificate(certificate.toString());
-  return facts?.identity === undefined
-    ? { is: "refused", reason: "it names no SPIFFE ID" }
-    : { is: "verified", identity: facts.identity, notAfterMs: facts.notAfterMs };
+  if (facts?.identity === undefined) return { is: "refused", reason: "it names no SPIFFE ID" };
+  const { identity, notBeforeMs, notAfterMs } = facts;
+  return { is: "verified", identity, notBeforeMs, notAfterMs };
 }
 
 export function remoteAddressOf(socket: TLSSocket): string | undefined {

@@ -75,9 +75,21 @@ export class Hub {
   }
 
   publish(publication: Publication): void {
+    const members = new Set(publication.hosts.map(({ name }) => name));
+    const gone = (this.#latest?.hosts ?? []).filter(({ name }) => !members.has(name));
     this.#latest = publication;
+    for (const { name } of gone) this.#forget(name);
     this.gossip.setHosts(publication.hosts);
     this.#flushSoon();
+  }
+
+  /** A member no more, whichever server was told so. */
+  #forget(host: string): void {
+    const session = this.#sessions.get(host);
+    this.#sessions.delete(host);
+    this.#statuses.delete(host);
+    this.#certificateExpiries.delete(host);
+    session?.close(CLOSE.notEntitled, "this host is not a member any more");
   }
 
   #flushSoon(): void {

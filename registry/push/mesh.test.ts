@@ -191,3 +191,35 @@ test("the audit tells who changed what", async () => {
     "ann: apply Workload default/web",
   ]);
 });
+
+test("a host that is removed takes its endpoints and its grant with it, and its name is free", async () => {
+  await join("vm-1", ["default/reviews"], "10.0.0.1");
+  await join("vm-2", ["default/reviews"], "10.0.0.2");
+  await apply([workload("reviews", ["vm-1", "vm-2"])]);
+  const endpoints = () =>
+    unitsOf("vm-2").flatMap((unit) =>
+      unit.is === "endpoints" ? unit.endpoints.map(({ host }) => host) : [],
+    );
+  expect(endpoints().sort()).toEqual(["vm-1", "vm-2"]);
+  hub.noteCertificate("vm-1", 99);
+  expect((await mesh.removeHost("vm-1", "ann")).ok).toBe(true);
+  expect(endpoints()).toEqual(["vm-2"]);
+  expect(hub.certificateExpiryOf("vm-1")).toBeUndefined();
+  expect(await store.audit(1)).toMatchObject([{ who: "ann", what: "remove host vm-1" }]);
+  expect(await mesh.removeHost("vm-1", "ann")).toMatchObject({
+    ok: false,
+    error: { code: "not_found" },
+  });
+  await store.addToken({
+    ...{ secretSha256: "again", host: "vm-1", serviceAccounts: [], addresses: ["10.0.0.9"] },
+    ...{ createdBy: "ann", createdAtMs: 0, expiresAtMs: clock.wallMs() + 1_000 },
+  });
+  const use = {
+    secretSha256: "again",
+    host: "vm-1",
+    atMs: clock.wallMs(),
+    observedAddress: undefined,
+  };
+  expect((await mesh.join(use)).ok).toBe(true);
+  expect(endpoints()).toEqual(["vm-2"]); // it was granted nothing this time
+});

@@ -42,6 +42,7 @@ interface Change {
   readonly put: readonly ResourceDocument[];
   readonly remove: readonly ResourceKey[];
   readonly putHosts: readonly HostRecord[];
+  readonly removeHosts?: readonly string[];
   readonly putDiscovered?: readonly DiscoveredService[];
   readonly removeDiscovered?: readonly string[];
   readonly what: readonly string[];
@@ -130,6 +131,20 @@ export class Mesh {
     });
   }
 
+  /** It is a member no more: its grant, its endpoints and its session end, and its name is free. Certificates that it holds are good
+   *  at other hosts until they expire. */
+  removeHost(name: string, who: string): Promise<Result<ApplyResponse, Refusal>> {
+    return this.#oneAtATime(() =>
+      this.#change({ who, isDryRun: false }, ({ hosts }) => {
+        if (!hosts.some((host) => host.name === name))
+          return err({ code: "not_found", problems: [] });
+        const what = [`remove host ${name}`];
+        const change = { put: [], remove: [], putHosts: [], removeHosts: [name], what };
+        return ok({ change, results: [], titles: [], problems: [] });
+      }),
+    );
+  }
+
   /** A host's agent connects from this address: where its workloads are reached, unless its token said otherwise. */
   observe(name: string, address: string): Promise<void> {
     return this.#oneAtATime(async () => {
@@ -181,6 +196,7 @@ export class Mesh {
       const committed = await this.#deps.store.commit({
         ...change,
         expectVersion: state.version,
+        removeHosts: change.removeHosts ?? [],
         putDiscovered: change.putDiscovered ?? [],
         removeDiscovered: change.removeDiscovered ?? [],
         putAllocations: candidate.catalog.reservationsChanged,
@@ -351,6 +367,7 @@ function after(state: MeshState, change: Change): MeshState {
   for (const name of change.removeDiscovered ?? []) discovered.delete(name);
   for (const service of change.putDiscovered ?? []) discovered.set(service.name, service);
   const hosts = new Map(state.hosts.map((host) => [host.name, host]));
+  for (const name of change.removeHosts ?? []) hosts.delete(name);
   for (const host of change.putHosts) hosts.set(host.name, host);
   return {
     ...state,

@@ -9,6 +9,7 @@ export function rowsOfCommit(change: Commit, before: MeshTables, version: number
   for (const key of change.remove) rows.push(["resource", keyText(key), undefined]);
   for (const document of change.put)
     rows.push(["resource", keyText(keyOf(document)), { document, revision: version }]);
+  for (const name of change.removeHosts) rows.push(["host", name, undefined]);
   for (const host of change.putHosts) rows.push(["host", host.name, host]);
   // An index may pass from one service to another: nobody else keeps it.
   const given = new Set(change.putAllocations.map(({ index }) => index));

@@ -41,6 +41,7 @@ const put = (expectVersion: number, ...names: string[]): Commit => ({
   put: names.map(document),
   remove: [],
   putHosts: [],
+  removeHosts: [],
   putAllocations: [],
   putDiscovered: [],
   removeDiscovered: [],

@@ -68,7 +68,7 @@ export class ConsulStore implements Store {
   async useToken(use: TokenUse): Promise<Result<HostRecord, TokenRefusal>> {
     return this.#state.write<HostRecord, TokenRefusal>(({ tables }) => {
       const token = tables.tokens.get(use.secretSha256);
-      const host = hostOfUse(token, use);
+      const host = hostOfUse(token, use, tables.hostsByName.get(use.host));
       if (!host.ok || token === undefined) return err(host.ok ? "token_unknown" : host.error);
       const used: TokenRecord = { ...token, usedAtMs: use.atMs };
       return ok({

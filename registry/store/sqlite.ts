@@ -127,6 +127,8 @@ export class SqliteStore implements Store {
       if (this.#position().version !== change.expectVersion) return err("conflict");
       const version = change.expectVersion + 1;
       this.#writeResources(change, version);
+      for (const name of change.removeHosts)
+        this.#db.run("delete from host where name = ?", [name]);
       for (const host of change.putHosts) this.#putHost(host);
       this.#writeAllocations(change.putAllocations);
       this.#writeDiscovered(change);
@@ -207,7 +209,7 @@ export class SqliteStore implements Store {
         use.secretSha256,
       );
       const token = row === undefined ? undefined : tokenOf(row);
-      const host = hostOfUse(token, use);
+      const host = hostOfUse(token, use, this.#host(use.host));
       if (!host.ok || token === undefined) return host;
       this.#db.run("update token set used_at_ms = ? where secret_sha256 = ?", [
         use.atMs,
@@ -228,8 +230,7 @@ export class SqliteStore implements Store {
   }
 
   host(name: string): Promise<HostRecord | undefined> {
-    const row = this.#one<RecordRow>("select record from host where name = ?", name);
-    return Promise.resolve(row === undefined ? undefined : (JSON.parse(row.record) as HostRecord));
+    return Promise.resolve(this.#host(name));
   }
 
   putOperator(operator: OperatorRecord): Promise<void> {
@@ -265,6 +266,11 @@ export class SqliteStore implements Store {
   close(): Promise<void> {
     this.#db.close();
     return Promise.resolve();
+  }
+
+  #host(name: string): HostRecord | undefined {
+    const row = this.#one<RecordRow>("select record from host where name = ?", name);
+    return row === undefined ? undefined : (JSON.parse(row.record) as HostRecord);
   }
 
   #putHost(host: HostRecord): void {

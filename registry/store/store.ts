@@ -35,6 +35,9 @@ export interface HostRecord {
   /** True when an operator stated the addresses: then what is observed does not replace them. */
   readonly areAddressesPinned: boolean;
   readonly joinedAtMs: number;
+  /** When it became a member, which joining again does not change; absent: before this was kept. What a machine that had the name
+   *  before it still holds counts for nothing. */
+  readonly memberSinceMs?: number;
 }
 
 /** The secret itself is never stored: only its SHA-256, hex. */
@@ -103,6 +106,8 @@ export interface Commit {
   readonly put: readonly ResourceDocument[];
   readonly remove: readonly ResourceKey[];
   readonly putHosts: readonly HostRecord[];
+  /** By name. */
+  readonly removeHosts: readonly string[];
   readonly putAllocations: readonly Allocation[];
   readonly putDiscovered: readonly DiscoveredService[];
   /** By name. */
@@ -173,6 +178,7 @@ export const DEAD_TOKEN_KEPT_MS = 30 * 86_400_000;
 export function hostOfUse(
   token: TokenRecord | undefined,
   use: TokenUse,
+  before: HostRecord | undefined,
 ): Result<HostRecord, TokenRefusal> {
   if (token === undefined) return err("token_unknown");
   if (token.host !== use.host) return err("token_wrong_host");
@@ -185,5 +191,10 @@ export function hostOfUse(
     addresses: token.addresses.length > 0 ? token.addresses : observed,
     areAddressesPinned: token.addresses.length > 0,
     joinedAtMs: use.atMs,
+    ...(before === undefined
+      ? { memberSinceMs: use.atMs }
+      : before.memberSinceMs === undefined
+        ? {}
+        : { memberSinceMs: before.memberSinceMs }),
   });
 }

@@ -14,6 +14,7 @@ const change = (expectVersion: number, parts: Partial<Commit> = {}): Commit => (
   put: [],
   remove: [],
   putHosts: [],
+  removeHosts: [],
   putAllocations: [],
   putDiscovered: [],
   removeDiscovered: [],
@@ -104,6 +105,20 @@ function commitContract(): void {
     expect((await store.state()).allocations).toEqual([{ service: "a", index: 1, freedAtMs: 9 }]);
     await store.commit(change(2, { putAllocations: [{ service: "b", index: 1 }] }));
     expect((await store.state()).allocations).toEqual([{ service: "b", index: 1 }]);
+  });
+
+  test("a removed host is gone, its name free for another token, and the others stay", async () => {
+    const host = (name: string) => ({
+      ...{ name, serviceAccounts: [], addresses: ["10.0.0.7"] },
+      ...{ areAddressesPinned: false, joinedAtMs: 1 },
+    });
+    await store.commit(change(0, { putHosts: [host("vm-1"), host("vm-2")] }));
+    await store.commit(change(1, { removeHosts: ["vm-1", "vm-3"] }));
+    expect(await store.host("vm-1")).toBeUndefined();
+    expect((await store.state()).hosts.map(({ name }) => name)).toEqual(["vm-2"]);
+    await store.addToken(TOKEN);
+    expect((await store.useToken(use)).ok).toBe(true);
+    expect((await store.state()).hosts.map(({ name }) => name)).toEqual(["vm-1", "vm-2"]);
   });
 
   test("services of other catalogs are kept by name, replaced whole and removed", async () => {

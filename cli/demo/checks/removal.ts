@@ -1,5 +1,6 @@
 // Step 11: what came goes. `meshctl redirect remove` leaves no rule, set or route of ours, and an app that was behind it answers as it
-// did before there was a mesh; an agent that starts again puts it back. `meshctl leave --purge` takes files and processes too.
+// did before there was a mesh; an agent that starts again puts it back. `meshctl leave --purge` takes files and processes
+// too, and the config server forgets the host.
 import { existsSync, statSync } from "node:fs";
 import { AGENT_FILES } from "../../service/unit-files.ts";
 import { adminSocketOf, isAgentReady, stateOf } from "../agents.ts";
@@ -58,7 +59,9 @@ async function leave(context: CheckContext): Promise<string> {
   holds(processes.length === 0, () => `leave left process ${processes.join(", ")}`);
   const files = [stateOf(south), adminSocketOf(south)].filter((path) => existsSync(path));
   holds(files.length === 0, () => `leave left ${files.join(", ")}`);
-  return "leave --purge: no rule, route, file or process of ours";
+  const { hosts } = await context.demo.operator.status();
+  holds(!hosts.some(({ name }) => name === south.name), () => "the config server still lists it");
+  return "leave --purge: no rule, route, file or process of ours, and the config server has forgotten the host";
 }
 
 /** Processes of the agent's user on south. */
