@@ -28,7 +28,7 @@ import { renderPrometheus } from "./observe/prometheus.ts";
 import { systemClock, systemTimers } from "./os/clock.ts";
 import { hasIpv6, hostAddresses, readResolvers, uidOf } from "./os/host-facts.ts";
 import { closeLeftBehind, type LoopDescriptors } from "./os/left-behind.ts";
-import { endListeners, keptFor, storedName, threadOf } from "./os/listener-store.ts";
+import { endListeners, keptFor, storedName, threadOf } from "./os/listener-names.ts";
 import { collectGarbage, dropCleanPages } from "./os/memory.ts";
 import { type KeptDescriptor, managerWords, Notifier, type ServiceManager } from "./os/notify.ts";
 import { refuseResolvers } from "./os/redirect/input.ts";
@@ -255,7 +255,7 @@ export class Agent {
   async #start(): Promise<void> {
     const { stateDir, workers } = this.#options;
     // A predecessor answers until we serve.
-    if (this.#predecessor === undefined) await this.#windows.open();
+    if (this.#predecessor === undefined) this.#windows.open();
     const count = workers > 0 ? workers : availableParallelism();
     this.#threads.start(Array.from({ length: count }, (_, index) => this.#threadConfig(index)));
     // A process before this one had more threads, or is none of ours.
@@ -280,6 +280,7 @@ export class Agent {
         onSnapshot: (snapshot) => this.#serve(snapshot),
       },
     );
+    if (this.#predecessor === undefined) await this.#windows.answer();
     void this.#joinPool(this.#control.host.host);
     this.#tidySoon();
     this.#log.info("agent started", {
@@ -390,7 +391,8 @@ export class Agent {
 
   /** Everything is in place: from here on this process is the host's agent. */
   async #succeed(predecessor: Predecessor): Promise<void> {
-    await this.#windows.open(predecessor.sockets);
+    this.#windows.open(predecessor.sockets);
+    await this.#windows.answer();
     this.#predecessor = undefined;
     predecessor.tellServing();
   }

@@ -1,9 +1,9 @@
 // The words after `meshctl agent` (and `meshctl redirect`, which must see the host as the agent does). Parsed by the runtime's own
 // parseArgs: an agent does not pay for the CLI's packages.
 
-import { isIP } from "node:net";
 import { parseArgs } from "node:util";
 import { ADMIN_SOCKET, METRICS_PORT } from "../agent/api/admin.ts";
+import { ipFamily } from "../agent/base/ip-text.ts";
 import { wordsOfConfigFile } from "./config-file.ts";
 import { usage } from "./failure.ts";
 
@@ -156,9 +156,9 @@ function checkExclusions({
     );
   for (const block of excludeCidrs) {
     const [address = "", bits = "", more] = block.split("/");
-    const bitsMax = isIP(address) === 4 ? 32 : 128;
+    const bitsMax = ipFamily(address) === 4 ? 32 : 128;
     const hasBits = /^[0-9]{1,3}$/.test(bits) && Number(bits) <= bitsMax;
-    if (isIP(address) === 0 || more !== undefined || (block.includes("/") && !hasBits))
+    if (ipFamily(address) === 0 || more !== undefined || (block.includes("/") && !hasBits))
       throw usage(`--exclude-cidr ${JSON.stringify(block)} is no address block such as 10.0.0.0/8`);
   }
 }

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { AgentStatus } from "../agent/api/admin.ts";
 import { answerAdmin } from "../agent/observe/admin.ts";
-import { type LocalServer, serveUnix } from "../agent/os/local-http.ts";
+import { listenLocally } from "../agent/os/listening-socket.ts";
+import { type LocalServer, serveLocally } from "../agent/os/local-http.ts";
 import type { Snapshot } from "../agent/policy/snapshot.ts";
 import { meshctl } from "../test/support/cli-terminal.ts";
 
@@ -52,7 +53,7 @@ beforeAll(async () => {
     fault: () => "not_allowed" as const,
     setAccessLog: () => {},
   };
-  server = await serveUnix(admin, undefined, (method, target) =>
+  server = serveLocally(listenLocally(admin, undefined), (method, target) =>
     answerAdmin(source, method, target),
   );
 });

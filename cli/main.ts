@@ -91,6 +91,8 @@ else {
 /** Past commander and all packages of the CLI: from exec to the first request counts in milliseconds. */
 async function startAgent(options: readonly string[]): Promise<void> {
   try {
+    const { prepareThread } = await import("../agent/os/thread.ts");
+    prepareThread();
     const { parseAgentOptions } = await import("./agent-options.ts");
     await PROGRAMS.agent(parseAgentOptions(options));
     await end(0);

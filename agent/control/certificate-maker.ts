@@ -1,5 +1,4 @@
 // The CertificateMaker on pki, which is loaded at the first certificate that is asked for, not at an agent's start.
-import { createPrivateKey, X509Certificate } from "node:crypto";
 import { err, ok, type Result } from "../base/result.ts";
 import type { CertificateMaker } from "./identity.ts";
 
@@ -21,6 +20,7 @@ export class PkiCertificateMaker implements CertificateMaker {
     certificates: readonly string[],
     roots: readonly string[],
   ): Promise<Result<{ notAfterMs: number }, string>> {
+    const { createPrivateKey, X509Certificate } = await import("node:crypto");
     const { verifyChain, readCertificate } = await import("../pki/verify-chain.ts");
     const trust = { trustDomain: this.#trustDomain, roots };
     const chain = await verifyChain(certificates, trust, this.#wallMs());

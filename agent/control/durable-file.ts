@@ -1,13 +1,12 @@
 // Files that survive power loss and are never half there: written beside, flushed, renamed, the directory flushed. 0600, since
 // most of them hold keys or say who is trusted.
-import { randomBytes } from "node:crypto";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 export async function writeDurably(path: string, text: string): Promise<void> {
   const directory = dirname(path);
   await mkdir(directory, { recursive: true, mode: 0o700 });
-  const draft = `${path}.${randomBytes(6).toString("hex")}${DRAFT_SUFFIX}`;
+  const draft = `${path}.${crypto.randomUUID()}${DRAFT_SUFFIX}`;
   try {
     const file = await open(draft, "wx", 0o600);
     try {

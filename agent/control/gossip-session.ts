@@ -1,6 +1,5 @@
 // A member of the gossip pool, in agents and config servers alike: keys and members as the server tells them (kept on disk, so that
 // a restart without a server finds the pool), sockets from os/, and who is down, told onwards. All of SWIM is in membership/.
-import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import {
   type GossipPeer,
@@ -43,7 +42,7 @@ const FILE_BYTES_MAX = 4 * 1_048_576;
 export class GossipSession {
   readonly #config: GossipConfig;
   readonly #deps: GossipDeps;
-  readonly #keyring = new Keyring([], (count) => randomBytes(count));
+  readonly #keyring = new Keyring([], randomBytes);
   readonly #swim: Swim;
   #socket: GossipSocket | undefined;
   readonly #peers = new Map<string, GossipPeer>();
@@ -69,7 +68,7 @@ export class GossipSession {
       { name: config.name },
       {
         ...deps,
-        randomBytes: (count) => randomBytes(count),
+        randomBytes,
         keyring: this.#keyring,
         net: {
           send: ({ address, port }, bytes) => this.#socket?.send(address, port, bytes),
@@ -193,3 +192,5 @@ function parsed(text: string): unknown {
     return undefined; // told by who parses it
   }
 }
+
+const randomBytes = (count: number): Uint8Array => crypto.getRandomValues(new Uint8Array(count));

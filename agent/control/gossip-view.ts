@@ -1,11 +1,12 @@
 // What the server, or our own disk, says of the gossip pool, read at the door.
-import { isIP } from "node:net";
+
 import {
   GOSSIP_KEYS_MAX,
   GOSSIP_MEMBERS_MAX,
   type GossipPeer,
   type GossipView,
 } from "../api/gossip.ts";
+import { ipFamily } from "../base/ip-text.ts";
 import { err, ok, type Result } from "../base/result.ts";
 
 const KEY = /^[A-Za-z0-9+/]{43}=$/;
@@ -24,7 +25,7 @@ export function parseGossipView(value: unknown): Result<GossipView, string> {
       typeof name === "string" &&
       name.length <= NAME_CHARS_MAX &&
       typeof address === "string" &&
-      isIP(address) !== 0 &&
+      ipFamily(address) !== 0 &&
       typeof port === "number" &&
       Number.isInteger(port) &&
       port > 0 &&

@@ -1,5 +1,4 @@
 // What the server says over the session, read at the door: bounded, of a known form, every unit's body matching its hash.
-import { createHash } from "node:crypto";
 import {
   MESSAGE_BYTES_MAX,
   type ServerMessage,
@@ -10,6 +9,7 @@ import {
 } from "../api/session.ts";
 import { err, ok, type Result } from "../base/result.ts";
 import { CHAIN_LENGTH_MAX } from "../pki/chain-length.ts";
+import { sha256Hex } from "../pki/sha256.ts";
 import { parseGossipView } from "./gossip-view.ts";
 
 export function parseServerMessage(text: string): Result<ServerMessage, string> {
@@ -46,8 +46,7 @@ function parseUnits(value: unknown): Result<ServerMessage, string> {
       return err("a unit without hash or body");
     const bytes = Buffer.from(body, "utf8");
     if (bytes.length > UNIT_BYTES_MAX) return err("a unit is too large");
-    if (createHash("sha256").update(bytes).digest("hex") !== hash)
-      return err("a unit's body does not match its hash");
+    if (sha256Hex(bytes) !== hash) return err("a unit's body does not match its hash");
     units.push({ hash, body });
   }
   return ok({ type: "units", units });

@@ -2,10 +2,10 @@
 // the manifest and its units, `compiled.json` the Snapshot made of them. A boot reads only the second: no compiler, no zod, one
 // JSON.parse. Each file's first line names its format and the SHA-256 of what follows, so a torn or altered one is noticed,
 // told and passed over. Sources are written first: after a crash between the two the newer sources are compiled again.
-import { createHash } from "node:crypto";
 import { join } from "node:path";
 import type { SignedManifest, Unit } from "../api/session.ts";
 import type { Log } from "../base/log.ts";
+import { sha256Hex } from "../pki/sha256.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { readIfThere, removeDrafts, writeDurably } from "./durable-file.ts";
 
@@ -36,7 +36,7 @@ export interface SnapshotStore {
 /** More than any mesh has; a file beyond it is not ours. */
 export const STORED_BYTES_MAX = 512 * 1_048_576;
 
-export const hashOfManifest = (manifest: SignedManifest): string => sha256(manifest.payload);
+export const hashOfManifest = (manifest: SignedManifest): string => sha256Hex(manifest.payload);
 
 export class DiskSnapshotStore implements SnapshotStore {
   readonly #directory: string;
@@ -80,7 +80,7 @@ export class DiskSnapshotStore implements SnapshotStore {
     try {
       const text = await readIfThere(path, STORED_BYTES_MAX);
       if (text === undefined) return undefined;
-      const opened = unseal(what, text);
+      const opened = await unseal(what, text);
       if (opened === undefined) {
         this.#log.error("a stored version is damaged and passed over", { path });
         return undefined;
@@ -106,17 +106,22 @@ const FORMAT = "ironmesh/1";
 
 function seal(what: Stored, agentVersion: string, value: unknown): string {
   const body = JSON.stringify(value);
-  return `${FORMAT} ${what} ${sha256(body)} ${agentVersion}\n${body}`;
+  return `${FORMAT} ${what} ${sha256Hex(body)} ${agentVersion}\n${body}`;
 }
 
-function unseal(what: Stored, text: string): { agentVersion: string; body: string } | undefined {
+async function unseal(
+  what: Stored,
+  text: string,
+): Promise<{ agentVersion: string; body: string } | undefined> {
   const lineEnd = text.indexOf("\n");
   const [format, kind, hash, agentVersion = ""] = text.slice(0, Math.max(0, lineEnd)).split(" ");
   const body = text.slice(lineEnd + 1);
-  if (format !== FORMAT || kind !== what || hash !== sha256(body)) return undefined;
+  if (format !== FORMAT || kind !== what || hash !== (await digestOf(body))) return undefined;
   return { agentVersion, body };
 }
 
-function sha256(text: string): string {
-  return createHash("sha256").update(text).digest("hex");
+/** As sha256Hex, by the runtime's WebCrypto, which needs no loading: a start waits for this one. */
+async function digestOf(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return Buffer.from(digest).toString("hex");
 }

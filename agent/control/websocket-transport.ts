@@ -1,5 +1,5 @@
 // The session's transport: one WebSocket over mTLS (RFC 6455), by npm `ws`, which the runtime replaces by its own.
-import { type ClientOptions, WebSocket } from "ws";
+import type { ClientOptions, WebSocket } from "ws";
 import { MESSAGE_BYTES_MAX } from "../api/session.ts";
 import type { Connection, ConnectionEvents, Transport } from "./server-session.ts";
 import type { ServerTlsOptions } from "./server-tls.ts";
@@ -15,13 +15,41 @@ export class WebSocketTransport implements Transport {
   }
 
   connect(serverUrl: string, events: ConnectionEvents): Connection {
+    let socket: WebSocket | undefined;
+    let hasClosed = false;
+    const closed = (reason: string): void => {
+      if (!hasClosed) events.onClose(reason);
+      hasClosed = true;
+    };
+    // Not before traffic flows: an agent's start would wait for it.
+    import("ws")
+      .then((ws) => {
+        if (!hasClosed) socket = this.#open(ws, serverUrl, { ...events, onClose: closed });
+      })
+      .catch((cause: unknown) => closed(String(cause)));
+    const open = (): WebSocket | undefined =>
+      socket !== undefined && socket.readyState === socket.OPEN ? socket : undefined;
+    return {
+      send: (text) => open()?.send(text),
+      ping: () => open()?.ping(),
+      close: () => {
+        hasClosed = true;
+        socket?.terminate();
+      },
+    };
+  }
+
+  #open(
+    { WebSocket }: typeof import("ws"),
+    serverUrl: string,
+    events: ConnectionEvents,
+  ): WebSocket {
     const url = new URL(SESSION_PATH, serverUrl);
     url.protocol = "wss:";
     const bounds = { maxPayload: MESSAGE_BYTES_MAX, perMessageDeflate: false };
     // The package's types give checkServerIdentity a boolean; what runs is node:tls's, which takes an Error or undefined.
     const socket = new WebSocket(url, { ...this.#tls(), ...bounds } as unknown as ClientOptions);
     let reason = "";
-    let hasClosed = false;
     socket.on("open", () => events.onOpen());
     socket.on("pong", () => events.onPong());
     socket.on("message", (data: Buffer, isBinary: boolean) => {
@@ -32,23 +60,10 @@ export class WebSocketTransport implements Transport {
       reason = error.message;
     });
     socket.on("close", (code: number, text: Buffer) => {
-      if (hasClosed) return;
-      hasClosed = true;
       events.onClose(
         [reason, text.toString("utf8"), `closed ${code}`].filter((part) => part !== "").join(", "),
       );
     });
-    return {
-      send: (text) => {
-        if (socket.readyState === WebSocket.OPEN) socket.send(text);
-      },
-      ping: () => {
-        if (socket.readyState === WebSocket.OPEN) socket.ping();
-      },
-      close: () => {
-        hasClosed = true;
-        socket.terminate();
-      },
-    };
+    return socket;
   }
 }

@@ -8,13 +8,8 @@ import {
   upgradeAnswer,
 } from "../observe/admin.ts";
 import { gidOf } from "../os/host-facts.ts";
-import {
-  type Answerer,
-  type LocalServer,
-  serveHanded,
-  serveTcp,
-  serveUnix,
-} from "../os/local-http.ts";
+import { closeListener, listenLocally, listenOn } from "../os/listening-socket.ts";
+import type { Answerer, LocalServer } from "../os/local-http.ts";
 import type { KeptDescriptor } from "../os/notify.ts";
 import type { Upgrade } from "./upgrade.ts";
 
@@ -34,6 +29,8 @@ export class Windows {
   readonly #config: WindowsConfig;
   readonly #source: AdminSource;
   readonly #upgrade: Upgrade;
+  /** Listening sockets; who asks before they are answered waits. */
+  readonly #listening = new Map<Name, number>();
   readonly #servers = new Map<Name, LocalServer>();
 
   constructor(
@@ -47,27 +44,27 @@ export class Windows {
 
   /** The port before the socket: a second agent ends here, before it takes connections of the first (agents of one user may share the
    *  data threads' ports) or its socket. `handed`: a predecessor's, used where they are there. */
-  async open(handed: readonly KeptDescriptor[] = []): Promise<void> {
+  open(handed: readonly KeptDescriptor[] = []): void {
     const { metricsAddress, metricsPort, adminSocket } = this.#config;
-    const metrics: Answerer = (method, target) => answerMetrics(this.#source, method, target);
-    const admin: Answerer = async (method, target) =>
-      isUpgrade(method, target)
-        ? upgradeAnswer(await this.#upgrade.run())
-        : answerAdmin(this.#source, method, target);
     const fdOf = (name: Name) => handed.find((socket) => socket.name === name)?.fd;
-    const [metricsFd, adminFd] = [fdOf("metrics"), fdOf("admin")];
-    this.#servers.set(
-      "metrics",
-      metricsFd === undefined
-        ? await serveTcp(metricsAddress, metricsPort, metrics)
-        : await serveHanded(metricsFd, metrics),
-    );
-    this.#servers.set(
-      "admin",
-      adminFd === undefined
-        ? await serveUnix(adminSocket, this.#groupId(), admin)
-        : await serveHanded(adminFd, admin),
-    );
+    this.#listening.set("metrics", fdOf("metrics") ?? listenOn(metricsAddress, metricsPort));
+    this.#listening.set("admin", fdOf("admin") ?? listenLocally(adminSocket, this.#groupId()));
+  }
+
+  /** Loads an HTTP server: not before traffic flows. */
+  async answer(): Promise<void> {
+    const answerers: { readonly [name in Name]: Answerer } = {
+      metrics: (method, target) => answerMetrics(this.#source, method, target),
+      admin: async (method, target) =>
+        isUpgrade(method, target)
+          ? upgradeAnswer(await this.#upgrade.run())
+          : answerAdmin(this.#source, method, target),
+    };
+    const { serveLocally } = await import("../os/local-http.ts");
+    for (const [name, fd] of [...this.#listening]) {
+      this.#servers.set(name, serveLocally(fd, answerers[name]));
+      this.#listening.delete(name);
+    }
   }
 
   #groupId(): number | undefined {
@@ -80,18 +77,23 @@ export class Windows {
   }
 
   get sockets(): readonly KeptDescriptor[] {
-    return [...this.#servers].map(([name, { fd }]) => ({ name, fd }));
+    return [
+      ...this.#listening,
+      ...[...this.#servers].map(([name, { fd }]) => [name, fd] as const),
+    ].map(([name, fd]) => ({ name, fd }));
   }
 
   /** Asks no more; a successor has the sockets. */
   giveAway(): void {
     for (const server of this.#servers.values()) server.close();
+    for (const fd of this.#listening.values()) closeListener(fd);
     this.#servers.clear();
+    this.#listening.clear();
   }
 
   /** For good, unless they were given away. */
   close(): void {
-    if (this.#servers.size === 0) return;
+    if (this.#servers.size + this.#listening.size === 0) return;
     this.giveAway();
     rmSync(this.#config.adminSocket, { force: true });
   }

@@ -1,4 +1,5 @@
 // struct sockaddr_in and sockaddr_in6 in an arena, and addresses as text (RFC 5952).
+import { parseIpv4, parseIpv6 } from "../base/ip-text.ts";
 import { AF_INET, AF_INET6 } from "./libc.ts";
 
 /** Room for any sockaddr we use. */
@@ -23,33 +24,18 @@ export function writeSockaddr(
 }
 
 function writeIpv4(bytes: Uint8Array, at: number, text: string): boolean {
-  const parts = text.split(".");
-  if (parts.length !== 4) return false;
-  for (let i = 0; i < 4; i++) {
-    const part = parts[i] ?? "";
-    const value = Number(part);
-    if (!/^\d{1,3}$/.test(part) || value > 255) return false;
-    bytes[at + i] = value;
-  }
-  return true;
+  const address = parseIpv4(text);
+  if (address !== undefined) bytes.set(address, at);
+  return address !== undefined;
 }
 
 function writeIpv6(bytes: Uint8Array, at: number, text: string): boolean {
-  const [head = "", tail, ...more] = text.split("::");
-  if (more.length > 0) return false;
-  const left = head === "" ? [] : head.split(":");
-  const right = tail === undefined || tail === "" ? [] : tail.split(":");
-  const missing = 8 - left.length - right.length;
-  if (tail === undefined ? missing !== 0 : missing < 1) return false;
-  const groups = [...left, ...new Array<string>(Math.max(0, missing)).fill("0"), ...right];
-  for (let i = 0; i < 8; i++) {
-    const group = groups[i] ?? "";
-    if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return false;
-    const value = Number.parseInt(group, 16);
-    bytes[at + 2 * i] = value >> 8;
-    bytes[at + 2 * i + 1] = value & 255;
-  }
-  return true;
+  const groups = parseIpv6(text);
+  groups?.forEach((group, i) => {
+    bytes[at + 2 * i] = group >> 8;
+    bytes[at + 2 * i + 1] = group & 255;
+  });
+  return groups !== undefined;
 }
 
 export const readPort = (bytes: Uint8Array, at: number): number =>

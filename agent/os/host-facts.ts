@@ -1,7 +1,7 @@
 // What the agent asks its host once: addresses, resolvers, users. Read, never changed.
 import { existsSync, readFileSync } from "node:fs";
-import { isIP } from "node:net";
 import { networkInterfaces } from "node:os";
+import { ipFamily } from "../base/ip-text.ts";
 
 /** Addresses of this host that other hosts may dial; loopback and link-local ones are not. */
 export function hostAddresses(): readonly string[] {
@@ -32,7 +32,7 @@ export function readResolvers(path = "/etc/resolv.conf"): readonly string[] {
   return text
     .split("\n")
     .map((line) => /^\s*nameserver\s+(\S+)/.exec(line)?.[1] ?? "")
-    .filter((address) => isIP(address) !== 0)
+    .filter((address) => ipFamily(address.split("%", 1)[0] ?? "") !== 0) // a zone is refused by name later
     .slice(0, 3);
 }
 

@@ -4,7 +4,7 @@
 import { readFileSync, readlinkSync } from "node:fs";
 import { mapArena } from "./ffi.ts";
 import { openLibc, SO_LINGER, SOL_SOCKET } from "./libc.ts";
-import { endListener } from "./socket.ts";
+import { endListener } from "./listening-socket.ts";
 
 /** Of a thread's loop. */
 export interface LoopDescriptors {

@@ -7,12 +7,13 @@
 //
 // A stored socket that nobody accepts from would keep its share of the port's connections (SO_REUSEPORT) and let them hang, so whoever
 // gives one up for good shuts it down: the manager notices by itself and drops its copy.
-import { createHash } from "node:crypto";
 import { CannotListen } from "./cannot-listen.ts";
 import { openLibc } from "./libc.ts";
+import { storedName } from "./listener-names.ts";
+import { endListener } from "./listening-socket.ts";
 import { ARGUMENTS_AT, type Loop } from "./loop.ts";
 import { type KeptDescriptor, Notifier } from "./notify.ts";
-import { endListener, listenTcp, localEnd } from "./socket.ts";
+import { listenTcp, localEnd } from "./socket.ts";
 
 /** What a listener is for. A workload's own is kept for that workload only: who waits there was let in as its process. */
 export type Purpose =
@@ -36,27 +37,20 @@ export interface ListenerStoreConfig {
 /** Behind what else is built in the arena's arguments room, which sockaddrs and option values take the first bytes of. */
 const NOTIFIER_AT = ARGUMENTS_AT + 1_024;
 
-/** Stored under a thread's own name: what every thread has. One message to the manager drops them all. */
-export const storedName = (thread: number): string => `t${thread}`;
 /** Short, since all names together must fit into one environment variable (128 KiB). */
 const nameOf = (thread: number, purpose: Purpose): string =>
   typeof purpose === "string"
     ? `${storedName(thread)}${purpose === "resolver" ? ".resolver" : ""}`
-    : `${storedName(thread)}.${createHash("sha256").update(purpose.workload).digest("hex").slice(0, 8)}`;
+    : `${storedName(thread)}.${shortHash(purpose.workload)}`;
 
-/** The kept descriptors of one thread, by their names. */
-export const keptFor = (
-  thread: number,
-  kept: readonly KeptDescriptor[],
-): readonly KeptDescriptor[] => kept.filter(({ name }) => threadOf(name) === thread);
-export const threadOf = (name: string): number =>
-  Number(/^t(\d{1,4})(?:\.|$)/.exec(name)?.[1] ?? -1);
-
-export function endListeners(kept: readonly KeptDescriptor[]): void {
-  if (kept.length === 0) return;
-  const libc = openLibc();
-  for (const { fd } of kept) endListener(libc, fd);
-}
+/** Of a module that the data thread has for its TLS, and the main thread should not load at its start. */
+const shortHash = (text: string): string =>
+  process
+    .getBuiltinModule("node:crypto")
+    .createHash("sha256")
+    .update(text)
+    .digest("hex")
+    .slice(0, 8);
 
 export class ListenerStore {
   readonly #loop: Loop;

@@ -1,14 +1,19 @@
 // Listening sockets of the main thread, opened by libc so that their numbers are known: the runtime tells none, and unlinks the path of
 // a unix socket that it opened itself, also when the socket has a new owner by then.
+import { chmodSync, chownSync, mkdirSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { err, ok, type Result } from "../base/result.ts";
 import { writeSockaddr } from "./address.ts";
+import { CannotListen } from "./cannot-listen.ts";
 import { type Arena, errnoReader, mapArena } from "./ffi.ts";
 import {
   AF_INET,
   AF_INET6,
   errnoName,
   IPV6_V6ONLY,
+  type Libc,
   openLibc,
+  SHUT_RD,
   SO_REUSEADDR,
   SOCK_FLAGS,
   SOCK_STREAM,
@@ -25,8 +30,43 @@ const VALUE_AT = 256;
 /** One page, for sockaddrs. */
 let memory: Arena | undefined;
 
+/** 0660, so only its owner and group talk to it. `groupId` undefined: the agent's own group. */
+export function listenLocally(path: string, groupId: number | undefined): number {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
+  rmSync(path, { force: true }); // left by an agent that was killed
+  const before = process.umask(0o117);
+  let opened: Result<number, string>;
+  try {
+    opened = openUnixSocket(path);
+  } finally {
+    process.umask(before);
+  }
+  if (!opened.ok) throw new Error(`cannot listen on ${path}: ${opened.error}`);
+  chmodSync(path, 0o660);
+  if (groupId !== undefined) chownSync(path, process.getuid?.() ?? 0, groupId);
+  return opened.value;
+}
+
+/** Throws CannotListen when the port is taken. */
+export function listenOn(address: string, port: number): number {
+  const opened = openTcpSocket(address, port);
+  if (!opened.ok) throw new CannotListen(address, port, opened.error);
+  return opened.value;
+}
+
+/** Ends a listener for every process that has a copy of it, and closes ours. */
+export function endListener(libc: Libc, fd: number): void {
+  libc.shutdown(fd, SHUT_RD);
+  libc.close(fd);
+}
+
+/** Our descriptor alone: a successor's goes on. */
+export function closeListener(fd: number): void {
+  openLibc().close(fd);
+}
+
 /** Shared with nobody: a port that another process has is an error. */
-export function openTcpSocket(address: string, port: number): Result<number, string> {
+function openTcpSocket(address: string, port: number): Result<number, string> {
   memory ??= mapArena(4_096);
   const length = writeSockaddr(memory.bytes, 0, address, port);
   if (length === 0) return err(`${address} is no IP address`);
@@ -34,7 +74,7 @@ export function openTcpSocket(address: string, port: number): Result<number, str
 }
 
 /** Nothing may lie at that path. */
-export function openUnixSocket(path: string): Result<number, string> {
+function openUnixSocket(path: string): Result<number, string> {
   memory ??= mapArena(4_096);
   const bytes = new TextEncoder().encode(path);
   if (bytes.length >= PATH_BYTES_MAX) {

@@ -4,7 +4,8 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { CannotListen } from "./cannot-listen.ts";
-import { type LocalServer, serveHanded, serveTcp, serveUnix } from "./local-http.ts";
+import { listenLocally, listenOn } from "./listening-socket.ts";
+import { type LocalServer, serveLocally } from "./local-http.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "ironmesh-local-"));
 afterAll(() => rmSync(directory, { recursive: true }));
@@ -30,8 +31,8 @@ async function keep(
 
 test("the admin socket is for its owner and group alone, answers on kept connections, and replaces what a killed agent left", async () => {
   const path = unix("admin.sock");
-  (await serveUnix(path, undefined, answerWith("first"))).close();
-  const server = await serveUnix(path, undefined, answerWith("second"));
+  serveLocally(listenLocally(path, undefined), answerWith("first")).close();
+  const server = serveLocally(listenLocally(path, undefined), answerWith("second"));
   expect(statSync(path).mode & 0o777).toBe(0o660);
   const client = await keep(path);
   for (let i = 0; i < 3; i++) expect(await client.ask()).toBe("second");
@@ -42,7 +43,7 @@ test("a server that closes ends idle connections and answers what was asked; its
   const path = unix("handed.sock");
   const asked = Promise.withResolvers<void>();
   const old = Promise.withResolvers<string>();
-  const first: LocalServer = await serveUnix(path, undefined, async () => {
+  const first: LocalServer = serveLocally(listenLocally(path, undefined), async () => {
     asked.resolve();
     return answerWith(await old.promise)();
   });
@@ -51,7 +52,7 @@ test("a server that closes ends idle connections and answers what was asked; its
   await asked.promise;
   // As another process would have it: a descriptor of its own for the same socket.
   const { openLibrary } = await import("./ffi.ts");
-  const second = await serveHanded(
+  const second = serveLocally(
     openLibrary("libc.so.6", { dup: "i32 i32" }).dup(first.fd),
     answerWith("new"),
   );
@@ -70,7 +71,7 @@ test("a port that is taken, and a path that is too long, are told in words", asy
   const taken = createServer();
   await new Promise<void>((resolve) => taken.listen(0, "127.0.0.1", resolve));
   const { port } = taken.address() as { port: number };
-  expect(() => serveTcp("127.0.0.1", port, answerWith(""))).toThrow(CannotListen);
+  expect(() => listenOn("127.0.0.1", port)).toThrow(CannotListen);
   taken.close();
-  expect(() => serveUnix(unix("x".repeat(120)), undefined, answerWith(""))).toThrow("108 bytes");
+  expect(() => listenLocally(unix("x".repeat(120)), undefined)).toThrow("108 bytes");
 });

@@ -1,12 +1,8 @@
-// Small HTTP servers of the main thread: the admin socket (unix, for its group only) and the metrics port. Their listening sockets are
-// ours, so that a successor can be given them.
-import { chmodSync, chownSync, mkdirSync, rmSync } from "node:fs";
+// Small HTTP servers of the main thread, for the admin socket and the metrics port, on listening sockets of ours
+// (listening-socket.ts), so that a successor can be given them. It loads the runtime's HTTP server, which takes 20 ms: a start imports it
+// when traffic flows.
 import { createServer } from "node:http";
 import { createServer as createListener, type Socket } from "node:net";
-import { dirname } from "node:path";
-import type { Result } from "../base/result.ts";
-import { CannotListen } from "./cannot-listen.ts";
-import { openTcpSocket, openUnixSocket } from "./listening-socket.ts";
 
 export interface LocalAnswer {
   readonly status: number;
@@ -27,9 +23,9 @@ export interface LocalServer {
 const REQUEST_MS = 5_000;
 const CONNECTIONS_MAX = 64;
 
-/** This runtime's HTTP server listens on no file descriptor, but its connections may come from a listener that does. Its own time-outs do
- *  not run for those: the deadline here does. */
-async function serve(fd: number, answer: Answerer): Promise<LocalServer> {
+/** On a listening socket, which is the server's from here on. This runtime's HTTP server listens on no file descriptor, but its
+ *  connections may come from a listener that does. Its own time-outs do not run for those: the deadline here does. */
+export function serveLocally(fd: number, answer: Answerer): LocalServer {
   /** Of connections that wait for a request. */
   const deadlines = new Map<Socket, ReturnType<typeof setTimeout>>();
   let isClosed = false;
@@ -66,10 +62,7 @@ async function serve(fd: number, answer: Answerer): Promise<LocalServer> {
     http.emit("connection", socket);
   });
   listener.maxConnections = CONNECTIONS_MAX;
-  await new Promise<void>((resolve, reject) => {
-    listener.once("error", reject);
-    listener.listen({ fd }, () => resolve());
-  });
+  listener.listen({ fd });
   return {
     fd,
     close: () => {
@@ -79,35 +72,3 @@ async function serve(fd: number, answer: Answerer): Promise<LocalServer> {
     },
   };
 }
-
-/** 0660, so only its owner and group talk to it. `groupId` undefined: the agent's own group. */
-export function serveUnix(
-  path: string,
-  groupId: number | undefined,
-  answer: Answerer,
-): Promise<LocalServer> {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
-  rmSync(path, { force: true }); // left by an agent that was killed
-  const before = process.umask(0o117);
-  let opened: Result<number, string>;
-  try {
-    opened = openUnixSocket(path);
-  } finally {
-    process.umask(before);
-  }
-  if (!opened.ok) throw new Error(`cannot listen on ${path}: ${opened.error}`);
-  chmodSync(path, 0o660);
-  if (groupId !== undefined) chownSync(path, process.getuid?.() ?? 0, groupId);
-  return serve(opened.value, answer);
-}
-
-/** Throws CannotListen when the port is taken. */
-export function serveTcp(address: string, port: number, answer: Answerer): Promise<LocalServer> {
-  const opened = openTcpSocket(address, port);
-  if (!opened.ok) throw new CannotListen(address, port, opened.error);
-  return serve(opened.value, answer);
-}
-
-/** On a socket that a predecessor passed on. */
-export const serveHanded = (fd: number, answer: Answerer): Promise<LocalServer> =>
-  serve(fd, answer);

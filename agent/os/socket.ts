@@ -8,8 +8,6 @@ import {
   EINPROGRESS,
   errnoName,
   IPV6_V6ONLY,
-  type Libc,
-  SHUT_RD,
   SO_ERROR,
   SO_KEEPALIVE,
   SO_LINGER,
@@ -82,12 +80,6 @@ export function listenTcp(loop: Loop, address: string, port: number): Result<num
   const reason = errnoName(loop.errno());
   loop.libc.close(fd);
   return err(reason);
-}
-
-/** Ends a listener for every process that has a copy of it, and closes ours. */
-export function endListener(libc: Libc, fd: number): void {
-  libc.shutdown(fd, SHUT_RD);
-  libc.close(fd);
 }
 
 /** Begins to connect; the outcome comes as an event. */

@@ -4,7 +4,6 @@
 //
 //   parent --spawn, sockets--> child: loads, adopts, serves --"serving"--> parent: accepts no more, drains, ends
 //                                 \--ends, or silent for too long--> parent ends the child and goes on
-import { spawn } from "node:child_process";
 import { err, ok, type Result } from "../base/result.ts";
 import { openLibrary } from "./ffi.ts";
 import type { KeptDescriptor } from "./notify.ts";
@@ -30,6 +29,7 @@ export function startSuccessor(
     return Promise.resolve(err(`${sockets.length} sockets are more than can be passed on`));
   }
   return new Promise((resolve) => {
+    const { spawn } = process.getBuiltinModule("node:child_process"); // not at the start
     const child = spawn(EXECUTABLE, [...scriptOf(), ...words], {
       stdio: ["ignore", 1, 2, "ipc", ...sockets.map(({ fd }) => fd)],
       env: { ...process.env, ...env, [NAMES]: JSON.stringify(sockets.map(({ name }) => name)) },

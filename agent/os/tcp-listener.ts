@@ -2,12 +2,12 @@
 import type { OriginalDestination, StreamHandler } from "../base/net.ts";
 import { CannotListen } from "./cannot-listen.ts";
 import { errnoName } from "./libc.ts";
+import { endListener } from "./listening-socket.ts";
 import type { Loop, Watcher } from "./loop.ts";
 import {
   accept,
   acceptedAddress,
   acceptedPort,
-  endListener,
   listenTcp,
   originalDestination,
   setNoDelay,

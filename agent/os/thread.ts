@@ -15,8 +15,21 @@ function workerUrl(): URL {
     : new URL("../worker.ts", here);
 }
 
-export function startThread<In, Out>(events: ThreadPort<In, Out>["events"]): ThreadPort<In, Out> {
+let prepared: Worker | undefined;
+
+/** A thread loads its code while this one goes on with its own: the next startThread() takes it. To be called once. */
+export function prepareThread(): void {
   const worker = new Worker(workerUrl(), { type: "module" });
+  prepared = worker;
+  // It could not even load: startThread() makes another one, and tells how that ends.
+  worker.addEventListener("close", () => {
+    if (prepared === worker) prepared = undefined;
+  });
+}
+
+export function startThread<In, Out>(events: ThreadPort<In, Out>["events"]): ThreadPort<In, Out> {
+  const worker = prepared ?? new Worker(workerUrl(), { type: "module" });
+  prepared = undefined;
   let hasEnded = false;
   let failure: string | undefined;
   worker.onmessage = (event: MessageEvent) => events.onMessage(event.data as In);

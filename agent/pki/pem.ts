@@ -1,5 +1,5 @@
 // PEM (RFC 7468) at the door of the PKI: exactly one block of the wanted label, bounded, or nothing.
-import { createHash } from "node:crypto";
+import { sha256Hex } from "./sha256.ts";
 
 export type PemLabel = "CERTIFICATE" | "CERTIFICATE REQUEST" | "PRIVATE KEY";
 
@@ -29,5 +29,5 @@ export function writePem(der: Uint8Array | ArrayBuffer, label: PemLabel): string
 /** SHA-256, hex, of the certificate's DER: what join tokens pin. Undefined when it is no certificate in PEM. */
 export function sha256OfCertificate(certificatePem: string): string | undefined {
   const der = readPem(certificatePem, "CERTIFICATE");
-  return der === undefined ? undefined : createHash("sha256").update(der).digest("hex");
+  return der === undefined ? undefined : sha256Hex(der);
 }

@@ -1,7 +1,7 @@
 // Whom a trust domain believes: its roots. Replaced as a whole, named by a hash so that holders can tell whether they have it.
-import { createHash } from "node:crypto";
 import { err, ok, type Result } from "../base/result.ts";
-import { PEM_BYTES_MAX, sha256OfCertificate } from "./pem.ts";
+import { PEM_BYTES_MAX, readPem, sha256OfCertificate } from "./pem.ts";
+import { sha256Hex } from "./sha256.ts";
 
 export const ROOTS_MAX = 16;
 
@@ -14,19 +14,21 @@ export interface TrustRoots {
 
 export class TrustBundle implements TrustRoots {
   readonly trustDomain: string;
-  #roots: readonly string[] = [];
-  #hash = hashOfRoots([]);
+  /** DER in base64 -> PEM. */
+  #roots: ReadonlyMap<string, string> = new Map();
+  #hash: string | undefined;
 
   constructor(trustDomain: string) {
     this.trustDomain = trustDomain;
   }
 
   get roots(): readonly string[] {
-    return this.#roots;
+    return [...this.#roots.values()];
   }
 
   /** SHA-256, hex, over the roots' hashes in order of hash: equal for equal sets. */
   get hash(): string {
+    this.#hash ??= hashOfRoots(this.roots.map((root) => sha256OfCertificate(root) ?? ""));
     return this.#hash;
   }
 
@@ -34,22 +36,20 @@ export class TrustBundle implements TrustRoots {
   replace(roots: readonly string[]): Result<boolean, string> {
     if (roots.length === 0) return err("a trust bundle without roots trusts nobody");
     if (roots.length > ROOTS_MAX) return err(`a trust bundle has at most ${ROOTS_MAX} roots`);
-    const byHash = new Map<string, string>();
+    const taken = new Map<string, string>();
     for (const root of roots) {
-      const hash = sha256OfCertificate(root);
-      if (hash === undefined)
+      const der = readPem(root, "CERTIFICATE");
+      if (der === undefined)
         return err(`a root is no certificate in PEM of at most ${PEM_BYTES_MAX} bytes`);
-      byHash.set(hash, root);
+      taken.set(Buffer.from(der).toString("base64"), root);
     }
-    const hash = hashOfRoots([...byHash.keys()]);
-    if (hash === this.#hash) return ok(false);
-    this.#roots = [...byHash.values()];
-    this.#hash = hash;
+    const before = this.#roots;
+    if (taken.size === before.size && [...taken.keys()].every((der) => before.has(der)))
+      return ok(false);
+    this.#roots = taken;
+    this.#hash = undefined;
     return ok(true);
   }
 }
 
-const hashOfRoots = (hashes: readonly string[]): string =>
-  createHash("sha256")
-    .update([...hashes].sort().join("\n"))
-    .digest("hex");
+const hashOfRoots = (hashes: readonly string[]): string => sha256Hex([...hashes].sort().join("\n"));

@@ -12,6 +12,9 @@ export const PROXY_CORE = 1;
 export const BOTH_CORES = "0,1";
 const NET_CAPABILITIES = "+net_admin,+net_raw,+net_bind_service";
 
+/** Whatever a developer's shell has: the runtime would read a bundle of 140 certificates into each agent, and a service has none. */
+const NO_EXTRA_CAS = { NODE_EXTRA_CA_CERTS: undefined };
+
 const children: ChildProcess[] = [];
 
 export function up(): void {
@@ -85,7 +88,7 @@ export function start(host: HostName, command: readonly string[], options: Start
   const log = openSync(path, "a");
   const child = spawn(file, args, {
     stdio: ["ignore", log, log],
-    env: { ...process.env, ...options.env },
+    env: { ...process.env, ...NO_EXTRA_CAS, ...options.env },
   });
   closeSync(log);
   children.push(child);

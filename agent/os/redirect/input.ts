@@ -1,5 +1,5 @@
 // What the redirect is asked to do, and the refusals: everything that reaches a firewall's command text is checked here, once.
-import { isIP } from "node:net";
+import { ipFamily } from "../../base/ip-text.ts";
 import type { Problem } from "../../base/result.ts";
 
 export type Owner =
@@ -77,7 +77,7 @@ const isId = (id: number): boolean => Number.isInteger(id) && id >= 0 && id < 0x
 
 export function isCidr(text: string): boolean {
   const [address = "", bits, ...more] = text.split("/");
-  const family = isIP(address);
+  const family = ipFamily(address);
   if (family === 0 || more.length > 0 || address.includes("%")) return false;
   return (
     bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128))
@@ -198,7 +198,7 @@ export const refuseResolvers = (resolvers: readonly string[]): string | undefine
   resolvers.flatMap((resolver) => checkResolver(resolver, "resolvers"))[0]?.reason;
 
 function checkResolver(resolver: string, path: string): Problem[] {
-  const family = isIP(resolver);
+  const family = ipFamily(resolver);
   if (family === 0 || resolver.includes("%")) {
     return [
       problem(
@@ -224,7 +224,7 @@ function checkAddresses(input: RedirectInput): Problem[] {
   if (!isCidr(input.vip6) || !input.vip6.includes(":"))
     problems.push(problem("vip6", `"${input.vip6}" is no IPv6 range`));
   for (const [address, port] of input.endpoints) {
-    if (isIP(address) === 0 || address.includes("%") || !isPort(port)) {
+    if (ipFamily(address) === 0 || address.includes("%") || !isPort(port)) {
       problems.push(problem("endpoints", `"${address}" port ${port} is no endpoint`));
     }
   }

@@ -1,5 +1,5 @@
 // ipset(8): the kernel sets that iptables rules ask.
-import { isIPv6 } from "node:net";
+import { isIpv6Text } from "../../base/ip-text.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import { createSets, endpointElement, setName } from "./iptables.ts";
 import type { RedirectPlan } from "./plan.ts";
@@ -34,7 +34,7 @@ export async function setChanges(
 
 const plannedMembers = (plan: RedirectPlan, family: Family): string[] =>
   plan.endpoints
-    .filter(([address]) => isIPv6(address) === (family === "ip6"))
+    .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
     .map(([address, port]) => endpointElement(address, port));
 
 async function membersOf(name: string, runner: Runner): Promise<Set<string>> {

@@ -1,5 +1,5 @@
 // The plan in iptables' words (iptables(8), iptables-extensions(8)), for iptables-restore --noflush, one text per family.
-import { isIPv6 } from "node:net";
+import { isIpv6Text } from "../../base/ip-text.ts";
 import type { Owner } from "./input.ts";
 import type { RedirectPlan } from "./plan.ts";
 import {
@@ -200,7 +200,7 @@ export const endpointElement = (address: string, port: number): string => `${add
 
 function setsText(plan: RedirectPlan, family: Family): string[] {
   const members = plan.endpoints
-    .filter(([address]) => isIPv6(address) === (family === "ip6"))
+    .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
     .map(
       ([address, port]) => `add ${setName("endpoints", family)} ${endpointElement(address, port)}`,
     );

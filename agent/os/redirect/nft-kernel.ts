@@ -1,5 +1,5 @@
 // nft: the plan made so in one transaction, taken away, compared by the stamps its rules carry.
-import { isIPv6 } from "node:net";
+import { isIpv6Text } from "../../base/ip-text.ts";
 import { err, ok, type Result } from "../../base/result.ts";
 import { NFT_TABLE, nftChains, nftElement, nftSet, nftText } from "./nft.ts";
 import type { RedirectPlan } from "./plan.ts";
@@ -51,7 +51,7 @@ async function readTable(runner: Runner): Promise<Result<TableView | undefined, 
 
 const plannedElements = (plan: RedirectPlan, family: string): string[] =>
   plan.endpoints
-    .filter(([address]) => isIPv6(address) === (family === "ip6"))
+    .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
     .map(([address, port]) => nftElement(address, "tcp", port));
 
 export async function nftDifferences(

@@ -1,5 +1,5 @@
 // The plan in nft's words (nft(8)): one table of our own, replaced in one transaction.
-import { isIPv6 } from "node:net";
+import { isIpv6Text } from "../../base/ip-text.ts";
 import type { Owner } from "./input.ts";
 import type { RedirectPlan } from "./plan.ts";
 import {
@@ -145,7 +145,7 @@ function setText(plan: RedirectPlan, set: SetName, family: Family): string {
   const type = `type ${family === "ip" ? "ipv4_addr" : "ipv6_addr"} . inet_proto . inet_service;`;
   if (set === "dns") return `  set ${nftSet(set, family)} { ${type} flags timeout; timeout 1s; }`;
   const members = plan.endpoints
-    .filter(([address]) => isIPv6(address) === (family === "ip6"))
+    .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
     .map(([address, port]) => nftElement(address, "tcp", port));
   const elements = members.length > 0 ? ` elements = { ${members.join(", ")} }` : "";
   return `  set ${nftSet(set, family)} { ${type} size 65536;${elements} }`;

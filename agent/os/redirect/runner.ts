@@ -1,5 +1,4 @@
 // Running the host's firewall programs. Tests put `ip netns exec NAME` in front; nothing else ever differs.
-import { spawn } from "node:child_process";
 
 export interface Ran {
   /** 127: there is no such program. */
@@ -36,6 +35,7 @@ export function hostRunner(prefix: readonly string[] = []): Runner {
 function runProgram(argv: readonly string[], input: string | undefined): Promise<Ran> {
   return new Promise((resolve) => {
     const [program = "", ...args] = argv;
+    const { spawn } = process.getBuiltinModule("node:child_process"); // not before traffic flows
     const child = spawn(program, args, {
       stdio: ["pipe", "pipe", "pipe"],
       timeout: RUN_MAX_MS,
@@ -66,6 +66,7 @@ function runProgram(argv: readonly string[], input: string | undefined): Promise
 
 function feedProgram(argv: readonly string[]): Feed {
   const [program = "", ...args] = argv;
+  const { spawn } = process.getBuiltinModule("node:child_process");
   const child = spawn(program, args, { stdio: ["pipe", "ignore", "pipe"], env: environment() });
   const state = { isAlive: true, complaint: "" };
   child.on("error", (error) => {
