@@ -16,11 +16,13 @@ import {
   type ThreadKeys,
   type ToThread,
 } from "./control/data-threads.ts";
+import { ExplainDesk } from "./control/explain-desk.ts";
 import type { GossipSession } from "./control/gossip-session.ts";
 import { HostBoard } from "./control/host-board.ts";
 import { RedirectKeeper } from "./control/redirect-keeper.ts";
 import { ServiceLife } from "./control/service-life.ts";
 import { Upgrade } from "./control/upgrade.ts";
+import { Waiters } from "./control/waiters.ts";
 import { isWindow, Windows } from "./control/windows.ts";
 import type { AccessLogMode } from "./observe/access-log.ts";
 import type { AdminSource } from "./observe/admin.ts";
@@ -131,8 +133,12 @@ export class Agent {
   #serving: { readonly epoch: number; readonly version: number } | undefined;
   #hasHeardServer = false;
   #isStopping = false;
-  /** Told when keys or served versions change; see #until. */
-  readonly #waiters = new Set<() => void>();
+  /** Told when keys or served versions change. */
+  readonly #waiters = new Waiters();
+  readonly #desk = new ExplainDesk({
+    find: (id) => this.#threads.decision(id),
+    snapshot: () => this.#control?.plane.snapshot,
+  });
   readonly #unable = Promise.withResolvers<never>();
   readonly #life: ServiceLife;
   readonly #manager: ServiceManager;
@@ -158,7 +164,7 @@ export class Agent {
       writeAccess: (lines) => process.stdout.write(lines),
       onServing: (epoch, version) => {
         this.#serving = { epoch, version };
-        this.#wake();
+        this.#waiters.wake();
       },
       onUnable: this.#unable.reject,
     });
@@ -171,7 +177,11 @@ export class Agent {
     this.#redirect = this.#makeRedirect();
     this.#life = this.#makeLife();
     this.#upgrade = this.#makeUpgrade();
-    this.#windows = new Windows(options, { source: this.#source(), upgrade: this.#upgrade });
+    this.#windows = new Windows(options, {
+      source: this.#source(),
+      upgrade: this.#upgrade,
+      desk: this.#desk,
+    });
   }
 
   #makeLife(): ServiceLife {
@@ -276,6 +286,7 @@ export class Agent {
           this.#pool = view;
           this.#gossip?.follow(view);
         },
+        explain: (id) => this.#desk.explain(id),
         onKeys: (keys) => this.#useKeys(keys),
         onSnapshot: (snapshot) => this.#serve(snapshot),
       },
@@ -361,17 +372,19 @@ export class Agent {
     this.#held = new Set(keys.identities.map((key) => key.identity));
     this.#tidySoon();
     if (keys.identities.length > 0) this.#threads.setKeys(keys);
-    this.#wake();
+    this.#waiters.wake();
   }
 
   /** Keys, then threads, then rules: no rule points to a listener that is not open, no listener to a key that is not there. */
   async #serve(snapshot: Snapshot): Promise<void> {
     const { epoch, version, workloads } = snapshot;
     this.#tidySoon();
-    await this.#until(KEYS_WAIT_MS, () => workloads.every((one) => this.#held.has(one.identity)));
+    await this.#waiters.until(KEYS_WAIT_MS, () =>
+      workloads.every((one) => this.#held.has(one.identity)),
+    );
     this.#hosts.useSnapshot(snapshot);
     this.#threads.setSnapshot(snapshot);
-    await this.#until(
+    await this.#waiters.until(
       THREADS_WAIT_MS,
       () => this.#serving?.epoch === epoch && this.#serving.version === version,
     );
@@ -419,26 +432,6 @@ export class Agent {
       collectGarbage();
       dropCleanPages();
     }, MEMORY_TIDY_AFTER_MS);
-  }
-
-  /** Resolves when it holds, or when the time is over: what was waited for then comes late, and is logged by who is late. */
-  #until(ms: number, holds: () => boolean): Promise<void> {
-    if (holds()) return Promise.resolve();
-    return new Promise((resolve) => {
-      const end = (): void => {
-        clearTimeout(timer);
-        this.#waiters.delete(look);
-        resolve();
-      };
-      const look = (): void => {
-        if (holds()) end();
-      };
-      const timer = setTimeout(end, ms);
-      this.#waiters.add(look);
-    });
-  }
-  #wake(): void {
-    for (const look of [...this.#waiters]) look();
   }
 
   #source(): AdminSource {

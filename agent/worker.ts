@@ -2,11 +2,12 @@
 
 import { MESH_ALPN_HTTP, MESH_ALPN_STREAMS, MESH_ALPNS } from "./api/mesh-wire.ts";
 import { SeededRandom } from "./base/clock.ts";
-import { LineLog } from "./base/log.ts";
+import type { Log, LogFields } from "./base/log.ts";
 import type { Network } from "./base/net.ts";
 import { SharedSlots } from "./base/slots.ts";
 import type { FromThread, ThreadConfig, ThreadFault, ToThread } from "./control/data-threads.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
+import { DecisionBook, type DecisionBookConfig } from "./observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { CannotListen } from "./os/cannot-listen.ts";
 import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
@@ -126,6 +127,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   };
   loop.onBug = bug;
   loop.onIdle = collectGarbage;
+  const log = toldLog();
   const sockets = new OsNetwork(loop, meshTls);
   const network = new MeshStreams(
     { alpn: MESH_ALPN_HTTP, carrierAlpn: MESH_ALPN_STREAMS },
@@ -138,6 +140,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       stage: sockets.stage,
     },
   );
+  const decisions = new DecisionBook(newBook(), { wallMs: () => loop.wallMs(), log });
   const plane = new DataPlane(
     {
       ...DATA_PLANE_DEFAULTS,
@@ -154,10 +157,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       buckets: new KeyedBuckets(config.buckets.seed, config.buckets.memory),
       metrics,
       accessLog,
-      log: new LineLog("info", {
-        write: (line) => tell({ type: "log", level: "info", message: line.trimEnd() }),
-        wallMs: () => Date.now(),
-      }),
+      decisions,
+      log,
       isLocalAddress: (address) => isLocalAddress(loop, address),
       bug,
     },
@@ -229,6 +230,11 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       case "drain":
         drain.begin();
         return;
+      case "decision": {
+        const { turn, id } = message;
+        tell({ type: "decision", turn, found: decisions.find(id) });
+        return;
+      }
       case "fault":
         if (config.takesFaults) suffer(message.fault);
         return;
@@ -236,6 +242,21 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         return;
     }
   };
+}
+
+/** The main thread writes it. */
+function toldLog(): Log {
+  const line =
+    (level: keyof Log) =>
+    (message: string, fields?: LogFields): void =>
+      tell({ type: "log", level, message, fields });
+  return { error: line("error"), warn: line("warn"), info: line("info"), debug: line("debug") };
+}
+
+/** A thread that replaces another makes no id a second time. */
+function newBook(): DecisionBookConfig {
+  const [nonce = 0, hashSeed = 0] = crypto.getRandomValues(new Uint32Array(2));
+  return { nonce, hashSeed };
 }
 
 /** What a test asked for. */

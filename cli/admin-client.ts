@@ -6,6 +6,7 @@ import {
   type AgentCertificate,
   type AgentStatus,
 } from "../agent/api/admin.ts";
+import type { DecisionAnswer } from "../agent/api/decisions.ts";
 import type { MembersAnswer } from "../agent/api/gossip.ts";
 import type { Snapshot } from "../agent/policy/snapshot.ts";
 import { exchange } from "./exchange.ts";
@@ -35,6 +36,10 @@ export class AdminClient {
     return this.#get(ADMIN_PATHS.certificates);
   }
 
+  decision(id: string): Promise<DecisionAnswer> {
+    return this.#get(`${ADMIN_PATHS.decisions}${encodeURIComponent(id)}`);
+  }
+
   renew(): Promise<{ readonly asked: number }> {
     return this.#ask("PUT", ADMIN_PATHS.renew);
   }
@@ -53,6 +58,7 @@ export class AdminClient {
     const request = { method, path, host: "admin" };
     const { status, body } = await exchange(socket, request, timeoutMs);
     if (status === 200) return JSON.parse(body) as T; // Both ends are one executable; api/admin.ts says the shape.
+    if (status === 404) throw new CommandFailure(body.trim().slice(0, 400));
     throw new CommandFailure(
       `the agent answered ${status}: ${body.trim().slice(0, 200)}`,
       status === 503

@@ -1,4 +1,5 @@
 // An explanation for people: the verdict, what was asked clause by clause, and what to change.
+import type { DecisionAnswer } from "../agent/api/decisions.ts";
 import type {
   AskedView,
   ClauseMiss,
@@ -8,7 +9,7 @@ import type {
   PolicyChange,
   RuleTrace,
 } from "../agent/api/explain.ts";
-import { clean, yamlText } from "./output.ts";
+import { clean, shortDuration, yamlText } from "./output.ts";
 
 type Paint = (text: string) => string;
 export interface ExplainColours {
@@ -31,6 +32,47 @@ export async function answerText(
     parts.push(await explanationText(first.explanation, also, colours));
   }
   return [...parts, ...notes.map((note) => `note: ${clean(note)}`)].join("\n\n");
+}
+
+/** A decision: where, when and how often, what decided, and whether it still would. */
+export async function decisionText(
+  { host, record, reason, next, explanation, now }: DecisionAnswer,
+  nowMs: number,
+  colours: ExplainColours,
+): Promise<string> {
+  const { bold, red, green } = colours;
+  const { id, firstAtMs, lastAtMs, times, epoch, version } = record;
+  const ago = (ms: number): string => `${shortDuration(nowMs - ms)} ago`;
+  const often =
+    times === 1 ? ago(firstAtMs) : `${times} times, first ${ago(firstAtMs)}, last ${ago(lastAtMs)}`;
+  const head = `decision ${clean(id)} of host ${clean(host)}, ${often}, by version ${epoch}.${version}`;
+  const parts = [
+    explanation === undefined
+      ? [`${bold(red("DENIED"))}  ${clean(recordText(record))}`, clean(reason)].join("\n")
+      : // What would have admitted it then is of no use where other policies hold now.
+        await explanationText(now === undefined ? explanation : justWhy(explanation), [], colours),
+    ...(next === undefined ? [] : [clean(next)]),
+  ];
+  if (now?.verdict === "allowed")
+    parts.push(`${bold(green("ALLOWED"))} by the policies that hold now: ${clean(now.reason)}`);
+  else if (now !== undefined)
+    parts.push(`by the policies that hold now:\n${await explanationText(now, [], colours)}`);
+  return [head, ...parts].join("\n\n");
+}
+
+const justWhy = (explanation: Explanation): Explanation => ({
+  ...explanation,
+  admit: [],
+  notes: [],
+});
+
+function recordText({ from, to, request }: DecisionAnswer["record"]): string {
+  const caller = from.identity ?? (from.address === "" ? "a process there" : from.address);
+  const called = to.workload ?? (to.address === "" ? "nothing that is known" : to.address);
+  const port = to.port === 0 ? "" : ` port ${to.port}`;
+  const what =
+    request === undefined ? "a connection" : `${request.method} ${request.path} (${request.host})`;
+  return `${caller} -> ${called}${port}: ${what}`;
 }
 
 type Result = ExplainAnswer["results"][number];

@@ -119,7 +119,7 @@ test("what has no answer says what would", async () => {
     [["--from", "web", "--to", "shop", "--port", "81"], 1, "its ports: 80; choose one with --port"],
     [["--from", "web", "--to", "shop", "--tcp"], 1, "port 20002 speaks HTTP"],
     [["--from", "web", "--to", "shop", "--path", "a"], 1, "must begin with `/`"],
-    [["--from", "web"], 2, "--from CALLER --to CALLED"],
+    [["--from", "web"], 2, "or give the id of a decision"],
     [["--from", "web", "--to", "shop", "--port", "many"], 2, "is no port"],
     [["--from", "web", "--to", "shop", "--header", "x"], 2, "write NAME=VALUE"],
   ];

@@ -1,5 +1,6 @@
 // The config server's operator API as functions; see agent/api/operator-api.ts. Every failure names what to do next.
 
+import type { DecisionAnswer } from "../agent/api/decisions.ts";
 import type { GraphView } from "../agent/api/edges.ts";
 import type { ExplainAnswer, ExplainQuestion } from "../agent/api/explain.ts";
 import type { MembersAnswer } from "../agent/api/gossip.ts";
@@ -105,6 +106,10 @@ export class ServerClient {
 
   graph(windowSeconds: number, by: "service" | "workload"): Promise<GraphView> {
     return this.#call("GET", `/v1/graph?window=${windowSeconds}&by=${by}`);
+  }
+
+  decision(id: string): Promise<DecisionAnswer> {
+    return this.#call("GET", `/v1/decisions/${encodeURIComponent(id)}`);
   }
 
   explain(question: ExplainQuestion): Promise<ExplainAnswer> {

@@ -48,6 +48,8 @@ export const ADMIN_PATHS = {
   certificates: "/certs",
   metrics: "/metrics",
   members: "/members",
+  /** GET, with an id behind it: api/decisions.ts DecisionAnswer. */
+  decisions: "/decisions/",
   ready: "/healthz/ready",
   accessLog: "/access-log",
   /** Asks for new certificates now; answers how many: they come one after the other. */

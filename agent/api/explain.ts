@@ -8,6 +8,10 @@ export const SHOWN_ALTERNATIVES_MAX = 8;
 /** Rules of one policy that are shown, the matching ones first. */
 export const SHOWN_RULES_MAX = 64;
 export const SHOWN_POLICIES_MAX = 64;
+/** Of a pattern, and of a value that was asked. */
+export const SHOWN_CHARS_MAX = 512;
+/** Edits of one explanation; what would take more is not offered. */
+export const CHANGES_MAX = 64;
 
 /** Asked of what would happen, by names a person has at hand. */
 export interface ExplainQuestion {

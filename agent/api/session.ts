@@ -1,6 +1,7 @@
 // What an agent and the config server say to each other: JSON over one WebSocket each (mTLS), and over HTTPS to join and to
 // renew. Sources go out, every agent compiles for itself; so versions can differ. All sizes are bounded here.
 
+import type { DecisionAnswer } from "./decisions.ts";
 import type { EdgeReport } from "./edges.ts";
 import type { GossipView } from "./gossip.ts";
 
@@ -117,14 +118,25 @@ export type AgentMessage =
       readonly reasons: readonly string[];
     }
   /** Every few seconds while there is traffic; see edges.ts. */
-  | EdgeReport;
+  | EdgeReport
+  | DecisionReply;
+
+/** To a server's `decision`, whose `turn` it repeats: an answer, or one sentence why there is none. */
+export interface DecisionReply {
+  readonly type: "decision";
+  readonly turn: number;
+  readonly answer?: DecisionAnswer | undefined;
+  readonly error?: string | undefined;
+}
 
 export type ServerMessage =
   /** Units the agent lacks come first, in one or more `units` messages; the manifest makes them count. */
   | { readonly type: "units"; readonly units: readonly Unit[] }
   | { readonly type: "manifest"; readonly manifest: SignedManifest }
   /** At any time, to agents that speak it; replaces what was said before. */
-  | { readonly type: "gossip"; readonly gossip: GossipView };
+  | { readonly type: "gossip"; readonly gossip: GossipView }
+  /** Why was that refused? To agents that speak it. */
+  | { readonly type: "decision"; readonly turn: number; readonly id: string };
 
 /** POST /v1/join, TLS verified against the CA that the token pins. */
 export interface JoinRequest {

@@ -1,9 +1,11 @@
 // The control side of one agent, put together: what it knows from disk serves first, then it talks to the config server.
 // agent.ts gives it the kernel's things and the data threads' ears; it decides nothing about traffic.
+import type { DecisionAnswer } from "../api/decisions.ts";
 import type { GossipView } from "../api/gossip.ts";
 import { SUPPORTED_KINDS } from "../api/resource.ts";
 import type { Clock, Random, Timers } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
+import type { Result } from "../base/result.ts";
 import type { TableView } from "../observe/prometheus.ts";
 import type { TrustBundle } from "../pki/trust-bundle.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
@@ -42,6 +44,8 @@ export interface ControlDeps {
   onSnapshot(snapshot: Snapshot): Promise<void> | void;
   /** The gossip pool as the server tells it; undefined: this agent takes no part. */
   readonly onGossip?: ((view: GossipView) => void) | undefined;
+  /** Of what this host refused, for its server; undefined: it cannot be asked. */
+  readonly explain?: ((id: string) => Promise<Result<DecisionAnswer, string>>) | undefined;
   /** All keys to be used from now on; the host's own identity first. */
   onKeys(keys: ThreadKeys): void;
 }

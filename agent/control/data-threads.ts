@@ -1,14 +1,17 @@
 // The main thread's side of the data threads: starts them, hands them keys and snapshots, gathers their series and log lines,
 // and replaces one that died. What is said between the two is typed here; agent/worker.ts is the other side.
 import type { Timer, Timers } from "../base/clock.ts";
-import type { Log } from "../base/log.ts";
+import type { Log, LogFields } from "../base/log.ts";
 import { giveBack } from "../base/slots.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
+import type { Decision } from "../observe/decision-book.ts";
 import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { LoopDescriptors } from "../os/left-behind.ts";
 import type { KeptDescriptor } from "../os/notify.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { SnapshotPiece } from "../policy/snapshot-pieces.ts";
+import { DecisionSearch } from "./decision-search.ts";
+import { LOOK_EVERY_MS, Pulse, STILL_MAX } from "./pulse.ts";
 import { SnapshotFeed } from "./snapshot-feed.ts";
 
 /** PEM; see agent/os/mesh-tls.ts. */
@@ -69,6 +72,8 @@ export type ToThread =
   | { readonly type: "name_sockets" }
   /** A successor accepts on all of them: drain slowly, for `limitMs` at most. */
   | { readonly type: "hand_over"; readonly limitMs: number }
+  /** Answered by `decision`. */
+  | { readonly type: "decision"; readonly turn: number; readonly id: string }
   /** For tests. */
   | { readonly type: "fault"; readonly fault: ThreadFault };
 
@@ -92,7 +97,10 @@ export type FromThread =
       readonly type: "log";
       readonly level: "error" | "warn" | "info" | "debug";
       readonly message: string;
+      readonly fields?: LogFields | undefined;
     }
+  /** Undefined: this thread does not know it. */
+  | { readonly type: "decision"; readonly turn: number; readonly found: Decision | undefined }
   | { readonly type: "bug"; readonly message: string };
 
 /** The part of a Worker that is used here. */
@@ -143,36 +151,10 @@ interface Thread {
   readonly pulse: Pulse;
 }
 
-/** The main thread looks this often. A process that was frozen as a whole finds all beats old when it wakes: what counts is how often
- *  it looked and saw nothing move, not how late it is. */
-const LOOK_EVERY_MS = 250;
-/** Looks without a beat until a thread counts as stalled: 2 s, in which a healthy loop turns 20 times at least. */
-const STILL_MAX = 8;
-/** The same for one that loads its code and has not turned yet: 15 s. */
-const STILL_AT_START_MAX = 60;
 /** A thread that is told to end and does not in this time cannot be replaced: the process ends. */
 const END_WITHIN_MS = 2_000;
 
 const beatOf = ({ beat }: ThreadConfig): number => Atomics.load(new Int32Array(beat), 0);
-
-class Pulse {
-  readonly #cell: Int32Array;
-  #last = 0;
-  #still = 0;
-
-  constructor(beat: SharedArrayBuffer) {
-    this.#cell = new Int32Array(beat);
-    this.#last = Atomics.load(this.#cell, 0);
-  }
-
-  /** To be called every LOOK_EVERY_MS. */
-  hasStalled(): boolean {
-    const now = Atomics.load(this.#cell, 0);
-    this.#still = now === this.#last ? this.#still + 1 : 0;
-    this.#last = now;
-    return this.#still >= (now === 0 ? STILL_AT_START_MAX : STILL_MAX);
-  }
-}
 
 /** Threads that die more often than this are a bug that new threads do not mend: the process ends, systemd decides. */
 const RESTARTS_MAX = 5;
@@ -187,6 +169,7 @@ export class DataThreads {
   #snapshot: Snapshot | undefined;
   /** Tables of threads that died: their counts stay, so that no counter ever falls. */
   readonly #retired: ThreadSeries[] = [];
+  readonly #decisions: DecisionSearch;
   #whenDrained: (() => void) | undefined;
   #look: Timer | undefined;
   restarts = 0;
@@ -194,6 +177,7 @@ export class DataThreads {
 
   constructor(deps: DataThreadsDeps) {
     this.#deps = deps;
+    this.#decisions = new DecisionSearch(deps.timers);
   }
 
   start(configs: readonly ThreadConfig[]): void {
@@ -309,7 +293,13 @@ export class DataThreads {
         this.#deps.writeAccess(message.lines);
         return;
       case "log":
-        this.#deps.log[message.level](message.message, { thread: thread.config.index });
+        this.#deps.log[message.level](message.message, {
+          ...message.fields,
+          thread: thread.config.index,
+        });
+        return;
+      case "decision":
+        this.#decisions.heard(message.turn, message.found);
         return;
       case "bug":
         this.bugs++;
@@ -370,6 +360,11 @@ export class DataThreads {
         }),
     );
     return (await Promise.all(all)).flat();
+  }
+  /** What some thread refused; undefined: none knows it (any more). */
+  decision(id: string): Promise<Decision | undefined> {
+    const handles = this.#threads.map(({ handle }) => handle);
+    return this.#decisions.ask(handles, id);
   }
   /** As drain(), but a successor has the sockets, and no connection is ended before it is used once more. */
   handOver(limitMs: number): Promise<void> {

@@ -31,9 +31,26 @@ export function parseServerMessage(text: string): Result<ServerMessage, string> 
       const gossip = parseGossipView(message["gossip"]);
       return gossip.ok ? ok({ type: "gossip", gossip: gossip.value }) : gossip;
     }
+    case "decision":
+      return parseQuestion(message);
     default:
       return err("message of an unknown type");
   }
+}
+
+const DECISION_ID_CHARS_MAX = 64;
+
+function parseQuestion({
+  turn,
+  id,
+}: {
+  readonly [name: string]: unknown;
+}): Result<ServerMessage, string> {
+  if (typeof turn !== "number" || !Number.isSafeInteger(turn) || turn < 0)
+    return err("a decision without its turn");
+  if (typeof id !== "string" || id.length > DECISION_ID_CHARS_MAX)
+    return err("a decision without its id");
+  return ok({ type: "decision", turn, id });
 }
 
 function parseUnits(value: unknown): Result<ServerMessage, string> {

@@ -84,6 +84,10 @@ class World {
           ? ok(manifest)
           : err("the signature does not hold");
       },
+      explain: async (id) => {
+        if (id === "bug") throw new Error("a bug");
+        return err(`gone: ${id}`);
+      },
       clock: this.clock,
       timers: this.clock,
       random: new SeededRandom(3),
@@ -120,6 +124,7 @@ test("a session says hello with what it runs, and acks what it takes", async () 
   await world.hearManifest(4, [MESH.hash]);
   expect(world.last.said).toEqual([
     {
+      speaks: ["decisions/1"],
       type: "hello",
       agentVersion: "1",
       host: "vm-1",
@@ -157,6 +162,19 @@ test("a manifest that is not believed ends the connection and changes nothing", 
     state: "waiting",
     lastError: "the signature does not hold",
   });
+});
+
+test("a question about a decision is answered under its turn, also where the answer fails", async () => {
+  world.last.events.onOpen();
+  expect(world.last.said[0]).toMatchObject({ type: "hello", speaks: ["decisions/1"] });
+  await world.hear({ type: "decision", turn: 7, id: "3h7k2q-0a1b2-c" });
+  await world.hear({ type: "decision", turn: 8, id: "bug" });
+  expect(world.last.said.slice(1)).toEqual([
+    { type: "decision", turn: 7, error: "gone: 3h7k2q-0a1b2-c" },
+    { type: "decision", turn: 8, error: "the agent failed at it: see its log" },
+  ]);
+  for (const nonsense of [{ turn: -1, id: "a" }, { turn: 1 }, { turn: 1, id: "a".repeat(65) }])
+    expect(parseServerMessage(JSON.stringify({ type: "decision", ...nonsense })).ok).toBe(false);
 });
 
 test("a silent server is noticed within 3 s, one that answers pings never", () => {

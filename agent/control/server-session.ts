@@ -4,6 +4,8 @@
 //
 // Sockets, time and chance are arguments, so that test/simulation runs it as it is. What it learns goes to the ConfigPlane, one
 // message after the other: a manifest is checked and compiled before the next message is read.
+
+import { type DecisionAnswer, SPEAKS_DECISIONS } from "../api/decisions.ts";
 import type { EdgeReport } from "../api/edges.ts";
 import { type GossipView, SPEAKS_GOSSIP } from "../api/gossip.ts";
 import type {
@@ -54,6 +56,8 @@ export interface SessionDeps {
   verify(signed: SignedManifest): Promise<Result<Manifest, string>>;
   /** Undefined: this host takes no part, and says so. */
   onGossip?: ((view: GossipView) => void) | undefined;
+  /** Of what this host refused; undefined: it cannot be asked, and says so. */
+  explain?: ((id: string) => Promise<Result<DecisionAnswer, string>>) | undefined;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
@@ -180,9 +184,13 @@ export class ServerSession {
     log.info("connected to the config server", { server: this.#status.server });
     attempt.heardAtMs = clock.nowMs();
     const units = plane.unitHashes;
-    const speaks = this.#deps.onGossip === undefined ? {} : { speaks: [SPEAKS_GOSSIP] };
+    const { onGossip, explain } = this.#deps;
+    const speaks = [
+      ...(onGossip === undefined ? [] : [SPEAKS_GOSSIP]),
+      ...(explain === undefined ? [] : [SPEAKS_DECISIONS]),
+    ];
     const hello = { type: "hello", agentVersion, host, runs, ...plane.position, units } as const;
-    this.#say(attempt, { ...hello, ...speaks });
+    this.#say(attempt, speaks.length === 0 ? hello : { ...hello, speaks });
     this.#keepAlive(attempt);
   }
 
@@ -230,7 +238,21 @@ export class ServerSession {
   async #take(attempt: Attempt, message: ServerMessage): Promise<void> {
     if (message.type === "units") this.#gather(attempt, message.units);
     else if (message.type === "manifest") await this.#judge(attempt, message.manifest);
-    else this.#deps.onGossip?.(message.gossip);
+    else if (message.type === "gossip") this.#deps.onGossip?.(message.gossip);
+    else void this.#explain(attempt, message.turn, message.id); // versions do not wait for it
+  }
+
+  async #explain(attempt: Attempt, turn: number, id: string): Promise<void> {
+    const { explain, log } = this.#deps;
+    if (explain === undefined) return;
+    try {
+      const found = await explain(id);
+      const reply = found.ok ? { answer: found.value } : { error: found.error };
+      this.#say(attempt, { type: "decision", turn, ...reply });
+    } catch (cause) {
+      log.error("a decision cannot be explained: this is a bug", { cause: String(cause) });
+      this.#say(attempt, { type: "decision", turn, error: "the agent failed at it: see its log" });
+    }
   }
 
   #gather(attempt: Attempt, units: readonly Unit[]): void {

@@ -4,6 +4,8 @@ import {
   type AdminSource,
   answerAdmin,
   answerMetrics,
+  decisionAnswer,
+  decisionIn,
   isUpgrade,
   upgradeAnswer,
 } from "../observe/admin.ts";
@@ -11,6 +13,7 @@ import { gidOf } from "../os/host-facts.ts";
 import { closeListener, listenLocally, listenOn } from "../os/listening-socket.ts";
 import type { Answerer, LocalServer } from "../os/local-http.ts";
 import type { KeptDescriptor } from "../os/notify.ts";
+import type { ExplainDesk } from "./explain-desk.ts";
 import type { Upgrade } from "./upgrade.ts";
 
 export interface WindowsConfig {
@@ -29,17 +32,23 @@ export class Windows {
   readonly #config: WindowsConfig;
   readonly #source: AdminSource;
   readonly #upgrade: Upgrade;
+  readonly #desk: ExplainDesk;
   /** Listening sockets; who asks before they are answered waits. */
   readonly #listening = new Map<Name, number>();
   readonly #servers = new Map<Name, LocalServer>();
 
   constructor(
     config: WindowsConfig,
-    deps: { readonly source: AdminSource; readonly upgrade: Upgrade },
+    deps: {
+      readonly source: AdminSource;
+      readonly upgrade: Upgrade;
+      readonly desk: ExplainDesk;
+    },
   ) {
     this.#config = config;
     this.#source = deps.source;
     this.#upgrade = deps.upgrade;
+    this.#desk = deps.desk;
   }
 
   /** The port before the socket: a second agent ends here, before it takes connections of the first (agents of one user may share the
@@ -55,10 +64,13 @@ export class Windows {
   async answer(): Promise<void> {
     const answerers: { readonly [name in Name]: Answerer } = {
       metrics: (method, target) => answerMetrics(this.#source, method, target),
-      admin: async (method, target) =>
-        isUpgrade(method, target)
-          ? upgradeAnswer(await this.#upgrade.run())
-          : answerAdmin(this.#source, method, target),
+      admin: async (method, target) => {
+        if (isUpgrade(method, target)) return upgradeAnswer(await this.#upgrade.run());
+        const decision = decisionIn(method, target);
+        return decision === undefined
+          ? answerAdmin(this.#source, method, target)
+          : decisionAnswer(await this.#desk.explain(decision));
+      },
     };
     const { serveLocally } = await import("../os/local-http.ts");
     for (const [name, fd] of [...this.#listening]) {

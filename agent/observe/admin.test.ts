@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { type AdminSource, answerAdmin } from "./admin.ts";
+import { type AdminSource, answerAdmin, decisionAnswer, decisionIn } from "./admin.ts";
 
 const unused = (): never => {
   throw new Error("not asked for");
@@ -20,6 +20,16 @@ test("a target that is no URL is refused and does not end the agent", () => {
   for (const target of ["//", "http://", "//a:b"]) {
     expect(answerAdmin(SOURCE, "GET", target).status).toBe(400);
   }
+});
+
+test("a decision is asked for by its id, by GET alone", () => {
+  expect(decisionIn("GET", "/decisions/3h7k2q-0a1b2-c")).toBe("3h7k2q-0a1b2-c");
+  expect(decisionIn("PUT", "/decisions/3h7k2q-0a1b2-c")).toBeUndefined();
+  expect(decisionIn("GET", "/status")).toBeUndefined();
+  expect(decisionAnswer({ ok: false, error: "gone: ask anew" })).toMatchObject({
+    status: 404,
+    body: "gone: ask anew\n",
+  });
 });
 
 test("a thread is harmed only where tests may, and only in ways there are", () => {

@@ -2,6 +2,7 @@
 // answered by the main thread, which carries no traffic.
 import type { AgentCertificate, AgentStatus } from "../api/admin.ts";
 import { ADMIN_PATHS } from "../api/admin.ts";
+import type { DecisionAnswer } from "../api/decisions.ts";
 import type { MembersAnswer } from "../api/gossip.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { AccessLogMode } from "./access-log.ts";
@@ -60,6 +61,18 @@ export const upgradeAnswer = (
     | { readonly ok: true; readonly value: number }
     | { readonly ok: false; readonly error: string },
 ): AdminAnswer => (outcome.ok ? json({ pid: outcome.value }) : text(500, `${outcome.error}\n`));
+
+/** The id that is asked about; undefined: another question. */
+export const decisionIn = (method: string, target: string): string | undefined =>
+  method === "GET" && target.startsWith(ADMIN_PATHS.decisions)
+    ? target.slice(ADMIN_PATHS.decisions.length)
+    : undefined;
+
+export const decisionAnswer = (
+  found:
+    | { readonly ok: true; readonly value: DecisionAnswer }
+    | { readonly ok: false; readonly error: string },
+): AdminAnswer => (found.ok ? json(found.value) : text(404, `${found.error}\n`));
 
 /** For the admin socket. */
 export function answerAdmin(source: AdminSource, method: string, target: string): AdminAnswer {

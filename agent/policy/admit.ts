@@ -1,6 +1,6 @@
 // The least edit of the policies there are that would admit a call which they refuse. Only edits that say exactly what was asked are
 // offered: a value that would be read as a pattern (`*`) is not, whoever sent it. A property test applies them and asks again.
-import type { PolicyChange } from "../api/explain.ts";
+import { CHANGES_MAX, type PolicyChange } from "../api/explain.ts";
 import { SYSTEM_NAMESPACE } from "../api/spiffe.ts";
 import {
   barePath,
@@ -46,8 +46,11 @@ export function whatWouldAdmit(workload: Judged, port: InboundPort, question: Qu
   ];
   if (parts.some(({ isImpossible }) => isImpossible))
     return { changes: [], notes: parts.flatMap(({ notes = [] }) => notes) };
+  const changes = parts.flatMap(({ changes: some = [] }) => some);
+  if (changes.length > CHANGES_MAX)
+    return { changes: [], notes: [`it would take ${changes.length} edits: rewrite the policies`] };
   return {
-    changes: parts.flatMap(({ changes = [] }) => changes),
+    changes,
     notes: [...hostNotes(question.caller), ...parts.flatMap(({ notes = [] }) => notes)],
   };
 }

@@ -7,6 +7,7 @@ import {
   type Explanation,
   type RuleTrace,
   SHOWN_ALTERNATIVES_MAX,
+  SHOWN_CHARS_MAX,
   SHOWN_PATTERNS_MAX,
   SHOWN_POLICIES_MAX,
   SHOWN_RULES_MAX,
@@ -81,6 +82,9 @@ export const askedView = (
       }),
 });
 
+/** Policies that a sentence names. */
+const NAMED_MAX = 8;
+
 /** DENY first, then ALLOW; no ALLOW policy at all admits (authorize.ts decides in the same order; a test holds them together). */
 function verdictOf(
   peer: ExplainStep,
@@ -108,7 +112,9 @@ function verdictOf(
     const reason = `AuthorizationPolicy ${allows.name} allows it: ${rule?.path ?? "a rule"} matches`;
     return { verdict: "allowed", reason };
   }
-  const names = allow.map(({ name }) => name).join(", ");
+  const more = allow.length > NAMED_MAX ? ` and ${allow.length - NAMED_MAX} more` : "";
+  const named = allow.slice(0, NAMED_MAX).map(({ name }) => name);
+  const names = `${named.join(", ")}${more}`;
   const [word, verb] =
     allow.length === 1 ? ["AuthorizationPolicy", "does not"] : ["AuthorizationPolicies", "do not"];
   return { verdict: "denied", reason: `${word} ${names} ${verb} allow it: no rule matches` };
@@ -307,10 +313,13 @@ const clauseMiss = (
   asked: string,
 ): ClauseMiss => ({
   path,
-  has: has.slice(0, SHOWN_PATTERNS_MAX).map(String),
+  has: has.slice(0, SHOWN_PATTERNS_MAX).map((one) => clipped(String(one))),
   omitted: Math.max(0, has.length - SHOWN_PATTERNS_MAX),
-  asked,
+  asked: clipped(asked),
 });
+
+const clipped = (text: string): string =>
+  text.length <= SHOWN_CHARS_MAX ? text : `${text.slice(0, SHOWN_CHARS_MAX)}…`;
 
 /** By what each limit counts. Whether there is room is not asked: that would take a token. */
 const limitSteps = (limits: readonly RateLimit[], question: Question): ExplainStep[] =>

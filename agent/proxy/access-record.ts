@@ -45,6 +45,7 @@ export function requestRecord(
     response_code: exchange.status,
     response_flags: exchange.flags,
     response_code_details: exchange.details,
+    decision_id: exchange.decision,
     upstream_transport_failure_reason: exchange.transportFailure,
     bytes_received: exchange.requestBytes,
     bytes_sent: exchange.responseBytes,

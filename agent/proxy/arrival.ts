@@ -1,5 +1,6 @@
 // How a connection of somebody else came in, which local port it means, and what is known of its caller.
-import type { DialTarget, Stream } from "../base/net.ts";
+import type { DialTarget, OriginalDestination, Stream } from "../base/net.ts";
+import type { Denial } from "../observe/decision-book.ts";
 import { type Party, type Traffic, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
 import type { Caller, InboundPort, LocalWorkload } from "../policy/snapshot.ts";
 import type { InboundAt } from "../policy/tables.ts";
@@ -40,6 +41,28 @@ export function appTarget(port: InboundPort): DialTarget {
     ? { is: "plain", address, port: appPort }
     : { is: "plain", address, port: appPort, from: FROM };
 }
+
+/** As far as it is known before its port is found. */
+export const destinationOf = (arrival: Arrival): OriginalDestination =>
+  arrival.is === "mesh"
+    ? { address: arrival.serverName, port: 0 }
+    : { address: arrival.address, port: arrival.port };
+
+/** What a decision says of whom it was about. */
+export const deniedAt = ({
+  view,
+  at,
+  workload,
+}: Inbound): Pick<Denial, "workload" | "service" | "destination"> => ({
+  workload,
+  service: at.service === undefined ? undefined : view.snapshot.services[at.service]?.host,
+  destination: { address: at.port.appAddress, port: at.port.appPort },
+});
+
+export const byPeerAuthentication = ({ at }: Inbound): Pick<Denial, "cause" | "by"> => ({
+  cause: "peer_authentication",
+  by: at.port.mtlsBy?.policy ?? "the mesh's default",
+});
 
 /** Plaintext where the policy wants mTLS. */
 export const arrivesUnproven = (caller: Caller, port: InboundPort): boolean =>

@@ -11,6 +11,8 @@ export interface ConnectionFacts extends Peers {
   readonly upstreamCluster: string | undefined;
   readonly route: string;
   readonly details: string | undefined;
+  /** Of a refusal. */
+  readonly decision?: string | undefined;
 }
 
 export const connectionRecord = (
@@ -24,6 +26,7 @@ export const connectionRecord = (
   response_code: 0,
   response_flags: relay.flags,
   connection_termination_details: facts.details,
+  decision_id: facts.decision,
   upstream_transport_failure_reason: relay.transportFailure,
   bytes_received: relay.receivedBytes,
   bytes_sent: relay.sentBytes,

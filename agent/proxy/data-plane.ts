@@ -5,10 +5,17 @@ import type { Network, OriginalDestination, Stream } from "../base/net.ts";
 import type { Slots } from "../base/slots.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { AccessLog } from "../observe/access-log.ts";
+import type { DecisionBook, Denial } from "../observe/decision-book.ts";
 import type { Counter, SeriesTable } from "../observe/series.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { KeyedBuckets } from "../resilience/keyed-buckets.ts";
-import { type Arrival, inboundFor } from "./arrival.ts";
+import {
+  type Arrival,
+  byPeerAuthentication,
+  deniedAt,
+  destinationOf,
+  inboundFor,
+} from "./arrival.ts";
 import type { DataPlaneConfig } from "./config.ts";
 import { HeadView } from "./head-view.ts";
 import { serveInbound } from "./inbound.ts";
@@ -28,6 +35,7 @@ export interface DataPlaneDeps {
   readonly buckets: KeyedBuckets;
   readonly metrics: SeriesTable;
   readonly accessLog: AccessLog;
+  readonly decisions: DecisionBook;
   readonly log: Log;
   /** Is this an address of this host now, whatever the snapshot knows? */
   isLocalAddress(address: string): boolean;
@@ -35,9 +43,15 @@ export interface DataPlaneDeps {
   bug(error: unknown): void;
 }
 
+const NOWHERE = { address: "", port: 0 };
 const LOOPBACK = "127.0.0.1";
 /** For what is under way when a hand-over's limit is reached. */
 const LAST_CALL_MS = 1_000;
+
+/** What a connection was for; what is not known of it is left out. */
+export type Refused = Partial<Omit<Denial, "request" | "caller">> & {
+  readonly identity?: string | undefined;
+};
 
 /** Why a connection was reset before it began; label of ironmesh_connections_refused_total. */
 export type RefusalReason =
@@ -77,6 +91,7 @@ export class DataPlane {
   /** New connections and new requests use it; requests under way end by the one they began with. Opaque connections that it no
    *  longer admits are cut. */
   swap(snapshot: Snapshot): void {
+    this.deps.decisions.follow(snapshot.host.name, snapshot);
     const view = new MeshView(snapshot, this.book);
     this.view = view;
     const clusters = new Map(snapshot.clusters.map((cluster) => [clusterKeyOf(cluster), cluster]));
@@ -107,11 +122,10 @@ export class DataPlane {
     workload: number | undefined,
   ): void {
     if (original === undefined || this.#isListener(original.port)) {
-      this.#listenerDialled.add();
-      stream.reset();
+      this.#cutDialler(stream, original);
       return;
     }
-    const view = this.#admit(stream);
+    const view = this.#admit(stream, original);
     if (view === undefined) return;
     const { address, port } = original;
     const isKnown =
@@ -133,21 +147,26 @@ export class DataPlane {
   ): OriginalDestination | undefined {
     const { address, port } = original;
     if (tables.isVirtual(address)) {
-      this.refuse(stream, "no_service");
+      this.refuse(stream, "no_service", { destination: original });
       return undefined;
     }
     const isDeclared = tables.inboundAt(address, port) !== undefined;
     if (!isDeclared || !this.deps.isLocalAddress(address)) return original;
     if (tables.endpointAt(LOOPBACK, port) !== undefined) return { ...original, address: LOOPBACK };
-    this.refuse(stream, "not_declared");
+    this.refuse(stream, "not_declared", { destination: original });
     return undefined;
+  }
+
+  /** Somebody dials a listener of ours: a loop, or an identity to be borrowed. */
+  #cutDialler(stream: Stream, destination: OriginalDestination | undefined): void {
+    this.#listenerDialled.add();
+    this.#cut(stream, "listener_dialled", { destination: destination ?? NOWHERE });
   }
 
   /** 15006: plaintext to a declared app port, from another host or from this one. */
   acceptInbound(stream: Stream, original: OriginalDestination | undefined): void {
     if (original === undefined || this.#isListener(original.port)) {
-      this.#listenerDialled.add();
-      stream.reset();
+      this.#cutDialler(stream, original);
       return;
     }
     this.#acceptInbound(stream, { is: "plain", ...original });
@@ -160,19 +179,23 @@ export class DataPlane {
   }
 
   #acceptInbound(stream: Stream, arrival: Arrival): void {
-    const view = this.#admit(stream);
+    const destination = destinationOf(arrival);
+    const view = this.#admit(stream, destination);
     if (view === undefined) return;
     const inbound = inboundFor(view, arrival);
-    if (inbound === undefined) this.refuse(stream, "not_declared");
+    if (inbound === undefined) this.refuse(stream, "not_declared", { destination });
     else if (arrival.is === "plain" && inbound.at.port.mtls === "strict") {
-      this.refuse(stream, "plaintext_to_strict");
+      this.refuse(stream, "plaintext_to_strict", {
+        ...deniedAt(inbound),
+        ...byPeerAuthentication(inbound),
+      });
     } else serveInbound(this, inbound, arrival, stream);
     this.context.dropClaim();
   }
 
-  #admit(stream: Stream): MeshView | undefined {
-    if (this.view === undefined) this.refuse(stream, "no_snapshot");
-    else if (!this.context.claimRoom()) this.refuse(stream, "too_many");
+  #admit(stream: Stream, destination: OriginalDestination): MeshView | undefined {
+    if (this.view === undefined) this.refuse(stream, "no_snapshot", { destination });
+    else if (!this.context.claimRoom()) this.refuse(stream, "too_many", { destination });
     else return this.view;
     return undefined;
   }
@@ -183,15 +206,29 @@ export class DataPlane {
     );
   }
 
-  /** Resets a connection that nothing was said on, and counts why. */
-  refuse(stream: Stream, reason: RefusalReason): void {
-    stream.reset();
+  /** Resets a connection that nothing was said on, counts why, and notes what it was for. */
+  refuse(stream: Stream, reason: RefusalReason, what: Refused): void {
+    this.#cut(stream, reason, what);
     let counter = this.#refused.get(reason);
     if (counter === undefined) {
       counter = this.deps.metrics.counter("ironmesh_connections_refused_total", { reason });
       this.#refused.set(reason, counter);
     }
     counter.add();
+  }
+
+  #cut(stream: Stream, reason: string, { identity, ...what }: Refused): void {
+    this.deps.decisions.note({
+      cause: "connection",
+      by: reason,
+      workload: undefined,
+      service: undefined,
+      ...what,
+      caller: { identity: identity ?? stream.mesh?.identity, address: stream.peerAddress },
+      destination: what.destination ?? NOWHERE,
+      request: undefined,
+    });
+    stream.reset();
   }
 
   /** Straight to where a connection was going, in the clear: nobody we know. */
@@ -215,7 +252,7 @@ export class DataPlane {
   drain(): void {
     this.context.isDraining = true;
     this.#endIdle();
-    this.deps.wheel.after(this.config.drainTimeoutMs, () => this.#cut());
+    this.deps.wheel.after(this.config.drainTimeoutMs, () => this.#cutAll());
   }
 
   /** A successor accepts from now on. Whoever asks once more on a connection that is open is answered, with `connection: close`: nothing
@@ -225,7 +262,7 @@ export class DataPlane {
     this.book.closeIdle();
     this.deps.wheel.after(limitMs, () => {
       this.#endIdle();
-      this.deps.wheel.after(LAST_CALL_MS, () => this.#cut());
+      this.deps.wheel.after(LAST_CALL_MS, () => this.#cutAll());
     });
   }
 
@@ -235,7 +272,7 @@ export class DataPlane {
     for (const connection of this.context.open.all()) connection.drain();
   }
 
-  #cut(): void {
+  #cutAll(): void {
     for (const connection of this.context.open.all()) connection.cut();
   }
 }

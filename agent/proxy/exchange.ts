@@ -45,6 +45,8 @@ export class Exchange implements Due {
   status = 0;
   flags = "-";
   details = "via_upstream";
+  /** Of a refusal. */
+  decision: string | undefined;
   #holdsRequest = false;
   /** When a head that came in pieces must be whole. */
   #headDueMs = NEVER;
@@ -117,6 +119,7 @@ export class Exchange implements Due {
     this.status = 0;
     this.flags = "-";
     this.details = "via_upstream";
+    this.decision = undefined;
     this.isHead = false;
     this.tries.reset();
     this.response.reset();
@@ -136,6 +139,7 @@ export class Exchange implements Due {
     this.status = answer.status;
     this.flags = answer.flag;
     this.details = answer.details;
+    this.decision = answer.decision;
     this.responseBytes += this.response.sendAnswer(answer);
     this.connection.record(this);
     this.connection.responseDone();

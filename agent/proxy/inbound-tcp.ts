@@ -1,5 +1,6 @@
 // Opaque connections towards a local workload: authorized once when they begin, and again whenever the snapshot changes.
 import type { Stream } from "../base/net.ts";
+import type { Denial } from "../observe/decision-book.ts";
 import { ConnectionFamily } from "../observe/request-metrics.ts";
 import { authorizeConnection, isOpen } from "../policy/authorize.ts";
 import type { Caller } from "../policy/snapshot.ts";
@@ -7,6 +8,8 @@ import {
   type Arrival,
   appTarget,
   arrivesUnproven,
+  byPeerAuthentication,
+  deniedAt,
   type Inbound,
   inboundFor,
   inboundPeers,
@@ -18,12 +21,28 @@ import type { DataPlane } from "./data-plane.ts";
 import { Relay } from "./relay.ts";
 
 /** Undefined: allowed. */
-function deniedBy({ at, workload }: Inbound, caller: Caller): string | undefined {
-  if (arrivesUnproven(caller, at.port)) return "PeerAuthentication STRICT";
+function deniedBy(inbound: Inbound, caller: Caller): Pick<Denial, "cause" | "by"> | undefined {
+  const { at, workload } = inbound;
+  if (arrivesUnproven(caller, at.port)) return byPeerAuthentication(inbound);
   if (isOpen(workload.authorization)) return undefined;
   const reached = { port: at.port.appPort, address: at.port.appAddress };
   const verdict = authorizeConnection(workload.authorization, caller, reached);
-  return verdict.allowed ? undefined : verdict.policy;
+  return verdict.allowed ? undefined : { cause: "authorization", by: verdict.policy };
+}
+
+interface Refusal {
+  readonly details: string;
+  readonly decision: string;
+}
+
+function refusalOf(plane: DataPlane, inbound: Inbound, caller: Caller): Refusal | undefined {
+  const denied = deniedBy(inbound, caller);
+  if (denied === undefined) return undefined;
+  const about = { ...deniedAt(inbound), caller, request: undefined };
+  return {
+    details: `rbac_access_denied_matched_policy[${denied.by}]`,
+    decision: plane.deps.decisions.note({ ...denied, ...about }),
+  };
 }
 
 export function carryInboundTcp(
@@ -41,11 +60,11 @@ export function carryInboundTcp(
   const finish = (
     flags: string,
     moved: { receivedBytes: number; sentBytes: number },
-    details: string | undefined,
+    refusal: Refusal | undefined,
   ): void => {
     family.closed(flags);
     const { accessLog, clock } = plane.deps;
-    if (!accessLog.wants(flags !== "-" || details !== undefined)) return;
+    if (!accessLog.wants(flags !== "-" || refusal !== undefined)) return;
     const durationMs = plane.context.nowMs() - startMs;
     const { appAddress, appPort } = inbound.at.port;
     accessLog.add(
@@ -58,15 +77,16 @@ export function carryInboundTcp(
           upstreamHost: `${appAddress}:${appPort}`,
           upstreamCluster: `inbound|${appPort}||`,
           route: "default",
-          details,
+          details: refusal?.details,
+          decision: refusal?.decision,
         },
       ),
     );
   };
-  const denied = deniedBy(inbound, caller);
-  if (denied !== undefined) {
+  let refusal = refusalOf(plane, inbound, caller);
+  if (refusal !== undefined) {
     stream.reset();
-    finish("-", { receivedBytes: 0, sentBytes: 0 }, `rbac_access_denied_matched_policy[${denied}]`);
+    finish("-", { receivedBytes: 0, sentBytes: 0 }, refusal);
     return;
   }
   const relay = new Relay(stream, plane.context, {
@@ -74,10 +94,11 @@ export function carryInboundTcp(
     moved: (received, sent) => family.moved(received, sent),
     mayStay: () => {
       const now = plane.view === undefined ? undefined : inboundFor(plane.view, arrival);
-      return now !== undefined && deniedBy(now, caller) === undefined;
+      refusal = now && refusalOf(plane, now, caller);
+      return now !== undefined && refusal === undefined;
     },
     ended: ({ flags, receivedBytes, sentBytes }) =>
-      finish(flags, { receivedBytes, sentBytes }, undefined),
+      finish(flags, { receivedBytes, sentBytes }, refusal),
   });
   relay.dial(appTarget(inbound.at.port), plane.config.appConnectTimeoutMs);
 }

@@ -1,6 +1,7 @@
 // Connections of others towards a local workload: who is calling, whether they may, and the app behind it.
 import { bytesOf } from "../base/bytes.ts";
 import type { Stream } from "../base/net.ts";
+import type { Denial } from "../observe/decision-book.ts";
 import { RequestFamily } from "../observe/request-metrics.ts";
 import { authorizeRequest, isOpen } from "../policy/authorize.ts";
 import type { ReachedPort } from "../policy/clauses.ts";
@@ -11,6 +12,8 @@ import {
   appTarget,
   arrivalKey,
   arrivesUnproven,
+  byPeerAuthentication,
+  deniedAt,
   type Inbound,
   inboundFor,
   inboundPeers,
@@ -18,6 +21,7 @@ import {
   trafficKey,
 } from "./arrival.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { withDecision } from "./denial.ts";
 import { Detection } from "./detection.ts";
 import type { Exchange } from "./exchange.ts";
 import { FAILURES } from "./failure.ts";
@@ -150,7 +154,10 @@ class InboundRole implements HttpRole {
   #limited(limiter: RateLimiter): ForwardPlan | LocalAnswer {
     const { headView, context } = this.#plane;
     const reached = reachedPort(this.#inbound);
-    return limiter.refusalOf(this.#caller, reached, headView, context.recentMs) ?? this.#plan;
+    const refusal = limiter.refusalOf(this.#caller, reached, headView, context.recentMs);
+    return refusal === undefined
+      ? this.#plan
+      : this.#denied(refusal, { cause: "rate_limit", by: limiter.refusedBy }, headView);
   }
 
   mayStay(request: RequestView): boolean {
@@ -160,14 +167,39 @@ class InboundRole implements HttpRole {
   /** By the snapshot that stands now. */
   #refusalOf(request: RequestView): LocalAnswer | undefined {
     this.renew();
-    if (this.#isGone) return answerOf(FAILURES.no_route);
+    if (this.#isGone) return this.#gone(request);
     const { at, workload } = this.#inbound;
-    if (arrivesUnproven(this.#caller, at.port)) return answerOf(FAILURES.denied);
+    if (arrivesUnproven(this.#caller, at.port))
+      return this.#denied(answerOf(FAILURES.denied), byPeerAuthentication(this.#inbound), request);
     const { authorization } = workload;
     if (isOpen(authorization)) return undefined;
     const reached = reachedPort(this.#inbound);
     const verdict = authorizeRequest(authorization, this.#caller, reached, request);
-    return verdict.allowed ? undefined : deniedBy(verdict.policy, verdict.reason);
+    if (verdict.allowed) return undefined;
+    const { policy, reason } = verdict;
+    return this.#denied(deniedBy(policy, reason), { cause: "authorization", by: policy }, request);
+  }
+
+  #denied(
+    answer: LocalAnswer,
+    why: Pick<Denial, "cause" | "by">,
+    request: RequestView,
+  ): LocalAnswer {
+    const about = { ...deniedAt(this.#inbound), caller: this.#caller, request };
+    return withDecision(answer, this.#plane.deps.decisions.note({ ...why, ...about }));
+  }
+
+  /** Its port was declared when the connection began, and is no more. */
+  #gone(request: RequestView): LocalAnswer {
+    const decision = this.#plane.deps.decisions.note({
+      cause: "connection",
+      by: "not_declared",
+      ...deniedAt(this.#inbound),
+      workload: undefined,
+      caller: this.#caller,
+      request,
+    });
+    return withDecision(answerOf(FAILURES.no_route), decision);
   }
 
   renew(): void {

@@ -27,11 +27,11 @@ export function carryOutboundTcp(
 ): void {
   const way = wayOf(plane, client, destined, original);
   if (way === undefined) {
-    plane.refuse(stream, "no_route");
+    plane.refuse(stream, "no_route", { destination: original, identity: client.identity });
     return;
   }
   if (!way.cluster.claimConnection()) {
-    plane.refuse(stream, "overflow");
+    plane.refuse(stream, "overflow", { destination: original, identity: client.identity });
     return;
   }
   new OutboundTcp(plane, client, way, stream, original).begin();
@@ -100,7 +100,10 @@ class OutboundTcp {
     const first = this.#nextTarget();
     if (first === undefined) {
       this.#way.cluster.releaseConnection();
-      this.#plane.refuse(this.#stream, "no_healthy_upstream");
+      this.#plane.refuse(this.#stream, "no_healthy_upstream", {
+        destination: this.#original,
+        identity: this.#client.identity,
+      });
       return;
     }
     const relay = new Relay(this.#stream, this.#plane.context, {

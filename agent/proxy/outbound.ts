@@ -6,6 +6,7 @@ import type { HttpRoute, Protocol, ServicePort } from "../policy/snapshot.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import { requestRecord } from "./access-record.ts";
 import type { DataPlane } from "./data-plane.ts";
+import { withDecision } from "./denial.ts";
 import { type Destined, destinedFor, endpointParty, endpointPlan, serviceOf } from "./destined.ts";
 import { Detection } from "./detection.ts";
 import type { Exchange } from "./exchange.ts";
@@ -136,9 +137,22 @@ class OutboundRole implements HttpRole {
     if (port !== undefined) return this.#route(port, head);
     // A service that went away under an open connection: its address is nobody's now, and local to this host.
     if (mesh.tables.isVirtual(this.#original.address)) return answerOf(FAILURES.no_route);
-    if (mesh.snapshot.outboundPolicy === "registry_only") return answerOf(FAILURES.not_mesh);
+    if (mesh.snapshot.outboundPolicy === "registry_only") return this.#notMesh();
     const cluster = this.#plane.passThrough(this.#client, this.#original);
     return plainPlan("passthrough", cluster);
+  }
+
+  #notMesh(): LocalAnswer {
+    const decision = this.#plane.deps.decisions.note({
+      cause: "connection",
+      by: "registry_only",
+      caller: { identity: this.#client.identity, address: "" },
+      workload: undefined,
+      service: undefined,
+      destination: this.#original,
+      request: this.#plane.headView,
+    });
+    return withDecision(answerOf(FAILURES.not_mesh), decision);
   }
 
   record(exchange: Exchange, downstream: Stream): void {

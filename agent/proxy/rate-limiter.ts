@@ -35,6 +35,10 @@ class Limit {
     this.#deps = deps;
   }
 
+  get name(): string {
+    return this.#config.name;
+  }
+
   counts(caller: Caller, reached: ReachedPort, request: RequestView): boolean {
     return isOneOf(this.#config.to, caller, reached, request);
   }
@@ -89,6 +93,8 @@ class Limit {
 export class RateLimiter {
   readonly #limits: readonly Limit[];
   readonly #taken: Limit[] = [];
+  /** The limit that refused last. */
+  refusedBy = "";
 
   constructor(limits: readonly RateLimit[], deps: RateLimiterDeps) {
     this.#limits = limits.map((limit) => new Limit(limit, deps));
@@ -108,6 +114,7 @@ export class RateLimiter {
       const waitMs = limit.take(caller, request, nowMs);
       if (waitMs > 0) {
         for (const other of taken) other.giveBack();
+        this.refusedBy = limit.name;
         return limit.refusal(waitMs);
       }
       taken.push(limit);

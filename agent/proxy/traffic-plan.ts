@@ -30,6 +30,8 @@ export interface LocalAnswer {
   readonly details: string;
   readonly body: string;
   readonly fields: readonly HeaderField[];
+  /** Id of the decision that refused (observe/decision-book.ts); absent: it is no refusal. */
+  readonly decision?: string | undefined;
 }
 
 export interface ForwardPlan {

@@ -1,7 +1,7 @@
 import { ADMIN_SOCKET } from "../../agent/api/admin.ts";
 import type { ExplainAnswer, ExplainQuestion } from "../../agent/api/explain.ts";
 import { AdminClient } from "../admin-client.ts";
-import { answerText } from "../explain-text.ts";
+import { answerText, decisionText } from "../explain-text.ts";
 import { CommandFailure, EXIT_FAILED, usage } from "../failure.ts";
 import { colours, print } from "../output.ts";
 import {
@@ -31,10 +31,10 @@ interface ExplainOptions extends OutputOptions, ServerOptions {
 
 export const addExplain: AddCommand = (program, around) => {
   const command = program
-    .command("explain")
+    .command("explain [id]")
     .summary("why a call is refused, and the line that would admit it")
     .description(
-      "Asks the mesh's policies about a call, by the code that enforces them, and shows each rule with the clause that fails first. Exit code 1: the call is denied.",
+      "With an id (x-ironmesh-decision of an answer, `decision` in an agent's log): why that call was refused, from the host that refused it. With --from and --to: whether a call would pass, by the code that enforces the policies. Shows each rule with the clause that fails first. Exit code 1: not found, or --from may not call --to.",
     )
     .option("--from <caller>", "workload, namespace/name, service, SPIFFE ID, host, or `plaintext`")
     .option("--to <called>", "service, workload, namespace/name or SPIFFE ID")
@@ -51,10 +51,13 @@ export const addExplain: AddCommand = (program, around) => {
     .option("--tcp", "an opaque connection, where the port could be either")
     .option("--agent", "ask this host's agent, about its own workloads, by what it runs now")
     .option("--admin <path>", `its admin socket (default: ${ADMIN_SOCKET})`)
-    .action((options: ExplainOptions) => explain(around, options));
+    .action((id: string | undefined, options: ExplainOptions) =>
+      id === undefined ? explain(around, options) : explainDecision(around, id, options),
+    );
   withServer(withOutput(command));
   examples(
     command,
+    "meshctl explain 3h7k2q-0a1b2-c",
     "meshctl explain --from productpage --to reviews --method POST --path /reviews/0",
     "meshctl explain --from plaintext --to shop/cart --port 8080",
     "meshctl explain --from ratings --to redis --tcp -o json",
@@ -68,16 +71,36 @@ async function explain(around: Surroundings, options: ExplainOptions): Promise<v
   if (isDenied) around.setExitCode(EXIT_FAILED);
   if (options.output === "table")
     terminal.out(await answerText(answer, await colours(terminal.isColour)));
-  else await print(terminal, options.output, answer, () => ({ columns: [], rows: [], empty: "" }));
+  else await print(terminal, options.output, answer, NO_TABLE);
 }
+
+async function explainDecision(
+  around: Surroundings,
+  id: string,
+  options: ExplainOptions,
+): Promise<void> {
+  if (options.from !== undefined || options.to !== undefined)
+    throw usage("an id says who called whom: leave --from and --to out");
+  const { terminal } = around;
+  const answer = isLocal(options)
+    ? await new AdminClient(options.admin).decision(id)
+    : await clientOf(around, options).decision(id);
+  if (options.output === "table") {
+    const paint = await colours(terminal.isColour);
+    terminal.out(await decisionText(answer, terminal.nowMs(), paint));
+  } else await print(terminal, options.output, answer, NO_TABLE);
+}
+
+const NO_TABLE = () => ({ columns: [], rows: [], empty: "" });
+const isLocal = ({ agent, admin }: ExplainOptions): boolean =>
+  agent === true || admin !== undefined;
 
 async function ask(
   around: Surroundings,
   question: ExplainQuestion,
   options: ExplainOptions,
 ): Promise<ExplainAnswer> {
-  if (options.agent !== true && options.admin === undefined)
-    return clientOf(around, options).explain(question);
+  if (!isLocal(options)) return clientOf(around, options).explain(question);
   const [{ answerQuestion }, { snapshotDirectory }] = await Promise.all([
     import("../../agent/policy/answer-question.ts"),
     import("../../agent/policy/snapshot-directory.ts"),
@@ -91,7 +114,7 @@ async function ask(
 function questionOf(options: ExplainOptions): ExplainQuestion {
   const { from, to, port, method, path, host, header, address, tcp } = options;
   if (from === undefined || to === undefined)
-    throw usage("say who calls whom: --from CALLER --to CALLED");
+    throw usage("say who calls whom, --from CALLER --to CALLED, or give the id of a decision");
   return {
     from,
     to,

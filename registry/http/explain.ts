@@ -1,9 +1,11 @@
 // Why a call is refused, or would be, for operators.
 import { Hono } from "hono";
 import * as z from "zod";
+import type { DecisionAnswer } from "../../agent/api/decisions.ts";
 import type { ExplainAnswer, ExplainRefusal } from "../../agent/api/explain.ts";
 import { answerQuestion } from "../../agent/policy/answer-question.ts";
 import { meshDirectory } from "../push/explain-mesh.ts";
+import { findDecision } from "../push/find-decision.ts";
 import type { Hub } from "../push/hub.ts";
 import type { Mesh } from "../push/mesh.ts";
 import { BODY_BYTES_MAX, bounded, readBody, refuse } from "./answers.ts";
@@ -39,10 +41,14 @@ const STATUS = {
 } as const satisfies Record<ExplainRefusal["code"], number>;
 
 export function explainRoutes({ hub, mesh }: ExplainDeps) {
-  return new Hono<{ Bindings: Bindings }>().post(
-    "/v1/explain",
-    bounded(BODY_BYTES_MAX),
-    async (c) => {
+  return new Hono<{ Bindings: Bindings }>()
+    .get("/v1/decisions/:id", async (c) => {
+      const found = await findDecision(hub, c.req.param("id"));
+      if (found.ok) return c.json(found.value satisfies DecisionAnswer);
+      const { code, message, next } = found.error;
+      return refuse(c, code === "invalid_id" ? 400 : 404, code, message, { next });
+    })
+    .post("/v1/explain", bounded(BODY_BYTES_MAX), async (c) => {
       const body = await readBody(c, question);
       if (!body.ok) return body.error;
       const { latest } = hub;
@@ -52,6 +58,5 @@ export function explainRoutes({ hub, mesh }: ExplainDeps) {
       if (answer.ok) return c.json(answer.value satisfies ExplainAnswer);
       const { code, message, next } = answer.error;
       return refuse(c, STATUS[code], code, message, { next });
-    },
-  );
+    });
 }

@@ -2,6 +2,7 @@
 import * as z from "zod";
 import type { AgentMessage } from "../../agent/api/session.ts";
 import { err, ok, type Result } from "../../agent/base/result.ts";
+import { decisionReply } from "./decision-message.ts";
 import { edgeReport } from "./edge-message.ts";
 
 /** Holds a hello with UNITS_KNOWN_MAX hashes. */
@@ -26,6 +27,7 @@ const message = z.discriminatedUnion("type", [
   }),
   z.strictObject({ type: z.literal("ack"), ...position }),
   edgeReport,
+  decisionReply,
   z.strictObject({ type: z.literal("nack"), ...position, reasons: z.array(z.string()) }),
 ]);
 

@@ -6,6 +6,8 @@
 //
 // Only one version is under way at a time: what is published meanwhile is sent when the agent has answered, the newest only.
 // Messages are sent one after the other, each when the socket has taken the last, so a slow agent holds at most one.
+
+import { SPEAKS_DECISIONS } from "../../agent/api/decisions.ts";
 import type { EdgeReport } from "../../agent/api/edges.ts";
 import { SPEAKS_GOSSIP } from "../../agent/api/gossip.ts";
 import type { AgentMessage, ServerMessage, SignedManifest, Unit } from "../../agent/api/session.ts";
@@ -14,6 +16,7 @@ import type { Clock, Timer, Timers } from "../../agent/base/clock.ts";
 import type { Log } from "../../agent/base/log.ts";
 import type { Position } from "../store/store.ts";
 import { parseAgentMessage } from "./agent-messages.ts";
+import { type DecisionFound, DecisionQuestions } from "./decision-questions.ts";
 import type { GossipPool } from "./gossip-pool.ts";
 import type { Publication } from "./units.ts";
 
@@ -79,12 +82,15 @@ export class AgentSession {
   #agentVersion = "";
   #speaksGossip = false;
   #gossipTurn = -1;
+  #speaksDecisions = false;
+  readonly #questions: DecisionQuestions;
 
   constructor(who: AgentPeer, deps: SessionDeps) {
     this.host = who.host;
     this.#localAddress = who.localAddress;
     this.remoteAddress = who.remoteAddress;
     this.#deps = deps;
+    this.#questions = new DecisionQuestions(deps.timers);
     this.#deadline = deps.timers.after(HELLO_TIMEOUT_MS, () =>
       this.close(CLOSE.tooSlow, "no hello in time"),
     );
@@ -112,6 +118,7 @@ export class AgentSession {
     if (!message.ok) this.close(CLOSE.nonsense, message.error);
     else if (message.value.type === "hello") this.#greet(message.value);
     else if (message.value.type === "edges") this.#hear(message.value);
+    else if (message.value.type === "decision") this.#questions.heard(message.value);
     else this.#answer(message.value);
   }
 
@@ -157,7 +164,18 @@ export class AgentSession {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#deadline.cancel();
+    this.#questions.end();
     this.#deps.changed(this);
+  }
+
+  /** Undefined: its agent is too old to be asked. */
+  explain(id: string): Promise<DecisionFound> | undefined {
+    if (!this.#speaksDecisions || this.#state === "closed") return undefined;
+    return this.#questions.ask(id, (question) => {
+      this.#tell(question).catch((cause: unknown) =>
+        this.close(1011, `sending failed: ${cause instanceof Error ? cause.message : "unknown"}`),
+      );
+    });
   }
 
   #greet(hello: Extract<AgentMessage, { type: "hello" }>): void {
@@ -172,6 +190,7 @@ export class AgentSession {
     this.#runs = hello.runs;
     this.#agentVersion = hello.agentVersion;
     this.#speaksGossip = hello.speaks?.includes(SPEAKS_GOSSIP) ?? false;
+    this.#speaksDecisions = hello.speaks?.includes(SPEAKS_DECISIONS) ?? false;
     this.#known = new Set(hello.units);
     this.#deadline.cancel();
     this.#state = "current";

@@ -11,6 +11,7 @@ import {
   type ManifestSigner,
   type SessionSocket,
 } from "./agent-session.ts";
+import type { DecisionFound } from "./decision-questions.ts";
 import { GossipPool } from "./gossip-pool.ts";
 import type { Publication } from "./units.ts";
 
@@ -105,6 +106,13 @@ export class Hub {
       .filter(({ state, runs }) => state !== "greeting" && !runs.includes(kind))
       .map(({ host }) => host)
       .sort();
+  }
+
+  /** Undefined: no agent of that host is connected. `too_old`: it cannot be asked. */
+  explain(host: string, id: string): Promise<DecisionFound> | "too_old" | undefined {
+    const session = this.#sessions.get(host);
+    if (session === undefined || session.state === "greeting") return undefined;
+    return session.explain(id) ?? "too_old";
   }
 
   get connectedHosts(): string[] {

@@ -11,6 +11,7 @@ import { SeededRandom } from "../../agent/base/clock.ts";
 import { SILENT_LOG } from "../../agent/base/log.ts";
 import { SharedSlots } from "../../agent/base/slots.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "../../agent/observe/access-log.ts";
+import { DecisionBook } from "../../agent/observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "../../agent/observe/series.ts";
 import { Loop } from "../../agent/os/loop.ts";
 import { collectGarbage } from "../../agent/os/memory.ts";
@@ -51,6 +52,10 @@ function startPlane(loop: Loop, appPort: number): number {
     buckets: new KeyedBuckets([1, 2], bucketMemory(64)),
     metrics: new SeriesTable(SERIES_TABLE_DEFAULTS, () => {}),
     accessLog: new AccessLog({ ...ACCESS_LOG_DEFAULTS, mode: "off" }, { write: () => {} }),
+    decisions: new DecisionBook(
+      { nonce: 1, hashSeed: 2 },
+      { wallMs: () => 1_000, log: SILENT_LOG },
+    ),
     log: SILENT_LOG,
     isLocalAddress: () => false,
     bug: (error) => {

@@ -1,5 +1,6 @@
 // What our own code costs a request, without the kernel: the real data path over streams that take everything at once.
 // `bun test/bench/script-cost.ts`: nanoseconds a request, for the caller's agent in plaintext and for the server's agent.
+
 import { MESH_ALPN_HTTP } from "../../agent/api/mesh-wire.ts";
 import { SeededRandom } from "../../agent/base/clock.ts";
 import { SILENT_LOG } from "../../agent/base/log.ts";
@@ -7,6 +8,7 @@ import type { DialTarget, MeshPeer, Network, Stream, StreamHandler } from "../..
 import { SharedSlots } from "../../agent/base/slots.ts";
 import { TimerWheel } from "../../agent/base/timer-wheel.ts";
 import { AccessLog } from "../../agent/observe/access-log.ts";
+import { DecisionBook } from "../../agent/observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "../../agent/observe/series.ts";
 import { DATA_PLANE_DEFAULTS } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
@@ -87,6 +89,10 @@ function planeOf(host: string, changes: Parameters<typeof snapshot>[1]): DataPla
     buckets: new KeyedBuckets([1, 2], bucketMemory(64)),
     metrics: new SeriesTable(SERIES_TABLE_DEFAULTS, () => {}),
     accessLog: new AccessLog({ mode: "off", bytesMax: 1 << 16 } as never, { write: () => {} }),
+    decisions: new DecisionBook(
+      { nonce: 1, hashSeed: 2 },
+      { wallMs: () => 1_000, log: SILENT_LOG },
+    ),
     log: SILENT_LOG,
     isLocalAddress: () => false,
     bug: (error) => {

@@ -1,7 +1,7 @@
 // Who is who, and bytes that are no HTTP: identities by process, plaintext from a host without an agent, listeners dialled directly,
 // servers that speak first.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { ADDRESS, ADDRESS6, canRun } from "../support/hosts.ts";
+import { ADDRESS, ADDRESS6, canRun, eventually } from "../support/hosts.ts";
 import type { Remote } from "../support/remote.ts";
 import { Mesh } from "./mesh.ts";
 import { BACKEND, UID } from "./ports.ts";
@@ -122,6 +122,86 @@ describe.skipIf(!can)("identity", () => {
     expect(counted).toBeGreaterThan(0);
   });
 });
+
+describe.skipIf(!can)("a refusal", () => {
+  test("of a request is explained by the id in its answer, through the server and on the host", async () => {
+    await mesh.apply(FORBIDDEN);
+    const { body, code } = await mesh.curl("-D", "-", "http://web/forbidden?secret=1");
+    const id = /x-ironmesh-decision: (\S+)\r/.exec(body)?.[1] ?? "";
+    expect([code, id]).toEqual([
+      "403",
+      expect.stringMatching(/^[0-9a-z]{6}-[0-9a-z]{5}-[0-9a-z]+$/),
+    ]);
+    const record = await mesh.accessOf("b", "/forbidden?secret=1");
+    expect(record.decision_id).toBe(id);
+    const far = JSON.parse(await mesh.meshctl("explain", id, "-o", "json"));
+    expect(far).toMatchObject({
+      host: "b",
+      record: { by: "default/forbidden", request: { method: "GET", path: "/forbidden" } },
+      explanation: { verdict: "denied" },
+    });
+    const principal = far.record.from.identity.slice("spiffe://".length);
+    expect(far.explanation.admit).toEqual([
+      {
+        kind: "AuthorizationPolicy",
+        name: "default/forbidden",
+        edit: "add",
+        path: "spec.rules[0].from",
+        value: { source: { notPrincipals: [principal] } },
+        widens: expect.any(String),
+      },
+    ]);
+    const { code: exit, stdout } = await mesh.explainThere("b", id, "-o", "json");
+    expect([exit, JSON.parse(stdout)]).toEqual([0, far]);
+    const elsewhere = await mesh.explainThere("a", id);
+    expect([elsewhere.code, elsewhere.stderr]).toEqual([
+      1,
+      expect.stringContaining("does not know that decision"),
+    ]);
+  });
+
+  test("of a connection is explained by the id in the log", async () => {
+    const asked = { host: raw.vip4, port: 9000, send: "x", ends: true };
+    const { text, how } = await client.run((kit, o) => kit.converse(o), asked);
+    expect([text, how === "end" || how === "reset"]).toEqual(["", true]);
+    const { decision_id: id = "" } = await eventually("the cut connection's record", () =>
+      mesh.refusalsOf("b").find((one) => one.path === undefined),
+    );
+    const { explanation } = JSON.parse(await mesh.meshctl("explain", id, "-o", "json"));
+    expect(explanation).toMatchObject({
+      verdict: "denied",
+      reason: "AuthorizationPolicy default/forbidden denies it: spec.rules[1] matches",
+      asked: { to: { workload: "default/backend", port: BACKEND.echo } },
+    });
+  });
+
+  test("that would be is foretold by the server and by the agent, and so is what would pass", async () => {
+    const call = ["--from", "client", "--to", "web", "--port", "80", "-o", "json"];
+    const fine = JSON.parse(await mesh.meshctl("explain", ...call, "--path", "/fine"));
+    expect(fine.results[0].explanation.verdict).toBe("allowed");
+    const identity = fine.results[0].explanation.asked.from.identity;
+    const there = await mesh.explainThere("b", ...call.with(1, identity), "--path", "/forbidden");
+    expect(there.code).toBe(1);
+    expect(JSON.parse(there.stdout).results[0].explanation).toMatchObject({
+      verdict: "denied",
+      reason: "AuthorizationPolicy default/forbidden denies it: spec.rules[0] matches",
+    });
+    await mesh.meshctl("delete", "authorizationpolicy", "forbidden");
+  });
+});
+
+const FORBIDDEN = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: { name: forbidden }
+spec:
+  selector: { matchLabels: { app: backend } }
+  action: DENY
+  rules:
+    - to: [{ operation: { ports: ["${BACKEND.http}"], paths: ["/forbidden"] } }]
+    - from: [{ source: { namespaces: [default] } }]
+      to: [{ operation: { ports: ["${BACKEND.echo}"] } }]
+`;
 
 const strictness = (mode: string): string => `
 apiVersion: security.istio.io/v1

@@ -21,6 +21,7 @@ export interface AccessLine {
   readonly response_code?: number;
   readonly response_flags?: string;
   readonly downstream_peer_identity?: string;
+  readonly decision_id?: string;
 }
 
 export class Mesh {
@@ -148,6 +149,12 @@ export class Mesh {
     return this.hosts.run(host, command, { uid: 0 });
   }
 
+  /** `meshctl explain` on that host, against its agent's admin socket. */
+  explainThere(host: Member, ...words: readonly string[]) {
+    const command = [...this.#meshctl, "explain", ...words, "--admin", this.#socketOf(host)];
+    return this.hosts.run(host, command, { uid: UID.agent });
+  }
+
   /** The file that agents were started from; undefined: they run from source. */
   get executable(): string | undefined {
     return this.#meshctl.length === 1 ? this.#meshctl[0] : undefined;
@@ -225,6 +232,14 @@ export class Mesh {
         .map((line) => JSON.parse(line) as AccessLine)
         .find((record) => record.path === path),
     );
+  }
+
+  /** The agent's access records of refusals. */
+  refusalsOf(host: Member): readonly AccessLine[] {
+    return this.log(`agent-${host}`)
+      .split("\n")
+      .filter((line) => line.startsWith('{"start_time"') && line.includes('"decision_id"'))
+      .map((line) => JSON.parse(line) as AccessLine);
   }
 
   /** Resident memory of an agent, in bytes. */

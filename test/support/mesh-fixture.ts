@@ -1,11 +1,12 @@
 // Two hosts of a small mesh in memory, each with a data plane of its own: `client` on 10.0.0.1 calls `server` on 10.0.0.2, whose app
 // listens on 8080, by the virtual IP 240.240.0.1:80. What a test needs otherwise it changes in the snapshots.
 import { SeededRandom } from "../../agent/base/clock.ts";
-import { SILENT_LOG } from "../../agent/base/log.ts";
+import { type LogFields, SILENT_LOG } from "../../agent/base/log.ts";
 import type { MeshPeer, OriginalDestination, Stream, StreamHandler } from "../../agent/base/net.ts";
 import { SharedSlots } from "../../agent/base/slots.ts";
 import { TimerWheel } from "../../agent/base/timer-wheel.ts";
 import { AccessLog, type AccessLogMode } from "../../agent/observe/access-log.ts";
+import { DecisionBook } from "../../agent/observe/decision-book.ts";
 import { type SeriesAnnouncement, SeriesTable } from "../../agent/observe/series.ts";
 import type {
   Cluster,
@@ -173,6 +174,9 @@ export class Host {
   readonly network: MemoryNetwork;
   readonly plane: DataPlane;
   readonly slots: SharedSlots;
+  readonly decisions: DecisionBook;
+  /** As the agent's log tells them. */
+  readonly refusals: LogFields[] = [];
   readonly log: Record<string, unknown>[] = [];
   readonly announced: SeriesAnnouncement[] = [];
   readonly #metrics: SeriesTable;
@@ -184,6 +188,13 @@ export class Host {
     const wheel = new TimerWheel(() => fabric.clock.nowMs());
     fabric.clock.drive(wheel);
     this.#metrics = new SeriesTable({ cells: 16_384 }, (s) => this.announced.push(s));
+    this.decisions = new DecisionBook(
+      { nonce: 1, hashSeed: 2 },
+      {
+        wallMs: () => fabric.clock.wallMs(),
+        log: { ...SILENT_LOG, info: (_, fields) => void this.refusals.push(fields ?? {}) },
+      },
+    );
     this.#accessLog = new AccessLog(
       { mode: options.accessLog ?? "off", batchCharsMax: 1 << 20 },
       {
@@ -203,6 +214,7 @@ export class Host {
         buckets: options.buckets ?? new KeyedBuckets([1, 2], bucketMemory(64)),
         metrics: this.#metrics,
         accessLog: this.#accessLog,
+        decisions: this.decisions,
         log: SILENT_LOG,
         isLocalAddress: (one) => options.localAddresses?.includes(one) ?? false,
         bug: (error) => bugs.push(error),

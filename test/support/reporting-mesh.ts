@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { EDGES_FORMAT, type EdgeReport, type EdgeSample, UNKNOWN } from "../../agent/api/edges.ts";
 import { parseJoinToken } from "../../agent/api/join-token.ts";
-import type { JoinResponse, Manifest } from "../../agent/api/session.ts";
+import type { JoinResponse, Manifest, ServerMessage } from "../../agent/api/session.ts";
 import { hostIdentity } from "../../agent/api/spiffe.ts";
 import { SILENT_LOG } from "../../agent/base/log.ts";
 import { systemClock, systemTimers } from "../../agent/os/clock.ts";
@@ -17,9 +17,12 @@ export const TRUST_DOMAIN = "mesh.test";
 const identityOf = (workload: string): string =>
   `spiffe://${TRUST_DOMAIN}/ns/default/sa/${workload}`;
 
+type Question = Extract<ServerMessage, { type: "decision" }>;
+
 export class ReportingMesh {
   readonly #directory: string;
   readonly #agents = new Map<string, TestAgent>();
+  readonly #asked = new Map<string, (question: Question) => void>();
   readonly #clock: { aheadMs: number };
   #nextUid = 20_000;
   registry: Registry;
@@ -76,7 +79,17 @@ export class ReportingMesh {
   }
 
   /** Joins the host with grants for these accounts of `default` and opens its session. */
-  async join(host: string, address: string, ...accounts: readonly string[]): Promise<void> {
+  join(host: string, address: string, ...accounts: readonly string[]): Promise<void> {
+    return this.joinAs(host, address, {}, ...accounts);
+  }
+
+  /** `hello`: what its agent says beyond what all say. */
+  async joinAs(
+    host: string,
+    address: string,
+    hello: object,
+    ...accounts: readonly string[]
+  ): Promise<void> {
     const serviceAccounts = accounts.map((account) => `default/${account}`);
     const grant = { host, serviceAccounts, ttlSeconds: 600, address };
     const made = await this.ask<{ token: string }>("POST", "/v1/tokens", grant);
@@ -91,9 +104,9 @@ export class ReportingMesh {
       key: keyPem,
     });
     await agent.opened();
-    agent.hello(host);
-    void acknowledge(agent);
+    agent.hello(host, hello);
     this.#agents.set(host, agent);
+    void this.#acknowledge(host, agent);
   }
 
   /** Tells it now; resolves when the server has heard it. */
@@ -118,6 +131,22 @@ export class ReportingMesh {
       socket.once("pong", () => resolve());
       socket.ping();
     });
+  }
+
+  /** Takes every version, so that its session lives, and keeps what it is asked. */
+  async #acknowledge(host: string, agent: TestAgent): Promise<void> {
+    while (agent.closed === undefined) {
+      const message = await agent.next();
+      if (message?.type === "decision") this.#asked.get(host)?.(message);
+      if (message?.type !== "manifest") continue;
+      const { epoch, version } = JSON.parse(message.manifest.payload) as Manifest;
+      agent.say({ type: "ack", epoch, version });
+    }
+  }
+
+  /** The next that the host is asked about a decision. */
+  question(host: string): Promise<Question> {
+    return new Promise((resolve) => this.#asked.set(host, resolve));
   }
 
   agent(host: string): TestAgent {
@@ -146,16 +175,6 @@ function serve(directory: string, port: number, ahead: { aheadMs: number }): Pro
     },
     { clock, timers: systemTimers(), log: SILENT_LOG },
   );
-}
-
-/** Takes every version, so that its session lives. */
-async function acknowledge(agent: TestAgent): Promise<void> {
-  while (agent.closed === undefined) {
-    const message = await agent.next();
-    if (message?.type !== "manifest") continue;
-    const { epoch, version } = JSON.parse(message.manifest.payload) as Manifest;
-    agent.say({ type: "ack", epoch, version });
-  }
 }
 
 /** A minute of `requests` from one workload to another, as the source's agent tells it; all go well within 10 ms. */
