@@ -80,6 +80,10 @@ const SUGGESTIONS: readonly (readonly [command: string, what: string])[] = [
   [`apply -f ${EXAMPLES}/canary-50-50.yaml`, "and on"],
   [`apply -f ${EXAMPLES}/header-jason.yaml`, "only user jason sees v3 (red stars)"],
   [`apply -f ${EXAMPLES}/reviews-only-productpage.yaml`, "nobody but productpage may read reviews"],
+  [
+    "explain --from visitor --to reviews",
+    "which rule refuses it, and the line that would admit it",
+  ],
   [`apply -f ${EXAMPLES}/strict.yaml`, "plaintext callers are refused"],
   [
     `apply -f ${EXAMPLES}/ratings-fail.yaml`,

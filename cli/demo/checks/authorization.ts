@@ -31,11 +31,12 @@ export const authorization: Step = {
     const reachedMs = await applyEverywhere(context, "reviews-only-productpage.yaml");
     await productpageMayOnlyGet(context);
     const refusals = await strangersAreRefused(context);
+    const why = await refusalIsExplained(context, refusals.decision);
     await virtualAddressesLeadNowhere(context);
     const dials = await listenersAreCut(context);
     const strangers = await strangersCountAsNobodyElse(context);
     await context.demo.operator.delete("authorizationpolicy", POLICY);
-    return `in force after ${reachedMs} ms; ${refusals} callers got 403 naming the policy; ${dials} dials of listeners cut and counted; ${strangers}`;
+    return `in force after ${reachedMs} ms; ${refusals.ways} callers got 403 naming the policy; ${why}; ${dials} dials of listeners cut and counted; ${strangers}`;
   },
 };
 
@@ -52,8 +53,10 @@ async function productpageMayOnlyGet(context: CheckContext): Promise<void> {
   holds(isOnly(posted.outcomes, "403", TIMES), () => `its POST: ${shown(posted.outcomes)}`);
 }
 
-/** Returns how many ways were tried. */
-async function strangersAreRefused(context: CheckContext): Promise<number> {
+/** Returns how many ways were tried, and the id of the last refusal. */
+async function strangersAreRefused(
+  context: CheckContext,
+): Promise<{ readonly ways: number; readonly decision: string }> {
   const at = (host: string): typeof REVIEWS => ({ host, port: HTTP_PORT });
   const ways: readonly (readonly [what: string, from: DemoHost, to: typeof REVIEWS])[] = [
     ["another user on productpage's host", web, REVIEWS],
@@ -70,6 +73,7 @@ async function strangersAreRefused(context: CheckContext): Promise<number> {
       : []),
   ];
   await runOrThrow(["ip", "-n", namespaceOf(north), "addr", "add", LATE_ADDRESS, "dev", "lo"]);
+  let decision = "";
   for (const [what, from, to] of ways) {
     context.say(what);
     const job = requests(to, PATH, { times: TIMES });
@@ -77,8 +81,19 @@ async function strangersAreRefused(context: CheckContext): Promise<number> {
     holds(isOnly(outcomes, "403", TIMES), () => `${what} got ${shown(outcomes)}`);
     const said = `${JSON.stringify(last.headers)} ${last.body}`;
     holds(said.includes(POLICY), () => `the 403 for ${what} does not name the policy: ${said}`);
+    decision = last.headers["x-ironmesh-decision"] ?? "";
   }
-  return ways.length;
+  return { ways: ways.length, decision };
+}
+
+/** The command that a person would paste; it must name the policy, the clause, and the line that admits. */
+async function refusalIsExplained(context: CheckContext, decision: string): Promise<string> {
+  context.say("why the last of them was refused");
+  const { operator } = context.demo;
+  const said = await operator.runOrThrow("explain", decision);
+  for (const part of [POLICY, "spec.rules[0].from[0].source.principals", "to admit it:"])
+    holds(said.includes(part), () => `meshctl explain ${decision} does not say ${part}: ${said}`);
+  return `\`${operator.commandLine()} explain ${decision}\` says why`;
 }
 
 /** Virtual addresses are local to every host: one that means no service must not lead to who listens there. */
