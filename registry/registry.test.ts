@@ -205,6 +205,10 @@ test("a token used twice, another host's token and a wrong identity are refused"
   expect(
     (await ask(registry, "POST", "/v1/join", { secret, host: "vm-2", csr: csrPem })).status,
   ).toBe(200);
+  // Looked at before anything is signed: a bad token is told even where the rest could not be signed either.
+  const unsigned = { secret: "x".repeat(43), host: "vm-2", csr: "no request" };
+  const unknown = await ask(registry, "POST", "/v1/join", unsigned);
+  expect([unknown.status, unknown.body.error.code]).toEqual([403, "token_unknown"]);
   const twice = await ask(registry, "POST", "/v1/join", { secret, host: "vm-2", csr: csrPem });
   expect([twice.status, twice.body.error.code]).toEqual([403, "token_used"]);
   expect(twice.body.error.next).toContain("meshctl token create");

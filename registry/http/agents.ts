@@ -50,15 +50,19 @@ export function agentRoutes(deps: AgentRoutesDeps) {
       const body = await readBody(c, joinBody);
       if (!body.ok) return body.error;
       const { host, secret, csr } = body.value;
-      // Before the token is used: a request that cannot be signed must not cost it.
-      const issued = await issuer.issue(csr, { name: host, serviceAccounts: [] });
-      if (!issued.ok) return refuse(c, 403, issued.error, CSR_REFUSALS[issued.error], RETRY_JOIN);
-      const joined = await mesh.join({
+      const use = {
         secretSha256: hashOfSecret(secret),
         host,
         atMs: clock.wallMs(),
         observedAddress: c.env.remoteAddress,
-      });
+      };
+      // A signature costs a thousand times what a look costs, and strangers may ask for it.
+      const good = await store.checkToken(use);
+      if (!good.ok) return refuse(c, 403, good.error, TOKEN_REFUSALS[good.error], NEW_TOKEN);
+      // Before the token is used: a request that cannot be signed must not cost it.
+      const issued = await issuer.issue(csr, { name: host, serviceAccounts: [] });
+      if (!issued.ok) return refuse(c, 403, issued.error, CSR_REFUSALS[issued.error], RETRY_JOIN);
+      const joined = await mesh.join(use); // which decides: others may have used it meanwhile
       if (!joined.ok) return refuse(c, 403, joined.error, TOKEN_REFUSALS[joined.error], NEW_TOKEN);
       hub.noteCertificate(host, issued.value.notAfterMs);
       return c.json({

@@ -154,6 +154,14 @@ export class ConsulState {
     return this.#oneAtATime(() => named(this.#tryWrite(compute), "nothing was stored"));
   }
 
+  /** As write(), and writes nothing. */
+  judge<T, E extends string>(compute: (loaded: Loaded) => Result<T, E>): Promise<Result<T, E>> {
+    const judged = compute(this.#loaded);
+    if (judged.ok) return Promise.resolve(judged);
+    const again = async () => ((await this.#refresh()) ? compute(this.#loaded) : judged);
+    return this.#oneAtATime(() => named(again(), "nothing was stored"));
+  }
+
   async #tryWrite<T, E extends string>(
     compute: (loaded: Loaded) => Result<Write<T>, E>,
   ): Promise<Result<T, E>> {

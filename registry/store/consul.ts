@@ -65,6 +65,12 @@ export class ConsulStore implements Store {
     });
   }
 
+  checkToken(use: TokenUse): Promise<Result<HostRecord, TokenRefusal>> {
+    return this.#state.judge(({ tables: { tokens, hostsByName } }) =>
+      hostOfUse(tokens.get(use.secretSha256), use, hostsByName.get(use.host)),
+    );
+  }
+
   async useToken(use: TokenUse): Promise<Result<HostRecord, TokenRefusal>> {
     return this.#state.write<HostRecord, TokenRefusal>(({ tables }) => {
       const token = tables.tokens.get(use.secretSha256);

@@ -202,13 +202,13 @@ export class SqliteStore implements Store {
     return Promise.resolve();
   }
 
+  checkToken(use: TokenUse): Promise<Result<HostRecord, TokenRefusal>> {
+    return Promise.resolve(hostOfUse(this.#token(use.secretSha256), use, this.#host(use.host)));
+  }
+
   useToken(use: TokenUse): Promise<Result<HostRecord, TokenRefusal>> {
     const result = this.#transaction((): Result<HostRecord, TokenRefusal> => {
-      const row = this.#one<TokenRow>(
-        "select * from token where secret_sha256 = ?",
-        use.secretSha256,
-      );
-      const token = row === undefined ? undefined : tokenOf(row);
+      const token = this.#token(use.secretSha256);
       const host = hostOfUse(token, use, this.#host(use.host));
       if (!host.ok || token === undefined) return host;
       this.#db.run("update token set used_at_ms = ? where secret_sha256 = ?", [
@@ -266,6 +266,11 @@ export class SqliteStore implements Store {
   close(): Promise<void> {
     this.#db.close();
     return Promise.resolve();
+  }
+
+  #token(secretSha256: string): TokenRecord | undefined {
+    const row = this.#one<TokenRow>("select * from token where secret_sha256 = ?", secretSha256);
+    return row === undefined ? undefined : tokenOf(row);
   }
 
   #host(name: string): HostRecord | undefined {

@@ -147,6 +147,9 @@ export interface Store {
   commit(change: Commit): Promise<Result<Position, "conflict">>;
 
   addToken(token: TokenRecord): Promise<void>;
+  /** What useToken would say now, with nothing changed. Tokens are found by the SHA-256 of 256 random bits: how long that takes tells
+   *  of a hash that nobody can aim at. */
+  checkToken(use: TokenUse): Promise<Result<HostRecord, TokenRefusal>>;
   /** Marks the token used and writes the host's record in one transaction: exactly one caller ever succeeds. */
   useToken(use: TokenUse): Promise<Result<HostRecord, TokenRefusal>>;
   host(name: string): Promise<HostRecord | undefined>;

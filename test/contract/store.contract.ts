@@ -174,6 +174,20 @@ function tokenContract(): void {
     expect((await store.position()).version).toBe(1);
   });
 
+  test("a token that is looked at says what its use would say, and stays unused", async () => {
+    await store.addToken(TOKEN);
+    for (let i = 0; i < 2; i++) expect(await store.checkToken(use)).toMatchObject({ ok: true });
+    const wrong = [
+      { ...use, secretSha256: "bb" },
+      { ...use, host: "vm-2" },
+      { ...use, atMs: 10_000 },
+    ];
+    for (const one of wrong) expect(await store.checkToken(one)).toEqual(await store.useToken(one));
+    expect((await store.position()).version).toBe(0);
+    expect((await store.useToken(use)).ok).toBe(true);
+    expect(await store.checkToken(use)).toEqual({ ok: false, error: "token_used" });
+  });
+
   test("of many uses of one token at once exactly one succeeds", async () => {
     await store.addToken(TOKEN);
     const uses = await Promise.all(Array.from({ length: 20 }, () => store.useToken(use)));
