@@ -158,6 +158,7 @@ export class Agent {
     if (refusal !== undefined) throw new Error(refusal);
     this.#threads = new DataThreads({
       log: this.#log,
+      clock: this.#clock,
       timers: this.#timers,
       spawn: (events) => startThread<FromThread, ToThread>(events),
       closeLeftBehind: (descriptors, index) => this.#closeLeftBehind(descriptors, index),
@@ -281,7 +282,7 @@ export class Agent {
         clearSlots: (slots) => {
           for (const slot of slots) this.#slots.write(slot, 0);
         },
-        series: () => this.#threads.series,
+        series: () => this.#threads.growingSeries,
         onGossip: (view) => {
           this.#pool = view;
           this.#gossip?.follow(view);

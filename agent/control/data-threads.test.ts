@@ -3,7 +3,7 @@ import { VirtualClock } from "../../test/support/virtual-clock.ts";
 import { SILENT_LOG } from "../base/log.ts";
 import { SharedSlots } from "../base/slots.ts";
 import { renderPrometheus } from "../observe/prometheus.ts";
-import { SeriesTable } from "../observe/series.ts";
+import { type SeriesAnnouncement, SeriesTable } from "../observe/series.ts";
 import type { Endpoint, Snapshot } from "../policy/snapshot.ts";
 import { PIECE_ITEMS_MAX, SnapshotAssembly } from "../policy/snapshot-pieces.ts";
 import {
@@ -13,6 +13,7 @@ import {
   type ThreadHandle,
   type ToThread,
 } from "./data-threads.ts";
+import { DEATHS_WINDOW_MS } from "./death-rate.ts";
 
 const KEYS = { identities: [], trustBundle: ["root"] };
 const SLOTS = new SharedArrayBuffer(64);
@@ -111,8 +112,11 @@ function start(count: number) {
   const unable: string[] = [];
   const closed: number[] = [];
   const clock = new VirtualClock();
+  /** Time in which no timer runs. */
+  const later = { ms: 0 };
   const threads = new DataThreads({
     log: SILENT_LOG,
+    clock: { nowMs: () => clock.nowMs() + later.ms },
     timers: clock,
     spawn: (events) => {
       const thread = new FakeThread(events);
@@ -130,7 +134,7 @@ function start(count: number) {
     if (found === undefined) throw new Error(`no thread ${index} was started`);
     return found;
   };
-  return { threads, spawned, served, unable, closed, clock, thread };
+  return { threads, spawned, served, unable, closed, clock, later, thread };
 }
 
 test("a version is served only when all threads serve it, one that fell behind included", () => {
@@ -256,8 +260,35 @@ test("threads that die again and again end the agent, with the last one's reason
   expect([threads.restarts, spawned.length, unable.length]).toEqual([5, 6, 0]);
   thread(5).events.onExit("the last straw");
   expect([threads.restarts, spawned.length, unable.length]).toEqual([5, 6, 1]);
-  expect(unable[0]).toContain("6 times");
+  expect(unable[0]).toContain("6 times within 10 minutes");
   expect(unable[0]).toContain("the last straw");
+});
+
+test("threads that die now and then are replaced for as long as the agent lives; its counts neither fall nor grow in tables", () => {
+  const { later, threads, unable, thread } = start(1);
+  for (let i = 0; i < 40; i++) {
+    const series: SeriesAnnouncement[] = [];
+    const table = new SeriesTable({ cells: 1024 }, (one) => series.push(one));
+    table.counter("requests_total").add(1);
+    const { events } = thread(i);
+    events.onMessage({
+      type: "started",
+      series: table.memory,
+      descriptors: { epoll: i, ring: undefined },
+    });
+    for (const one of series) events.onMessage({ type: "series", series: one });
+    events.onExit("once in a while");
+    later.ms += 1;
+    // Not until the time is over is the first of five forgotten.
+    if (i % 5 === 4) later.ms += DEATHS_WINDOW_MS - 5;
+  }
+  expect([threads.restarts, unable]).toEqual([40, []]);
+  expect(renderPrometheus(threads.series)).toContain("requests_total 40\n");
+  expect(threads.series.length).toBeLessThan(12);
+  thread(40).events.onExit("again"); // the first of the last five is just forgotten
+  expect(unable).toEqual([]);
+  thread(41).events.onExit("again"); // the second is not
+  expect(unable).toHaveLength(1);
 });
 
 test("draining is over when every thread says so or is dead, and who dies then is not replaced", async () => {

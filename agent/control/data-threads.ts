@@ -1,15 +1,18 @@
 // The main thread's side of the data threads: starts them, hands them keys and snapshots, gathers their series and log lines,
 // and replaces one that died. What is said between the two is typed here; agent/worker.ts is the other side.
-import type { Timer, Timers } from "../base/clock.ts";
+import type { Clock, Timer, Timers } from "../base/clock.ts";
 import type { Log, LogFields } from "../base/log.ts";
 import { giveBack } from "../base/slots.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
 import type { Decision } from "../observe/decision-book.ts";
+import type { TableView } from "../observe/prometheus.ts";
+import { RetiredTables } from "../observe/retired-tables.ts";
 import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { LoopDescriptors } from "../os/left-behind.ts";
 import type { KeptDescriptor } from "../os/notify.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import type { SnapshotPiece } from "../policy/snapshot-pieces.ts";
+import { DeathRate, tooManyDeaths } from "./death-rate.ts";
 import { DecisionSearch } from "./decision-search.ts";
 import { LOOK_EVERY_MS, Pulse, STILL_MAX } from "./pulse.ts";
 import { SnapshotFeed } from "./snapshot-feed.ts";
@@ -118,6 +121,7 @@ export interface ThreadEvents {
 export interface DataThreadsDeps {
   spawn(events: ThreadEvents): ThreadHandle;
   writeAccess(lines: string): void;
+  readonly clock: Pick<Clock, "nowMs">;
   readonly timers: Timers;
   log: Log;
   /** Closes the sockets of a thread that runs no more, whose number that is. */
@@ -156,19 +160,14 @@ const END_WITHIN_MS = 2_000;
 
 const beatOf = ({ beat }: ThreadConfig): number => Atomics.load(new Int32Array(beat), 0);
 
-/** Threads that die more often than this are a bug that new threads do not mend: the process ends, systemd decides. */
-const RESTARTS_MAX = 5;
-const restartsText = (reason: string): string =>
-  `data threads died ${RESTARTS_MAX + 1} times, so the agent ends; the last one by: ${reason.trim()}. That is a bug: report it with this log`;
-
 export class DataThreads {
   readonly #deps: DataThreadsDeps;
   readonly #threads: Thread[] = [];
   #accessLog: AccessLogMode | undefined;
   #keys: ThreadKeys | undefined;
   #snapshot: Snapshot | undefined;
-  /** Tables of threads that died: their counts stay, so that no counter ever falls. */
-  readonly #retired: ThreadSeries[] = [];
+  readonly #retired = new RetiredTables();
+  readonly #deaths = new DeathRate();
   readonly #decisions: DecisionSearch;
   #whenDrained: (() => void) | undefined;
   #look: Timer | undefined;
@@ -241,12 +240,12 @@ export class DataThreads {
   #replace(thread: Thread, reason: string): void {
     const at = this.#threads.indexOf(thread);
     if (at < 0) return;
-    if (thread.series !== undefined) this.#retired.push(thread.series);
+    if (thread.series !== undefined) this.#retired.add(thread.series);
     if (thread.descriptors !== undefined)
       this.#deps.closeLeftBehind(thread.descriptors, thread.config.index);
     new Int32Array(thread.config.beat).fill(0);
     giveBack(thread.config.slots, thread.config.held);
-    const isLast = this.restarts >= RESTARTS_MAX;
+    const isLast = this.#deaths.isTooOften(this.#deps.clock.nowMs());
     const isReplaced = !isLast && this.#whenDrained === undefined;
     this.#deps.log.error(isReplaced ? "a data thread died and is replaced" : "a data thread died", {
       thread: thread.config.index,
@@ -255,7 +254,7 @@ export class DataThreads {
     if (!isReplaced) {
       this.#threads.splice(at, 1);
       this.#tellDrained();
-      if (isLast) this.#deps.onUnable(new Error(restartsText(reason)));
+      if (isLast) this.#deps.onUnable(new Error(tooManyDeaths(reason)));
       return;
     }
     this.restarts++;
@@ -387,11 +386,16 @@ export class DataThreads {
     return this.#threads.some((thread) => thread.descriptors?.ring !== undefined);
   }
 
-  get series(): readonly ThreadSeries[] {
-    return [
-      ...this.#retired,
-      ...this.#threads.flatMap((t) => (t.series === undefined ? [] : [t.series])),
-    ];
+  /** Of all threads there ever were: no counter falls. */
+  get series(): readonly TableView[] {
+    return [...this.#retired.all, ...this.#liveSeries];
+  }
+  /** The same without those that died long ago: what follows growth has followed theirs. */
+  get growingSeries(): readonly TableView[] {
+    return [...this.#retired.recent, ...this.#liveSeries];
+  }
+  get #liveSeries(): readonly TableView[] {
+    return this.#threads.flatMap((t) => (t.series === undefined ? [] : [t.series]));
   }
   /** Every thread serves some version: none is being replaced. */
   get allServe(): boolean {

@@ -43,9 +43,12 @@ export class EdgeSummary {
   /** Takes what series without an edge of their own grow by (see series.ts, overflow). */
   readonly #nobody = new Tally(undefined);
 
-  /** What came since the last call, busiest edges first; each table's first call tells all it ever counted. */
+  /** What came since the last call, busiest edges first; each table's first call tells all it ever counted.
+   *  A table that is missing once must not come back. */
   take(tables: readonly TableView[]): EdgesTaken {
     for (const table of tables) this.#read(table);
+    const current = new Set(tables.map(({ memory }) => memory));
+    for (const memory of this.#tables.keys()) if (!current.has(memory)) this.#tables.delete(memory);
     const busy = [...this.#edges.values()].filter((edge) => edge.isBusy);
     busy.sort((a, b) => b.weight - a.weight);
     const told = busy.slice(0, EDGES_PER_REPORT_MAX);
