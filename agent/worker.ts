@@ -171,6 +171,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     acceptMesh: (stream) => {
       if (!network.accept(stream, (one) => plane.acceptMesh(one))) plane.acceptMesh(stream);
     },
+    refusedPeer: (reason, address, serverName) =>
+      plane.handshakeRefused(reason, address, serverName),
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
     identityFor: (serverName) => {
       const target = plane.view?.tables.inboundByServerName(serverName);

@@ -2,14 +2,14 @@
 // Types and bounds only, so that nobody loads more for them.
 
 /** Patterns of a list that are shown; what is left out is counted. */
-export const SHOWN_PATTERNS_MAX = 8;
+export const SHOWN_PATTERNS_MAX = 4;
 /** Of the sources (or operations) of one rule that fails in all of them, so many are shown. */
-export const SHOWN_ALTERNATIVES_MAX = 8;
-/** Rules of one policy that are shown, the matching ones first. */
-export const SHOWN_RULES_MAX = 64;
+export const SHOWN_ALTERNATIVES_MAX = 4;
+/** Rules that are shown in all, the matching ones first. */
+export const SHOWN_RULES_MAX = 256;
 export const SHOWN_POLICIES_MAX = 64;
 /** Of a pattern, and of a value that was asked. */
-export const SHOWN_CHARS_MAX = 512;
+export const SHOWN_CHARS_MAX = 256;
 /** Edits of one explanation; what would take more is not offered. */
 export const CHANGES_MAX = 64;
 

@@ -217,6 +217,7 @@ export class DecisionBook {
       address: caller.address,
       workload,
       service,
+      to: destination.address,
       port: destination.port,
       method: request?.method,
       path: request?.path,

@@ -38,6 +38,7 @@ afterAll(() => loop.stop());
 interface Server {
   readonly port: number;
   readonly refused: MeshRefusal[];
+  readonly peers: readonly (readonly [MeshRefusal, address: string, serverName: string])[];
   readonly accepted: Stream[];
   stop(): void;
 }
@@ -57,6 +58,7 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
   const mesh = new MeshTls(loop, MESH_ALPNS);
   mesh.setKeys({ identities: [b], trustBundle: [root.pem] });
   const refused: MeshRefusal[] = [];
+  const peers: Server["peers"][number][] = [];
   const accepted: Stream[] = [];
   const fd = listenTcp(loop, "127.0.0.1", 0);
   if (!fd.ok) throw new Error(fd.error);
@@ -69,11 +71,12 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
         onStream(stream);
       },
       onRefused: (reason) => refused.push(reason),
+      onRefusedPeer: (...told) => peers.push(told),
       identityFor: (name) => (name === NAME ? B : undefined),
     },
     b,
   );
-  return { port, refused, accepted, stop: () => listener.stop(true) };
+  return { port, refused, peers, accepted, stop: () => listener.stop(true) };
 }
 
 function dial(port: number, keys: TestLeaf, over: Partial<MeshTarget> = {}, trust = root.pem) {
@@ -153,7 +156,10 @@ async function refusedBy(
 ): Promise<MeshRefusal[]> {
   const server = serve();
   await make(server);
-  await until(() => server.refused.length > 0);
+  await until(() => server.refused.length > 0 && server.peers.length > 0);
+  expect(server.peers.map(([reason, address]) => [reason, address])).toEqual(
+    server.refused.map((reason) => [reason, "127.0.0.1"]),
+  );
   expect(server.accepted).toEqual([]);
   server.stop();
   return server.refused;

@@ -23,7 +23,10 @@ export interface MeshKeys {
 
 export interface MeshAcceptor {
   onAccept(stream: Stream): void;
+  /** To be counted. */
   onRefused(reason: MeshRefusal): void;
+  /** The same, once it is over: where it came from, and the server name that it asked for, as the peer wrote it. */
+  onRefusedPeer(reason: MeshRefusal, address: string, serverName: string): void;
   /** SPIFFE ID of the local workload that a server name targets; undefined refuses. */
   identityFor(serverName: string): string | undefined;
 }
@@ -134,9 +137,12 @@ export class MeshTls {
     const peer = this.#verify(socket, error);
     if (typeof peer === "string") {
       // A name that #serve refused has been counted there; its handshake ends here without a word of why.
-      const isCounted =
-        peer === "tls_error" && acceptor.identityFor(socket.getServername?.() ?? "") === undefined;
+      const serverName = socket.getServername?.() ?? "";
+      const isCounted = peer === "tls_error" && acceptor.identityFor(serverName) === undefined;
       if (!isCounted) acceptor.onRefused(peer);
+      const isUnknown = isCounted && serverName !== "";
+      const reason = isUnknown ? "unknown_server_name" : peer;
+      acceptor.onRefusedPeer(reason, stream.peerAddress, serverName);
       stream.reset();
       return;
     }

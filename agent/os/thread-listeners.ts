@@ -23,6 +23,7 @@ export interface Acceptors {
   acceptInbound(stream: Stream, original: OriginalDestination | undefined): void;
   acceptMesh(stream: Stream): void;
   refused(reason: MeshRefusal): void;
+  refusedPeer(reason: MeshRefusal, address: string, serverName: string): void;
   identityFor(serverName: string): string | undefined;
 }
 
@@ -102,6 +103,8 @@ export class ThreadListeners {
     const acceptor = {
       onAccept: (stream: Stream) => this.#to.acceptMesh(stream),
       onRefused: (reason: MeshRefusal) => this.#to.refused(reason),
+      onRefusedPeer: (reason: MeshRefusal, address: string, serverName: string) =>
+        this.#to.refusedPeer(reason, address, serverName),
       identityFor: (serverName: string) => this.#to.identityFor(serverName),
     };
     const listener = this.#meshTls.listen(fd, acceptor, this.#fallback);

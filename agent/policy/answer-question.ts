@@ -20,8 +20,8 @@ import { explain } from "./explain.ts";
 import { ALL_IS_KNOWN } from "./question.ts";
 import type { Caller, InboundPort, RequestView } from "./snapshot.ts";
 
-/** Workloads behind one service that are explained. */
-export const RESULTS_MAX = 32;
+/** Workloads behind one service that are explained; each may need a compile of its host. */
+export const RESULTS_MAX = 16;
 
 export function answerQuestion(
   directory: Directory,
@@ -40,7 +40,7 @@ export function answerQuestion(
   const { identity, address, note } = caller.value;
   const who: Caller = { identity, address: question.address ?? address ?? "" };
   const results: ExplainResult[] = [];
-  for (const place of places.slice(0, RESULTS_MAX)) {
+  for (const place of places) {
     const found = inboundPort(place, target.value.service, port.value);
     if (found === undefined) continue;
     const request = requestOf(found, question);
@@ -58,7 +58,7 @@ export function answerQuestion(
     results.push({ hosts: place.known.hosts, explanation: explain(workload, found, asked) });
   }
   const { epoch, version } = directory;
-  const more = places.length - RESULTS_MAX;
+  const more = target.value.workloads.length - RESULTS_MAX;
   const notes = [
     ...(note === undefined ? [] : [note]),
     ...(more > 0 ? [`${more} further workloads behind it are not shown`] : []),
@@ -74,7 +74,7 @@ interface Place {
 
 /** A workload has the same policies on each of its hosts. */
 function placesOf(directory: Directory, { workloads }: KnownTarget): Place[] {
-  return workloads.flatMap((known) => {
+  return workloads.slice(0, RESULTS_MAX).flatMap((known) => {
     for (const host of known.hosts) {
       const compiled = directory.compiled(host, known);
       if (compiled !== undefined) return [{ known, compiled }];
@@ -84,7 +84,9 @@ function placesOf(directory: Directory, { workloads }: KnownTarget): Place[] {
 }
 
 function unseen({ workloads }: KnownTarget, places: readonly Place[]): string[] {
-  const left = workloads.filter((one) => !places.some(({ known }) => known === one));
+  const left = workloads
+    .slice(0, RESULTS_MAX)
+    .filter((one) => !places.some(({ known }) => known === one));
   const names = left.map(({ namespace, name, hosts }) => `${namespace}/${name}${onHosts(hosts)}`);
   return left.length === 0 ? [] : [`not known here: who may call ${names.slice(0, 8).join(", ")}`];
 }

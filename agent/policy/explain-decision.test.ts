@@ -60,5 +60,6 @@ test("policies of any size make an answer of bounded size", () => {
     snapshot("north", { workloads: [workload] }),
   );
   expect(JSON.stringify(answer).length).toBeLessThan(DECISION_ANSWER_CHARS_MAX);
-  expect(answer.explanation?.steps).toHaveLength(64);
+  expect(answer.explanation?.steps).toHaveLength(65);
+  expect(answer.explanation?.notes).toContain("36 further policies are not shown");
 });

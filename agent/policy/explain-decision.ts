@@ -7,6 +7,7 @@ import {
 import type { Explanation } from "../api/explain.ts";
 import { explain, limitPath } from "./explain.ts";
 import type { Question } from "./question.ts";
+import { refusalText } from "./refusal-words.ts";
 import type { InboundPort, LocalWorkload, RequestView, Snapshot } from "./snapshot.ts";
 
 export interface Recorded {
@@ -100,81 +101,6 @@ const forgotten = ({ by, to }: DecisionRecord): Pick<DecisionAnswer, "reason" | 
   reason: `${by} refused it; the policies of that moment are not kept any more`,
   next: `what holds at ${to.workload ?? "the host"} now: \`meshctl config policies\` there, or ask again and explain the new id`,
 });
-
-type Words = Pick<DecisionAnswer, "reason" | "next">;
-
-function refusalText(word: string): Words {
-  const found = REFUSALS.get(word);
-  return found ?? { reason: `it was refused: ${word}`, next: "docs/operating.md tells the words" };
-}
-
-/** By the words of `ironmesh_connections_refused_total`. */
-const REFUSALS: ReadonlyMap<string, Words> = new Map([
-  [
-    "no_snapshot",
-    {
-      reason: "the agent had no configuration yet",
-      next: "`meshctl status --agent` there says whether it reaches its server",
-    },
-  ],
-  [
-    "too_many",
-    {
-      reason: "the agent had all the connections it may have",
-      next: "raise `--connections-max`, or look who holds them",
-    },
-  ],
-  [
-    "not_declared",
-    {
-      reason: "no Workload of the host declares that port",
-      next: "declare it in the Workload's `services`; `meshctl get workloads` shows what there is",
-    },
-  ],
-  [
-    "no_service",
-    {
-      reason: "no service has that virtual address",
-      next: "was the service deleted? callers must look its name up again",
-    },
-  ],
-  [
-    "no_route",
-    {
-      reason: "no route leads to where the connection was going",
-      next: "`meshctl config routes` on the caller's host; with outboundPolicy registry_only what is outside needs a ServiceEntry",
-    },
-  ],
-  [
-    "no_healthy_upstream",
-    {
-      reason: "no endpoint was left to go to",
-      next: "`meshctl config endpoints` on the caller's host, and `meshctl members`",
-    },
-  ],
-  [
-    "overflow",
-    {
-      reason: "the DestinationRule's limit of connections was reached",
-      next: "raise connectionPool.tcp.maxConnections, or look who holds them",
-    },
-  ],
-  [
-    "registry_only",
-    {
-      reason: "outboundPolicy is registry_only, and the host that was asked for is not in the mesh",
-      next: "apply a ServiceEntry for it",
-    },
-  ],
-  [
-    "listener_dialled",
-    {
-      reason:
-        "a listener of the agent itself was dialled: a loop, or an attempt to borrow a workload's identity",
-      next: "dial the service by its name; the agent's own ports (docs/operating.md) serve redirected connections only",
-    },
-  ],
-]);
 
 /** Policies of any size, an answer of bounded size. */
 function bounded(answer: DecisionAnswer): DecisionAnswer {

@@ -224,6 +224,25 @@ describe("the first failing clause, and the line that admits", () => {
     }
   });
 
+  test("of more policies than are shown the one that decides is among them", () => {
+    const many = Array.from({ length: 200 }, (_, i): [string, AuthorizationPolicySpec] => [
+      `default/p${i}`,
+      {
+        action: "DENY",
+        rules: [{ from: [{ source: { namespaces: [i === 199 ? "shop" : "x"] } }] }],
+      },
+    ]);
+    const { steps, reason, notes } = explain(
+      judged(Object.fromEntries(many)),
+      PORT,
+      question(CURL),
+    );
+    expect(reason).toBe("AuthorizationPolicy default/p199 denies it: spec.rules[0] matches");
+    expect(steps.at(-1)).toMatchObject({ name: "default/p199", outcome: "refuses" });
+    expect(steps.at(-1)?.rules).toHaveLength(1);
+    expect(notes).toContain("136 further policies are not shown");
+  });
+
   test("an opaque connection says that a rule is about HTTP", () => {
     const found = explain(judged(ONLY_PAGE), PORT, question(PAGE, OPAQUE));
     expect(found.steps[1]?.rules[0]?.clauses[0]?.asked).toBe(OPAQUE);

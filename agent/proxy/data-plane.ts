@@ -43,6 +43,8 @@ export interface DataPlaneDeps {
   bug(error: unknown): void;
 }
 
+/** Fit for a log. */
+const WRITTEN = /^[a-zA-Z0-9._-]{1,255}$/;
 const NOWHERE = { address: "", port: 0 };
 const LOOPBACK = "127.0.0.1";
 /** For what is under way when a hand-over's limit is reached. */
@@ -176,6 +178,25 @@ export class DataPlane {
   acceptMesh(stream: Stream): void {
     const { serverName = "", alpn = "" } = stream.mesh ?? {};
     this.#acceptInbound(stream, { is: "mesh", serverName, alpn });
+  }
+
+  /** 15008: it never became a connection; the peer has proven nothing. */
+  handshakeRefused(reason: string, address: string, serverName: string): void {
+    const arrival: Arrival = { is: "mesh", serverName, alpn: "" };
+    const inbound = this.view && inboundFor(this.view, arrival);
+    // A name that nobody here has is the peer's own text.
+    const nobody = {
+      workload: undefined,
+      service: undefined,
+      destination: { address: WRITTEN.test(serverName) ? serverName : "", port: 0 },
+    };
+    this.deps.decisions.note({
+      cause: "connection",
+      by: reason,
+      ...(inbound === undefined ? nobody : deniedAt(inbound)),
+      caller: { identity: undefined, address },
+      request: undefined,
+    });
   }
 
   #acceptInbound(stream: Stream, arrival: Arrival): void {

@@ -5,6 +5,7 @@ import {
   CLIENT_ID,
   type Host,
   MeshFixture,
+  SERVER_NAME,
   serverWorkload,
   service,
   snapshot,
@@ -179,6 +180,22 @@ describe("a refused connection", () => {
     expect(answers.map(({ record }) => record.by)).toEqual(["not_declared", "listener_dialled"]);
     expect(answers.map(({ explanation }) => explanation)).toEqual([undefined, undefined]);
     expect(answers[0]?.next).toContain("declare it");
+  });
+
+  test("at the handshake says whose port was meant, and repeats no text of a stranger's that is no name", () => {
+    const mesh = serving({});
+    const { plane, refusals } = mesh.server;
+    plane.handshakeRefused("expired", "10.9.9.9", SERVER_NAME);
+    plane.handshakeRefused("unknown_server_name", "10.9.9.9", "1.a.b.c.ironmesh");
+    plane.handshakeRefused("unknown_server_name", "10.9.9.9", "\u001b[31mred");
+    expect(refusals.map(({ workload, to, by }) => [workload, to, by])).toEqual([
+      ["default/server", "10.0.0.2", "expired"],
+      [undefined, "1.a.b.c.ironmesh", "unknown_server_name"],
+      [undefined, "", "unknown_server_name"],
+    ]);
+    const { reason, next } = explained(mesh.server, String(refusals[0]?.["decision"]), {});
+    expect(reason).toContain("has expired");
+    expect(next).toContain("meshctl renew");
   });
 
   test("of a local process to what is outside, under registry_only, has one too", () => {

@@ -65,7 +65,8 @@ const explanation = z.strictObject({
     }),
     request: z.strictObject(request).optional(),
   }),
-  steps: z.array(step).max(SHOWN_POLICIES_MAX),
+  // PeerAuthentication, policies, limits.
+  steps: z.array(step).max(1 + 2 * SHOWN_POLICIES_MAX),
   admit: z.array(change).max(CHANGES_MAX),
   notes: z.array(text).max(NOTES_MAX),
 });
