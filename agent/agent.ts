@@ -36,6 +36,7 @@ import { type KeptDescriptor, managerWords, Notifier, type ServiceManager } from
 import { refuseResolvers } from "./os/redirect/input.ts";
 import { DnsLease } from "./os/redirect/lease.ts";
 import { hostRunner } from "./os/redirect/runner.ts";
+import { readSlice } from "./os/redirect/slice.ts";
 import { findPredecessor, type Predecessor, startSuccessor } from "./os/successor.ts";
 import { startThread } from "./os/thread.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
@@ -209,6 +210,7 @@ export class Agent {
         resume: () => this.#resume(),
         release: (pid) => {
           clearTimeout(this.#tidy);
+          this.#redirect.stop();
           this.#life.end();
           this.#notifier?.tell([`MAINPID=${pid}`]);
           this.#lease?.release();
@@ -248,7 +250,12 @@ export class Agent {
         exclusions: { uids: excludeUids, cidrs: excludeCidrs, ports: excludePorts },
         sshPorts: [22],
       },
-      { runner: hostRunner(), uidOf },
+      {
+        runner: hostRunner(),
+        owners: { uidOf, sliceOf: (name) => readSlice(name) },
+        timers: this.#timers,
+        log: this.#log,
+      },
     );
   }
 
@@ -486,6 +493,7 @@ export class Agent {
         mode: this.#options.mode,
         isApplied: redirect.isApplied,
         problem: redirect.problem,
+        missing: redirect.missing,
       },
       problems: session?.lastNack ?? [],
     };
@@ -495,6 +503,7 @@ export class Agent {
   async stop(): Promise<void> {
     this.#isStopping = true;
     clearTimeout(this.#tidy);
+    this.#redirect.stop();
     if (!this.#upgrade.isDone) this.#lease?.stop();
     this.#hosts.stop();
     this.#gossip?.leave();

@@ -38,7 +38,7 @@ async function stderrLog() {
 }
 
 async function redirect(verb: RedirectVerb, options: AgentOptions, isBoot = false) {
-  const [agent, tool, { DiskSnapshotStore }, facts, { hostRunner }, { MESH_PORT }] =
+  const [agent, tool, { DiskSnapshotStore }, facts, { hostRunner }, { MESH_PORT }, slices] =
     await Promise.all([
       import("../agent/agent.ts"),
       import("../agent/control/redirect-tool.ts"),
@@ -46,6 +46,7 @@ async function redirect(verb: RedirectVerb, options: AgentOptions, isBoot = fals
       import("../agent/os/host-facts.ts"),
       import("../agent/os/redirect/runner.ts"),
       import("../agent/api/mesh-wire.ts"),
+      import("../agent/os/redirect/slice.ts"),
     ]);
   const { stateDir } = options;
   const store = new DiskSnapshotStore(
@@ -73,7 +74,7 @@ async function redirect(verb: RedirectVerb, options: AgentOptions, isBoot = fals
     },
     {
       runner: hostRunner(),
-      uidOf: facts.uidOf,
+      owners: { uidOf: facts.uidOf, sliceOf: (name) => slices.readSlice(name) },
       loadSnapshot: async () => (await store.loadCompiled())?.snapshot,
     },
   );

@@ -30,6 +30,8 @@ export interface AgentStatus {
     readonly mode: string;
     readonly isApplied: boolean;
     readonly problem: string | undefined;
+    /** Workloads whose user or slice this host does not have yet, a sentence each; absent: an older agent. */
+    readonly missing?: readonly string[];
   };
   readonly problems: readonly string[];
 }

@@ -1,9 +1,12 @@
 // Keeps the host's redirect as the snapshot wants it: whole when rules change, one element at a time when only endpoints do.
+import type { Timer, Timers } from "../base/clock.ts";
+import type { Log } from "../base/log.ts";
 import { err, type Result } from "../base/result.ts";
 import { applyRedirect, chooseBackend, updateEndpoints } from "../os/redirect/apply.ts";
 import type { AddressPort, Owner, RedirectInput } from "../os/redirect/input.ts";
 import { planRedirect, type RedirectPlan } from "../os/redirect/plan.ts";
 import type { Runner } from "../os/redirect/runner.ts";
+import type { SliceState } from "../os/redirect/slice.ts";
 import { OUTBOUND_PORT_FIRST, OUTBOUND_PORT_LAST } from "../policy/books.ts";
 import type { ProcessSelector, Snapshot } from "../policy/snapshot.ts";
 
@@ -24,20 +27,33 @@ export interface RedirectSettings {
   readonly sshPorts: readonly number[];
 }
 
-/** Numeric ids of names; undefined: the host has no such user. */
-export type UidOf = (user: string) => number | undefined;
+/** Who of the names in Workloads is on this host. */
+export interface HostOwners {
+  /** Undefined: the host has no such user. */
+  uidOf(user: string): number | undefined;
+  sliceOf(slice: string): SliceState;
+}
+
+export interface ResolvedInput {
+  readonly input: RedirectInput;
+  /** Workloads whose user or slice is not on this host, a sentence each. The redirect is what it should be for all others; for these,
+   *  of whom no process can be, it takes what comes to their ports and knows nobody. */
+  readonly missing: readonly string[];
+}
 
 export function redirectInputOf(
   snapshot: Snapshot,
   settings: RedirectSettings,
   backend: RedirectPlan["backend"],
-  uidOf: UidOf,
-): Result<RedirectInput, string> {
+  owners: HostOwners,
+): ResolvedInput {
   const workloads: RedirectInput["workloads"][number][] = [];
+  const missing: string[] = [];
   for (const workload of snapshot.workloads) {
-    const owner = ownerOf(workload.selector, uidOf);
+    const owner = ownerOf(workload.selector, owners);
     const name = `${workload.namespace}/${workload.name}`;
-    if (owner === undefined) return err(`workload ${name}: this host has no such user`);
+    if (owner === undefined)
+      missing.push(`workload ${name}: this host has no ${selectorText(workload.selector)}`);
     workloads.push({
       name,
       outboundPort: workload.outboundPort,
@@ -55,8 +71,8 @@ export function redirectInputOf(
     ),
   );
   return {
-    ok: true,
-    value: {
+    missing,
+    input: {
       ...settings,
       backend,
       workloads,
@@ -68,31 +84,59 @@ export function redirectInputOf(
   };
 }
 
-function ownerOf(selector: ProcessSelector, uidOf: UidOf): Owner | undefined {
-  if (selector.is !== "user") return selector;
-  const uid = uidOf(selector.user);
-  return uid === undefined ? undefined : { is: "uid", uid };
+/** Undefined: not on this host. */
+function ownerOf(selector: ProcessSelector, owners: HostOwners): Owner | undefined {
+  if (selector.is === "user") {
+    const uid = owners.uidOf(selector.user);
+    return uid === undefined ? undefined : { is: "uid", uid };
+  }
+  if (selector.is !== "slice") return selector;
+  const state = owners.sliceOf(selector.slice);
+  if (state.is === "absent") return undefined;
+  return state.is === "here" ? { ...selector, cgroup: state.cgroup } : selector;
 }
+
+const selectorText = (selector: ProcessSelector): string =>
+  selector.is === "user"
+    ? `user ${selector.user}`
+    : selector.is === "slice"
+      ? `slice ${selector.slice}`
+      : "";
 
 const keyOf = ([address, port]: AddressPort): string => `${address} ${port}`;
 const uniquePairs = (pairs: readonly AddressPort[]): readonly AddressPort[] => [
   ...new Map(pairs.map((pair) => [keyOf(pair), pair])).values(),
 ];
 
+/** How often it is looked whether a user or a slice came, went or was made anew. */
+const LOOK_EVERY_MS = 2_000;
+
+export interface RedirectKeeperDeps {
+  readonly runner: Runner;
+  readonly owners: HostOwners;
+  readonly timers: Timers;
+  readonly log: Log;
+}
+
 export class RedirectKeeper {
   readonly #settings: RedirectSettings;
+  readonly #deps: RedirectKeeperDeps;
   readonly #runner: Runner;
-  readonly #uidOf: UidOf;
+  #look: Timer | undefined;
+  /** What the owners of the last attempt were, as text. */
+  #owners = "";
   #backend: RedirectPlan["backend"] | undefined;
   #applied: RedirectPlan | undefined;
   /** One change at a time: the kernel's tools would wait for each other's locks anyway. */
   #queue: Promise<unknown> = Promise.resolve();
   problem: string | undefined;
+  /** See ResolvedInput. */
+  missing: readonly string[] = [];
 
-  constructor(settings: RedirectSettings, deps: { runner: Runner; uidOf: UidOf }) {
+  constructor(settings: RedirectSettings, deps: RedirectKeeperDeps) {
     this.#settings = settings;
+    this.#deps = deps;
     this.#runner = deps.runner;
-    this.#uidOf = deps.uidOf;
   }
 
   get backend(): string {
@@ -113,17 +157,43 @@ export class RedirectKeeper {
   }
 
   async #follow(snapshot: Snapshot): Promise<Result<void, string>> {
+    this.stop();
     const result = await this.#apply(snapshot);
     this.problem = result.ok ? undefined : result.error;
+    // Uids and gids as numbers are never missing, nor do they change.
+    const canChange = snapshot.workloads.some(
+      ({ selector: { is } }) => is === "user" || is === "slice",
+    );
+    if (canChange) this.#lookSoon(snapshot);
     return result;
+  }
+
+  /** Rules stay as they are; nobody looks any more. */
+  stop(): void {
+    this.#look?.cancel();
+  }
+
+  #lookSoon(snapshot: Snapshot): void {
+    this.#look = this.#deps.timers.after(LOOK_EVERY_MS, () => {
+      if (ownersText(snapshot, this.#deps.owners) === this.#owners) this.#lookSoon(snapshot);
+      else void this.#followChange(snapshot);
+    });
+  }
+
+  async #followChange(snapshot: Snapshot): Promise<void> {
+    const { log } = this.#deps;
+    const done = await this.follow(snapshot);
+    if (!done.ok) log.error("the redirect is not as it should be", { reason: done.error });
+    else log.info("a workload's user or slice came or went", { missing: this.missing });
   }
 
   async #apply(snapshot: Snapshot): Promise<Result<void, string>> {
     const backend = await this.#chooseBackend();
     if (!backend.ok) return backend;
-    const input = redirectInputOf(snapshot, this.#settings, backend.value, this.#uidOf);
-    if (!input.ok) return input;
-    const plan = planRedirect(input.value);
+    this.#owners = ownersText(snapshot, this.#deps.owners);
+    const resolved = redirectInputOf(snapshot, this.#settings, backend.value, this.#deps.owners);
+    this.missing = resolved.missing;
+    const plan = planRedirect(resolved.input);
     if (!plan.ok) return err(plan.error.map((p) => `${p.path}: ${p.reason}`).join("; "));
     const before = this.#applied;
     const done =
@@ -148,6 +218,9 @@ export class RedirectKeeper {
     return { ok: true, value: this.#backend };
   }
 }
+
+const ownersText = (snapshot: Snapshot, owners: HostOwners): string =>
+  JSON.stringify(snapshot.workloads.map(({ selector }) => ownerOf(selector, owners) ?? null));
 
 const isSameButEndpoints = (a: RedirectPlan, b: RedirectPlan): boolean =>
   JSON.stringify({ ...a, endpoints: [] }) === JSON.stringify({ ...b, endpoints: [] });

@@ -21,7 +21,7 @@ const settings: RedirectSettings = {
 const golden = new URL("../../test/golden/canary/snapshot.json", import.meta.url);
 const deps = (snapshot: Snapshot | undefined) => ({
   runner: hostRunner(),
-  uidOf: () => 1234,
+  owners: { uidOf: () => 1234, sliceOf: () => ({ is: "absent" }) as const },
   loadSnapshot: () => Promise.resolve(snapshot),
 });
 
@@ -29,6 +29,20 @@ test("the plan is printed from the snapshot on disk, without touching the host",
   const { snapshot } = JSON.parse(readFileSync(golden, "utf8"));
   const outcome = await runRedirect("plan", settings, deps(snapshot));
   expect(outcome).toMatchObject({ is: "done", text: expect.stringContaining("777") });
+});
+
+test("a user that this host does not have is named, and the plan made for all others", async () => {
+  const { snapshot } = JSON.parse(readFileSync(golden, "utf8"));
+  const [first] = (snapshot as Snapshot).workloads;
+  const selector = { is: "user", user: "nobody-here" } as const;
+  const changed = { ...snapshot, workloads: [{ ...first, selector }] };
+  const owners = { uidOf: () => undefined, sliceOf: () => ({ is: "unknown" }) as const };
+  const outcome = await runRedirect("plan", settings, { ...deps(changed), owners });
+  const text = outcome.is === "done" ? outcome.text : "";
+  expect(text).toEndWith(
+    `# workload ${first?.namespace}/${first?.name}: this host has no user nobody-here\n`,
+  );
+  expect(text).toContain("everybody else is the host");
 });
 
 test("a host that never had a configuration is told to get one", async () => {

@@ -12,7 +12,7 @@ import {
 import { planRedirect, type RedirectPlan } from "../os/redirect/plan.ts";
 import type { Runner } from "../os/redirect/runner.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
-import { type RedirectSettings, redirectInputOf, type UidOf } from "./redirect-keeper.ts";
+import { type HostOwners, type RedirectSettings, redirectInputOf } from "./redirect-keeper.ts";
 
 export type RedirectOutcome =
   | { readonly is: "failed"; readonly reason: string }
@@ -21,7 +21,7 @@ export type RedirectOutcome =
 
 export interface RedirectToolDeps {
   readonly runner: Runner;
-  readonly uidOf: UidOf;
+  readonly owners: HostOwners;
   /** The last good one; undefined: this host has none yet. */
   loadSnapshot(): Promise<Snapshot | undefined>;
 }
@@ -45,29 +45,36 @@ export async function runRedirect(
         }
       : { is: "failed", reason: removed.error };
   }
-  const plan = await planOf(settings, deps);
-  if (!plan.ok) return { is: "failed", reason: plan.error };
-  if (verb === "plan") return { is: "done", text: describePlan(plan.value) };
+  const planned = await planOf(settings, deps);
+  if (!planned.ok) return { is: "failed", reason: planned.error };
+  const { missing } = planned.value;
+  const plan = ok(planned.value.plan);
+  const without = missing.length === 0 ? "" : `; ${missing.join("; ")}`;
+  if (verb === "plan")
+    return {
+      is: "done",
+      text: `${describePlan(plan.value)}${missing.map((one) => `# ${one}\n`).join("")}`,
+    };
   if (verb === "apply") {
     const applied = await applyRedirect(plan.value, runner);
     if (!applied.ok)
       return { is: "failed", reason: `${applied.error}; the host is as it was before` };
     return {
       is: "done",
-      text: applied.value.changed ? "applied" : "the host was as planned already",
+      text: `${applied.value.changed ? "applied" : "the host was as planned already"}${without}`,
     };
   }
   const found = await redirectStatus(plan.value, runner);
   if (!found.ok) return { is: "failed", reason: found.error };
   return found.value.length === 0
-    ? { is: "done", text: "the host is as planned" }
+    ? { is: "done", text: `the host is as planned${without}` }
     : { is: "differences", lines: found.value };
 }
 
 async function planOf(
   settings: RedirectSettings,
-  { runner, uidOf, loadSnapshot }: RedirectToolDeps,
-): Promise<Result<RedirectPlan, string>> {
+  { runner, owners, loadSnapshot }: RedirectToolDeps,
+): Promise<Result<{ readonly plan: RedirectPlan; readonly missing: readonly string[] }, string>> {
   const snapshot = await loadSnapshot();
   if (snapshot === undefined)
     return err(
@@ -75,8 +82,9 @@ async function planOf(
     );
   const backend = settings.backend === "auto" ? await chooseBackend(runner) : ok(settings.backend);
   if (!backend.ok) return backend;
-  const input = redirectInputOf(snapshot, settings, backend.value, uidOf);
-  if (!input.ok) return input;
-  const plan = planRedirect(input.value);
-  return plan.ok ? plan : err(plan.error.map((p) => `${p.path}: ${p.reason}`).join("; "));
+  const { input, missing } = redirectInputOf(snapshot, settings, backend.value, owners);
+  const plan = planRedirect(input);
+  return plan.ok
+    ? ok({ plan: plan.value, missing })
+    : err(plan.error.map((p) => `${p.path}: ${p.reason}`).join("; "));
 }

@@ -362,6 +362,12 @@ test("workloads: an app that is not there, on another address, or of another use
   expect(only(app({ address: "127.0.0.1" })).next).toContain("address: loopback");
   expect(only(app({ uid: 33 })).found).toContain("served by uid 33, and the Workload is uid 1001");
   expect(problems(app({ address: "10.0.0.9" }))).toEqual([]);
+  const missing = ["workload default/batch: this host has no slice batch.slice"];
+  const { redirect } = agentFacts().status;
+  expect(only(withStatus({ redirect: { ...redirect, missing } }))).toMatchObject({
+    ...{ group: "workloads", check: "missing", level: "warning" },
+    found: expect.stringContaining("no slice batch.slice"),
+  });
 });
 
 test("without root what could not be looked at is a warning, and no error", () => {

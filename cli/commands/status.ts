@@ -99,6 +99,7 @@ function agentTable(status: AgentStatus): Table {
       "redirect",
       `${redirect.mode} by ${redirect.backend}, ${redirect.isApplied ? "applied" : "NOT applied"}${redirect.problem === undefined ? "" : `: ${redirect.problem}`}`,
     ],
+    ...(redirect.missing ?? []).map((one): [string, string] => ["MISSING", one]),
     ...status.problems.map((problem): [string, string] => ["PROBLEM", problem]),
   ];
   return { columns: [], rows, empty: "" };

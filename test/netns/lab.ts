@@ -129,6 +129,10 @@ export class Lab {
     return actor;
   }
 
+  get actors(): readonly Actor[] {
+    return this.#actors;
+  }
+
   /** Everything a redirect could leave behind, as the kernel's own tools tell it. */
   async dump(): Promise<string> {
     const commands = [
@@ -181,6 +185,10 @@ export class Actor {
     child.once("close", () => {
       for (const waiting of this.#waiting.splice(0)) waiting({ ended: true });
     });
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
   }
 
   ask<T>(order: Record<string, unknown>): Promise<T> {

@@ -6,14 +6,20 @@ export type Owner =
   | { readonly is: "uid"; readonly uid: number }
   | { readonly is: "gid"; readonly gid: number }
   /** A systemd slice, which stays when a unit restarts (its own cgroup does not, and a rule would miss the new one). */
-  | { readonly is: "slice"; readonly slice: string };
+  | {
+      readonly is: "slice";
+      readonly slice: string;
+      /** Its cgroup's number when it was last looked at, where that is known. */
+      readonly cgroup?: number;
+    };
 
 export interface RedirectWorkload {
   /** For comments and messages. */
   readonly name: string;
   /** Its own outbound listener. */
   readonly outboundPort: number;
-  readonly owner: Owner;
+  /** Undefined: this host does not have it yet. Nobody is it then; what comes to its ports is redirected all the same. */
+  readonly owner: Owner | undefined;
   /** Where its apps listen. */
   readonly appPorts: readonly number[];
 }
@@ -127,19 +133,7 @@ function checkWorkloads(input: RedirectInput): Problem[] {
         problem(`${at}.name`, "a workload's name is letters, digits, dots, dashes and slashes"),
       );
     }
-    const owner = checkOwner(workload.owner, input.agentUid);
-    if (owner !== undefined) problems.push(problem(`${at}.owner`, `${workload.name}: ${owner}`));
-    const key = ownerText(workload.owner);
-    const twin = owners.get(key);
-    if (twin !== undefined) {
-      problems.push(
-        problem(
-          `${at}.owner`,
-          `${workload.name} and ${twin} are both ${key}: the kernel could not tell them apart, give each its own user`,
-        ),
-      );
-    }
-    owners.set(key, workload.name);
+    problems.push(...ownerProblems(workload, at, owners, input.agentUid));
     const rival = listeners.get(workload.outboundPort);
     if (rival !== undefined || !(workload.outboundPort >= first && workload.outboundPort <= last)) {
       problems.push(
@@ -157,6 +151,30 @@ function checkWorkloads(input: RedirectInput): Problem[] {
     }
   });
   return problems;
+}
+
+function ownerProblems(
+  { name, owner }: RedirectWorkload,
+  at: string,
+  owners: Map<string, string>,
+  agentUid: number,
+): readonly Problem[] {
+  if (owner === undefined) return [];
+  const refusal = checkOwner(owner, agentUid);
+  const key = ownerText(owner);
+  const twin = owners.get(key);
+  owners.set(key, name);
+  return [
+    ...(refusal === undefined ? [] : [problem(`${at}.owner`, `${name}: ${refusal}`)]),
+    ...(twin === undefined
+      ? []
+      : [
+          problem(
+            `${at}.owner`,
+            `${name} and ${twin} are both ${key}: the kernel could not tell them apart, give each its own user`,
+          ),
+        ]),
+  ];
 }
 
 export const ownerText = (owner: Owner): string =>

@@ -76,7 +76,7 @@ function ruleLines(rule: Rule, family: Family): string[] {
     ].filter((word) => word !== "");
     const text = words.join(" ");
     const at = words.length - 1;
-    const why = `-m comment --comment "${comment(text, rule.why)}"`;
+    const why = `-m comment --comment "${comment(`${text}${rule.meaning ?? ""}`, rule.why)}"`;
     return [...words.slice(0, at), why, words[at]].join(" ");
   });
 }

@@ -72,7 +72,7 @@ function ruleLines(rule: Rule, families: readonly Family[]): string[] {
     ]
       .filter((word) => word !== "")
       .join(" ");
-    return `${text} comment "${comment(text, rule.why)}"`;
+    return `${text} comment "${comment(`${text}${rule.meaning ?? ""}`, rule.why)}"`;
   });
 }
 

@@ -1,8 +1,11 @@
 import { describe, expect, test } from "bun:test";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describePlan } from "./apply.ts";
 import { type RedirectInput, refuseResolvers } from "./input.ts";
 import { planRedirect, rangesOf } from "./plan.ts";
-import { slicePath } from "./slice.ts";
+import { readSlice, slicePath } from "./slice.ts";
 
 const INPUT: RedirectInput = {
   backend: "iptables",
@@ -112,6 +115,41 @@ test("ports become sorted ranges", () => {
 test("a slice's path follows systemd's nesting", () => {
   const path = "mesh.slice/mesh-batch.slice/mesh-batch-night.slice";
   expect(slicePath("mesh-batch-night.slice")).toBe(path);
+});
+
+const workloads = (owner: RedirectInput["workloads"][number]["owner"]): Partial<RedirectInput> => ({
+  workloads: INPUT.workloads.map((one) =>
+    one.name === "default/reviews" ? { ...one, owner } : one,
+  ),
+});
+
+test("a workload whose owner is not on this host is nobody, and what comes to its ports is redirected all the same", () => {
+  for (const backend of ["iptables", "nft"] as const) {
+    const text = textOf({ backend, ...workloads(undefined) });
+    expect(text).not.toContain("default/reviews");
+    expect(text).not.toContain("15101 "); // its listener's; the range of all of them stays
+    expect(text).toContain(backend === "nft" ? "9080-9081" : "9080:9081");
+    expect(text).toContain("default/ratings is gid 1300");
+  }
+  expect(refusals(workloads(undefined))).toBe("");
+});
+
+test("a slice that was made anew makes another rule, though its text is the same", () => {
+  const [first, again, other] = [7, 7, 8].map((cgroup) =>
+    textOf(workloads({ is: "slice", slice: "a.slice", cgroup })),
+  );
+  const bare = (text = ""): string => text.replaceAll(/ironmesh:[0-9a-f]{8}/g, "");
+  expect(first).toBe(again as string);
+  expect(first).not.toBe(other as string);
+  expect(bare(first)).toBe(bare(other));
+});
+
+test("a slice is there, or not, by its directory; where no cgroups can be seen nothing is said", () => {
+  const root = mkdtempSync(join(tmpdir(), "ironmesh-slice-"));
+  expect(readSlice("a-b.slice", root)).toEqual({ is: "absent" });
+  mkdirSync(join(root, "a.slice/a-b.slice"), { recursive: true });
+  expect(readSlice("a-b.slice", root)).toEqual({ is: "here", cgroup: expect.any(Number) });
+  rmSync(root, { recursive: true });
 });
 
 test("resolvers that cannot be captured are known before a socket is opened", () => {

@@ -184,14 +184,20 @@ function planAll(input: RedirectInput): Rule[] {
 const RANK: Record<Owner["is"], number> = { uid: 0, slice: 1, gid: 2 };
 
 function planOwner(input: RedirectInput): Chain {
-  const workloads = [...input.workloads].sort(
-    (a, b) => RANK[a.owner.is] - RANK[b.owner.is] || a.outboundPort - b.outboundPort,
+  const owned = input.workloads.flatMap(({ owner, ...rest }) =>
+    owner === undefined ? [] : [{ ...rest, owner }],
   );
-  const rules: Rule[] = workloads.map((workload) => ({
-    matches: [tcp, { is: "owner", owner: workload.owner }],
-    verdict: { is: "redirect", port: workload.outboundPort },
-    why: `${workload.name} is ${ownerText(workload.owner)}`,
-  }));
+  owned.sort((a, b) => RANK[a.owner.is] - RANK[b.owner.is] || a.outboundPort - b.outboundPort);
+  const rules = owned.map(
+    ({ owner, name, outboundPort }): Rule => ({
+      matches: [tcp, { is: "owner", owner }],
+      verdict: { is: "redirect", port: outboundPort },
+      why: `${name} is ${ownerText(owner)}`,
+      ...(owner.is === "slice" && owner.cgroup !== undefined
+        ? { meaning: `cgroup ${owner.cgroup}` }
+        : {}),
+    }),
+  );
   rules.push({
     matches: [tcp],
     verdict: { is: "redirect", port: input.hostListenerPort },

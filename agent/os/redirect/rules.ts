@@ -43,6 +43,8 @@ export interface Rule {
   readonly verdict: Verdict;
   /** Shown in the firewall's own listing; letters, digits and plain punctuation only. */
   readonly why: string;
+  /** What its text does not show, and by which it is yet another rule than it was: the cgroup that a path means. */
+  readonly meaning?: string;
 }
 
 export type ChainName = "out" | "owner" | "in" | "dns" | "dns_in" | "guard";

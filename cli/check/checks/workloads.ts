@@ -7,6 +7,17 @@ import type { Listening } from "../reading/sockets.ts";
 const { ok, warning, error } = tellerOf("workloads");
 
 export function checkWorkloads(facts: Facts): readonly Finding[] {
+  const missing = (agentOf(facts)?.status.redirect.missing ?? []).map((text) =>
+    warning(
+      "missing",
+      `${text}: nobody is it until there is; the agent looks every 2 s`,
+      "make it (useradd -r USER; systemctl enable --now SLICE), or correct the Workload's `process`",
+    ),
+  );
+  return [...missing, ...listeners(facts)];
+}
+
+function listeners(facts: Facts): readonly Finding[] {
   const workloads = agentOf(facts)?.snapshot?.workloads;
   if (workloads === undefined) return [];
   if (workloads.length === 0)
