@@ -16,8 +16,12 @@ export interface Recorded {
   readonly workload: LocalWorkload | undefined;
 }
 
-/** `now`: what the agent runs. */
-export function explainDecision({ record, workload }: Recorded, now: Snapshot): DecisionAnswer {
+/** What runs now on the host that decided. */
+export type Now = Pick<Snapshot, "epoch" | "version" | "workloads"> & {
+  readonly host: { readonly name: string };
+};
+
+export function explainDecision({ record, workload }: Recorded, now: Now): DecisionAnswer {
   const host = now.host.name;
   if (record.cause === "connection") return { host, record, ...refusalText(record.by) };
   const then = workload && byPolicies(record, workload);

@@ -43,7 +43,7 @@ const STATUS = {
 export function explainRoutes({ hub, mesh }: ExplainDeps) {
   return new Hono<{ Bindings: Bindings }>()
     .get("/v1/decisions/:id", async (c) => {
-      const found = await findDecision(hub, c.req.param("id"));
+      const found = await findDecision({ hub, mesh: mesh.settings }, c.req.param("id"));
       if (found.ok) return c.json(found.value satisfies DecisionAnswer);
       const { code, message, next } = found.error;
       return refuse(c, code === "invalid_id" ? 400 : 404, code, message, { next });

@@ -4,64 +4,112 @@ import { type DecisionAnswer, hostTag, SPEAKS_DECISIONS } from "../../agent/api/
 import { SILENT_LOG } from "../../agent/base/log.ts";
 import { DecisionBook } from "../../agent/observe/decision-book.ts";
 import { explainDecision } from "../../agent/policy/explain-decision.ts";
+import type { Authorization } from "../../agent/policy/snapshot.ts";
 import { ask } from "../../test/support/config-server-client.ts";
 import { serverWorkload, snapshot } from "../../test/support/mesh-fixture.ts";
 import { ReportingMesh } from "../../test/support/reporting-mesh.ts";
+import type { Position } from "../store/store.ts";
 
 let mesh: ReportingMesh;
 const decision = (id: string) => mesh.ask<DecisionAnswer>("GET", `/v1/decisions/${id}`);
 const idOf = (host: string): string => `${hostTag(host)}-0a1b2-c`;
 
-/** A real answer, with all that it may hold. */
-function answerOf(host: string): DecisionAnswer {
-  const workload = serverWorkload({
-    authorization: {
-      deny: [{ policy: "default/d", rules: [{ from: [{ namespaces: ["x"] }], to: [], when: [] }] }],
-      allow: [{ policy: "default/a", rules: [{ from: [], to: [{ methods: ["PUT"] }], when: [] }] }],
-    },
-  });
+const NOBODY: Authorization = { deny: [], allow: [{ policy: "default/told", rules: [] }] };
+
+/** As the agent of `web`'s host would answer that ran these policies. */
+function answerOf(host: string, position: Position, authorization = NOBODY): DecisionAnswer {
+  const workload = serverWorkload({ name: "web", authorization });
   const book = new DecisionBook({ nonce: 1, hashSeed: 1 }, { wallMs: () => 1, log: SILENT_LOG });
-  book.follow(host, { epoch: 1, version: 1 });
+  book.follow(host, position);
   const id = book.note({
     cause: "authorization",
-    by: "default/a",
-    caller: { identity: "spiffe://mesh/ns/default/sa/client", address: "10.0.0.1" },
+    by: "default/told",
+    caller: { identity: "spiffe://mesh.test/ns/default/sa/client", address: "10.0.0.1" },
     workload,
-    service: "server.default.mesh",
-    destination: { address: "10.0.0.2", port: 8080 },
+    service: "web.default.mesh",
+    destination: { address: "10.0.0.1", port: 20_000 },
     request: {
       method: "GET",
       path: "/a",
-      authority: "server",
+      authority: "web",
       scheme: "http",
       header: () => undefined,
     },
   });
   const found = book.find(id);
   if (found === undefined) throw new Error("gone");
-  return explainDecision(found, snapshot(host, { version: 2, workloads: [workload] }));
+  const record = { ...found.record, id: idOf(host) };
+  return explainDecision(
+    { record, workload: { ...workload, ports: webPorts } },
+    snapshot(host, { ...position, workloads: [] }),
+  );
 }
+const webPorts = serverWorkload().ports.map((port) => ({ ...port, appPort: 20_000 }));
+
+/** Asks the server, and answers in the host's place. */
+async function told(answer: DecisionAnswer) {
+  const asked = decision(idOf("vm1"));
+  const { turn } = await mesh.question("vm1");
+  mesh.agent("vm1").say({ type: "decision", turn, answer });
+  return (await asked).body;
+}
+
+const position = async (): Promise<Position> => {
+  const { epoch, version } = (await mesh.ask<Position>("GET", "/v1/status")).body;
+  return { epoch, version };
+};
 
 beforeAll(async () => {
   mesh = await ReportingMesh.start();
+  await mesh.declare("vm1", "web");
+  await mesh.declare("vm2", "shop");
+  await mesh.apply([
+    {
+      apiVersion: "security.istio.io/v1",
+      kind: "AuthorizationPolicy",
+      metadata: { name: "real", namespace: "default" },
+      spec: {},
+    },
+  ]);
   await mesh.joinAs("vm1", "10.0.0.1", { speaks: [SPEAKS_DECISIONS] }, "web");
   await mesh.join("vm2", "10.0.0.2", "shop");
 });
 afterAll(() => mesh.close());
 
-test("the host that made it is asked, and its answer comes back whole, under its certified name", async () => {
+test("the host that made it is asked, under its certified name, and what policies say of it is the server's own word", async () => {
+  const answer = answerOf("vm1", await position());
+  expect(answer.explanation?.admit).toHaveLength(1);
+  const body = await told({ ...answer, host: "somebody-else" });
+  expect(body).toMatchObject({ host: "vm1", record: { by: "default/told" } });
+  expect(body.explanation?.steps.map(({ name }) => name)).toEqual([undefined, "default/real"]);
+  expect(body.explanation?.admit).toMatchObject([{ name: "default/real" }]);
+  expect(JSON.stringify(body.explanation)).not.toContain("default/told");
+});
+
+test("of an older version the host explains what held, and offers no edit; the server says what holds now", async () => {
+  const { epoch, version } = await position();
+  const body = await told(answerOf("vm1", { epoch, version: version - 1 }));
+  expect(body.explanation).toMatchObject({ verdict: "denied", admit: [] });
+  expect(body.explanation?.steps.at(-1)?.name).toBe("default/told");
+  expect(body.now).toMatchObject({ verdict: "denied", admit: [{ name: "default/real" }] });
+});
+
+test("of a workload that is not its own a host is told to offer nothing", async () => {
+  const answer = answerOf("vm1", await position());
+  const { to } = answer.record;
+  const record = { ...answer.record, to: { ...to, workload: "default/shop" } };
+  const body = await told({ ...answer, record });
+  expect(body.explanation?.admit).toEqual([]);
+  expect(body.now).toBeUndefined();
+});
+
+test("an answer for another decision is none", async () => {
+  const answer = answerOf("vm1", await position());
   const asked = decision(idOf("vm1"));
-  const question = await mesh.question("vm1");
-  expect(question.id).toBe(idOf("vm1"));
-  const answer = answerOf("vm1");
-  mesh.agent("vm1").say({
-    type: "decision",
-    turn: question.turn,
-    answer: { ...answer, host: "somebody-else" },
-  });
-  const { status, body } = await asked;
-  expect(status).toBe(200);
-  expect(body).toEqual(JSON.parse(JSON.stringify(answer)));
+  const { turn } = await mesh.question("vm1");
+  const record = { ...answer.record, id: `${answer.record.id}d` };
+  mesh.agent("vm1").say({ type: "decision", turn, answer: { ...answer, record } });
+  expect((await asked).body.error.next).toContain("for another decision");
 });
 
 test("a decision that is gone is told in the host's words", async () => {
@@ -89,7 +137,11 @@ test("only operators may ask", async () => {
 test("an answer of another form ends the session, and the question with it; then the host is away", async () => {
   const asked = decision(idOf("vm1"));
   const { turn } = await mesh.question("vm1");
-  mesh.agent("vm1").say({ type: "decision", turn, answer: { ...answerOf("vm1"), extra: 1 } });
+  mesh.agent("vm1").say({
+    type: "decision",
+    turn,
+    answer: { ...answerOf("vm1", { epoch: 1, version: 1 }), extra: 1 },
+  });
   expect((await asked).body.error.next).toContain("session ended meanwhile");
   expect((await decision(idOf("vm1"))).body.error).toMatchObject({
     code: "host_away",

@@ -1,7 +1,12 @@
 // From a decision's id to its host, and the host's own answer.
 import { type DecisionAnswer, hostTag, tagOf } from "../../agent/api/decisions.ts";
+import type { MeshSettings } from "../../agent/api/session.ts";
 import { err, ok, type Result } from "../../agent/base/result.ts";
+import { explainDecision } from "../../agent/policy/explain-decision.ts";
+import type { LocalWorkload } from "../../agent/policy/snapshot.ts";
+import { meshDirectory } from "./explain-mesh.ts";
 import type { Hub } from "./hub.ts";
+import type { Publication } from "./units.ts";
 
 export interface NotFound {
   readonly code: "invalid_id" | "unknown_decision" | "host_away";
@@ -9,8 +14,13 @@ export interface NotFound {
   readonly next: string;
 }
 
+export interface FindDeps {
+  readonly hub: Hub;
+  readonly mesh: MeshSettings;
+}
+
 export async function findDecision(
-  hub: Hub,
+  { hub, mesh }: FindDeps,
   id: string,
 ): Promise<Result<DecisionAnswer, NotFound>> {
   const tag = tagOf(id);
@@ -19,7 +29,43 @@ export async function findDecision(
   if (hosts.length === 0) return err(NOBODY);
   const told = await Promise.all(hosts.map(async ({ name }) => askHost(hub, name, id)));
   const found = told.find((one) => one.ok);
-  return found ?? told[0] ?? err(NOBODY);
+  if (found?.ok === true) return ok(byOwnPolicies(found.value, hub.latest, mesh));
+  return told[0] ?? err(NOBODY);
+}
+
+/** Who was refused what is the host's word; what policies say of it, and above all the edit that an operator may paste, is worked out here.
+ *  Of policies that hold no more only the host knows: their explanation is its word, and offers nothing. */
+function byOwnPolicies(
+  told: DecisionAnswer,
+  latest: Publication | undefined,
+  mesh: MeshSettings,
+): DecisionAnswer {
+  const { record, host, explanation } = told;
+  const then = explanation && { ...explanation, admit: [], notes: [] };
+  const bare = { ...told, ...(then === undefined ? {} : { explanation: then }), now: undefined };
+  if (latest === undefined) return bare;
+  const found = compiledOn(host, record.to.workload, latest, mesh);
+  if (found === undefined && record.cause !== "connection") return bare;
+  const { epoch, version } = latest.position;
+  const isSame = record.epoch === epoch && record.version === version;
+  const own = explainDecision(
+    { record, workload: isSame ? found : undefined },
+    { epoch, version, host: { name: host }, workloads: found === undefined ? [] : [found] },
+  );
+  if (own.explanation !== undefined || then === undefined) return own;
+  return { ...own, explanation: then, reason: then.reason, next: undefined };
+}
+
+function compiledOn(
+  host: string,
+  title: string | undefined,
+  latest: Publication,
+  mesh: MeshSettings,
+): LocalWorkload | undefined {
+  const [namespace = "", name = ""] = title?.split("/") ?? [];
+  const known = latest.facts.workload(namespace, name);
+  if (known?.hosts.has(host) !== true) return undefined;
+  return meshDirectory(latest, mesh).compiled(host, { ...known, hosts: [host] })?.workload;
 }
 
 async function askHost(
@@ -32,11 +78,11 @@ async function askHost(
   if (asked === "too_old") return err(tooOld(host));
   const found = await asked;
   // Who answers is who the session's certificate names, whatever it says itself.
-  if (found.ok) return ok({ ...found.value, host });
+  if (found.ok && found.value.record.id === id) return ok({ ...found.value, host });
   return err({
     code: "unknown_decision",
     message: `host ${host} made that decision and cannot explain it`,
-    next: found.error,
+    next: found.ok ? "its agent answered for another decision: report it" : found.error,
   });
 }
 
