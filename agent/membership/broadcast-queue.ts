@@ -46,8 +46,14 @@ export class BroadcastQueue {
     return taken;
   }
 
-  #leastTravelled(): Iterable<Waiting> {
-    if (this.#waiting.size === 1) return this.#waiting.values();
-    return [...this.#waiting.values()].sort((a, b) => a.rides - b.rides);
+  /** In the order of their rides; among equals, of their coming. Rides are few, so this is a sort by counting. */
+  #leastTravelled(): readonly Waiting[] {
+    const byRides: Waiting[][] = [];
+    for (const waiting of this.#waiting.values()) {
+      const same = byRides[waiting.rides];
+      if (same === undefined) byRides[waiting.rides] = [waiting];
+      else same.push(waiting);
+    }
+    return byRides.flat(); // which passes over holes
   }
 }

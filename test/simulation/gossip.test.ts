@@ -1,4 +1,5 @@
-// Seeded pools of gossiping members on virtual time. SEED, GOSSIP_SEEDS and GOSSIP_MEMBERS choose others.
+// Seeded pools of gossiping members on virtual time. SEED, GOSSIP_SEEDS, GOSSIP_MEMBERS and GOSSIP_LARGE_SEEDS choose others; all 100
+// large ones take an hour of one core (docs/test-status.md says when they were last run).
 import { expect, test } from "bun:test";
 import { writeLetter } from "../../agent/membership/codec.ts";
 import { SimulatedPool } from "./simulated-pool.ts";
@@ -6,8 +7,8 @@ import { SimulatedPool } from "./simulated-pool.ts";
 const isFull = process.env["IRONMESH_TIER"] === "full";
 const SEEDS = Number(process.env["GOSSIP_SEEDS"] ?? (isFull ? 100 : 2));
 const MEMBERS = Number(process.env["GOSSIP_MEMBERS"] ?? 200);
-/** Seeds that are run with LARGE members: about a minute each. */
-const LARGE_SEEDS = isFull ? 4 : 0;
+/** Seeds that are run with LARGE members: about half a minute each. */
+const LARGE_SEEDS = Number(process.env["GOSSIP_LARGE_SEEDS"] ?? (isFull ? 8 : 0));
 const LARGE = 1_000;
 const FIRST_SEED = Number(process.env["SEED"] ?? 1);
 const CHURN_STEPS = 12;
