@@ -87,6 +87,26 @@ test("a leaf under intermediate and root proves its SPIFFE ID, with or without t
   expect(await verifyChain(whole, trust, NOW)).toEqual({ ok: true, value: ID });
 });
 
+test("a chain that held is judged anew once a time, a root, the domain or the use is another", async () => {
+  const chain = [await leafOf(), intermediate.certificatePem];
+  const held = { ok: true, value: ID } as const;
+  const other = await createRoot(request);
+  const another = { trustDomain: "other.test", roots: trust.roots };
+  const untrusted = { trustDomain: "mesh.test", roots: [other.certificatePem] };
+  for (let turn = 0; turn < 2; turn++) {
+    expect(await verifyChain(chain, trust, NOW)).toEqual(held);
+    expect((await verifyChain(chain, trust, NOW + 2 * HOUR)).ok).toBe(false);
+    expect(await verifyChain(chain, trust, NOW)).toEqual(held);
+    expect((await verifyChain(chain, trust, NOW - HOUR)).ok).toBe(false);
+    expect(await verifyChain(chain, trust, NOW)).toEqual(held);
+    expect((await verifyChain(chain, untrusted, NOW)).ok).toBe(false);
+    expect(await verifyChain(chain, trust, NOW)).toEqual(held);
+    expect((await verifyChain(chain, another, NOW)).ok).toBe(false);
+    expect(await verifyChain(chain, trust, NOW)).toEqual(held);
+    expect((await verifyChain(chain.slice(0, 1), trust, NOW)).ok).toBe(false);
+  }
+});
+
 test("a chain under another CA is refused, also when it brings its root along", async () => {
   const other = await createRoot(request);
   const theirs = await createIntermediate(other, request);

@@ -29,6 +29,17 @@ export type ChainRefusal =
 
 export type LeafUse = "server" | "client" | "any";
 
+/** The last chain that held, and while it does. A server signs every change with the same one for hours, and to read it takes longer
+ *  than all else that an agent does with a change. */
+let held:
+  | {
+      readonly question: string;
+      readonly identity: string;
+      readonly fromMs: number;
+      readonly untilMs: number;
+    }
+  | undefined;
+
 /** The leaf's SPIFFE ID, or the first rule that does not hold. */
 export async function verifyChain(
   chainPem: readonly string[],
@@ -37,6 +48,9 @@ export async function verifyChain(
   use: LeafUse = "any",
 ): Promise<Result<string, ChainRefusal>> {
   if (chainPem.length > CHAIN_LENGTH_MAX) return err("chain_too_long");
+  const question = JSON.stringify([chainPem, trust.roots, trust.trustDomain, use]);
+  if (question === held?.question && held.fromMs <= nowMs && nowMs <= held.untilMs)
+    return ok(held.identity);
   const chain = readCertificates(chainPem);
   const roots = readCertificates(trust.roots);
   if (chain === undefined || roots === undefined) return err("malformed");
@@ -49,7 +63,9 @@ export async function verifyChain(
     if (!identity.ok) return identity;
     const refusal =
       (await checkPath(path.value, trust.trustDomain)) ?? checkTimes(path.value, nowMs);
-    return refusal === undefined ? identity : err(refusal);
+    if (refusal !== undefined) return err(refusal);
+    held = { question, identity: identity.value, ...validity(path.value) };
+    return identity;
   } catch {
     return err("malformed"); // The ASN.1 reader reads extensions late, and throws on what it cannot read.
   }
@@ -196,6 +212,12 @@ function checkIssuer(
   }
   return undefined;
 }
+
+/** Of the whole path. */
+const validity = (path: readonly X509.X509Certificate[]): { fromMs: number; untilMs: number } => ({
+  fromMs: Math.max(...path.map((certificate) => certificate.notBefore.getTime())),
+  untilMs: Math.min(...path.map((certificate) => certificate.notAfter.getTime())),
+});
 
 function checkTimes(
   path: readonly X509.X509Certificate[],

@@ -1,8 +1,9 @@
 // `npm run bench [-- --only CASE --rounds N --seconds N]`: every case of the table in order, printed and, when all ran, written to
-// docs/benchmarks.md. Cases: idle, connections, hop, pair, bulk, start.
+// docs/benchmarks.md. Cases: idle, connections, hop, pair, bulk, start, change.
 import { existsSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { changeCase } from "./change-case.ts";
 import { down, up } from "./hosts.ts";
 import { connectionsCase, idleCase, startCase } from "./idle-cases.ts";
 import { bulkCase, hopCase, type Pace, pairCase } from "./load-cases.ts";
@@ -29,6 +30,7 @@ const CASES: { readonly [name: string]: (mesh: Mesh, peers: Peers) => Promise<Ro
   pair: (mesh, peers) => pairCase(mesh, peers, pace),
   bulk: (mesh, peers) => bulkCase(mesh, peers, pace),
   start: (mesh) => startCase(mesh, pace.rounds),
+  change: () => changeCase(pace.rounds),
 };
 
 function wanted(): string[] {

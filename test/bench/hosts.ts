@@ -6,7 +6,10 @@ import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 export const DIRECTORY = "/tmp/im-bench";
 export type HostName = "a" | "b";
 export const addressOf = (host: HostName): string => (host === "a" ? "10.78.1.1" : "10.78.1.2");
-const namespaceOf = (host: HostName): string => `im-bench-${host}`;
+const PREFIX = "im-bench-";
+const namespaceOf = (host: string): string => `${PREFIX}${host}`;
+/** Hosts beside the two, each with a cable of its own to b. */
+const EXTRA_MAX = 60;
 export const LOAD_CORE = 0;
 export const PROXY_CORE = 1;
 export const BOTH_CORES = "0,1";
@@ -28,9 +31,31 @@ export function up(): void {
   execFileSync("sh", ["-ec", sh]);
 }
 
+/** Another host, that reaches b; the `at`th. Returns its name. */
+export function addHost(at: number): string {
+  if (at >= EXTRA_MAX) throw new Error(`at most ${EXTRA_MAX} more hosts`);
+  const name = `x${at}`;
+  const subnet = `10.78.${100 + at}`;
+  const sh = `
+    ip netns add ${PREFIX}${name}
+    ip link add eth0 netns ${PREFIX}${name} type veth peer name ${name} netns ${PREFIX}b
+    ip -n ${PREFIX}b addr add ${subnet}.1/24 dev ${name}; ip -n ${PREFIX}b link set ${name} up
+    ip -n ${PREFIX}${name} addr add ${subnet}.2/24 dev eth0
+    ip -n ${PREFIX}${name} link set lo up; ip -n ${PREFIX}${name} link set eth0 up
+    ip -n ${PREFIX}${name} route add default via ${subnet}.1`;
+  execFileSync("sh", ["-ec", sh]);
+  return name;
+}
+
+/** Every host of this benchmark, or of a run before it that was killed. */
+function namespaces(): string[] {
+  const listed = execFileSync("ip", ["netns", "list"]).toString();
+  return listed.match(new RegExp(`^${PREFIX}[a-z0-9]+`, "gm")) ?? [];
+}
+
 export function down(): void {
   for (const child of children.splice(0)) child.kill("SIGKILL");
-  for (const name of ["im-bench-a", "im-bench-b"]) {
+  for (const name of namespaces()) {
     try {
       const pids = execFileSync("ip", ["netns", "pids", name], {
         stdio: ["ignore", "pipe", "ignore"],
@@ -52,7 +77,7 @@ export interface Start {
   readonly env?: { readonly [name: string]: string };
 }
 
-function wrapped(host: HostName, command: readonly string[], { core, uid }: Start): string[] {
+function wrapped(host: string, command: readonly string[], { core, uid }: Start): string[] {
   const user =
     uid === undefined
       ? []
@@ -82,7 +107,7 @@ function wrapped(host: HostName, command: readonly string[], { core, uid }: Star
 }
 
 /** Its pid is the program's own: every wrapper replaces itself. */
-export function start(host: HostName, command: readonly string[], options: Start): ChildProcess {
+export function start(host: string, command: readonly string[], options: Start): ChildProcess {
   const [file = "", ...args] = wrapped(host, command, options);
   const path = options.log ?? `${DIRECTORY}/${command[0]?.split("/").at(-1)}-${host}.log`;
   const log = openSync(path, "a");
@@ -95,7 +120,7 @@ export function start(host: HostName, command: readonly string[], options: Start
   return child;
 }
 
-export function runToEnd(host: HostName, command: readonly string[], options: Start): string {
+export function runToEnd(host: string, command: readonly string[], options: Start): string {
   const [file = "", ...args] = wrapped(host, command, options);
   return execFileSync(file, args, {
     env: { ...process.env, ...options.env },

@@ -6,6 +6,7 @@ import { ADMIN_PATHS, type AgentStatus } from "../../agent/api/admin.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import {
   addressOf,
+  type BOTH_CORES,
   DIRECTORY,
   type HostName,
   LOAD_CORE,
@@ -22,7 +23,7 @@ export const BACKEND_UID = 62_301;
 export const CLIENT_UID = 62_302;
 
 const MESHCTL = `${DIRECTORY}/meshctl`;
-const ENVIRONMENT = { IRONMESH_CONFIG: `${DIRECTORY}/contexts`, IRONMESH_CONTEXT: "bench" };
+export const ENVIRONMENT = { IRONMESH_CONFIG: `${DIRECTORY}/contexts`, IRONMESH_CONTEXT: "bench" };
 
 const RESOURCES = `
 apiVersion: ironmesh.dev/v1
@@ -73,7 +74,7 @@ function meshctl(...args: readonly string[]): string {
 }
 
 const stateOf = (name: string): string => `${DIRECTORY}/state-${name}`;
-const socketOf = (host: HostName): string => `${stateOf(host)}/admin.sock`;
+const socketOf = (host: string): string => `${stateOf(host)}/admin.sock`;
 
 function directoryFor(name: string): string {
   mkdirSync(stateOf(name), { mode: 0o700 });
@@ -115,8 +116,8 @@ async function startServer(): Promise<void> {
   meshctl("login", `https://${address}:15010`, "--ca-sha256", caSha256, ...token);
 }
 
-function join(host: HostName): void {
-  const account = host === "a" ? "default/client" : "default/backend";
+export function join(host: string): void {
+  const account = host === "b" ? "default/backend" : "default/client";
   const shown = meshctl("token", "create", "--host", host, "--service-account", account);
   const token = /im1\.[A-Za-z0-9_-]+/.exec(shown)?.[0] ?? "";
   const command = [MESHCTL, "join", token, "--no-check", "--state-dir", directoryFor(host)];
@@ -124,15 +125,19 @@ function join(host: HostName): void {
 }
 
 /** With its state on disk: the first time a new member, later one that comes back. */
-export function startAgent(host: HostName, workers = 1): ChildProcess {
-  return start(host, agentCommand(host, workers), { core: PROXY_CORE, uid: AGENT_UID });
+export function startAgent(
+  host: string,
+  workers = 1,
+  core: number | typeof BOTH_CORES = PROXY_CORE,
+): ChildProcess {
+  return start(host, agentCommand(host, workers), { core, uid: AGENT_UID });
 }
-export function agentCommand(host: HostName, workers: number): readonly string[] {
+export function agentCommand(host: string, workers: number): readonly string[] {
   const files = ["--state-dir", stateOf(host), "--admin-socket", socketOf(host)];
   return [MESHCTL, "agent", ...files, "--workers", `${workers}`];
 }
 
-async function ask<T>(host: HostName, path: string): Promise<T | undefined> {
+export async function ask<T>(host: string, path: string): Promise<T | undefined> {
   try {
     const reply = await fetch(`http://agent${path}`, { unix: socketOf(host) });
     return reply.ok ? ((await reply.json()) as T) : undefined;
