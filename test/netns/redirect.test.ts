@@ -6,7 +6,7 @@ import {
   removeRedirect,
   updateEndpoints,
 } from "../../agent/os/redirect/apply.ts";
-import type { Runner } from "../../agent/os/redirect/runner.ts";
+import { hostRunner, type Runner } from "../../agent/os/redirect/runner.ts";
 import { type Actor, AGENT_UID, canRun, eventually, HOST, Lab, PEER } from "./lab.ts";
 import {
   APP_PORT,
@@ -230,6 +230,18 @@ function suite(backend: Backend): void {
     expect(await dial(reviews, PEER.ip, 7_101)).toEqual({ connected: 1 });
     expect(await dial(ratings, PEER.ip, 7_100)).toEqual({ connected: 1 });
     expect(JSON.stringify(await seen())).toBe(count);
+  });
+
+  test("on a host without /etc/protocols, as small systems are, what is applied is known as that, and stays", async () => {
+    const script = 'mount --bind /dev/null /etc/protocols && exec "$@"';
+    const small = hostRunner([
+      ...["ip", "netns", "exec", lab.host, "unshare", "--mount", "sh", "-c", script, "sh"],
+    ]);
+    const plan = planned(backend);
+    expect((await applyRedirect(plan, small)).ok).toBe(true);
+    expect(await redirectStatus(plan, small)).toEqual({ ok: true, value: [] });
+    expect(await applyRedirect(plan, small)).toEqual({ ok: true, value: { changed: false } });
+    expect(await redirectStatus(plan, lab.runner)).toEqual({ ok: true, value: [] });
   });
 
   test("what somebody else changed in our rules is reported, and applying repairs it", async () => {

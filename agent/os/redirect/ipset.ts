@@ -7,6 +7,11 @@ import { failure } from "./refusal.ts";
 import type { Family } from "./rules.ts";
 import type { Runner } from "./runner.ts";
 
+/** ipset knows protocols by name only from /etc/protocols, which small hosts lack; their numbers (IANA) it always knows. */
+export const byNumber = (line: string): string =>
+  line.replace(/,tcp:/g, ",6:").replace(/,udp:/g, ",17:");
+const byName = (line: string): string => line.replace(/,6:/, ",tcp:").replace(/,17:/, ",udp:");
+
 async function ourSets(runner: Runner): Promise<Result<string[], string>> {
   const argv = ["ipset", "list", "-n"];
   const ran = await runner.run(argv);
@@ -40,7 +45,7 @@ const plannedMembers = (plan: RedirectPlan, family: Family): string[] =>
 async function membersOf(name: string, runner: Runner): Promise<Set<string>> {
   const saved = await runner.run(["ipset", "save", name]);
   const added = saved.stdout.split("\n").filter((line) => line.startsWith("add "));
-  return new Set(added.map((line) => line.split(" ")[2] ?? ""));
+  return new Set(added.map((line) => byName(line.split(" ")[2] ?? "")));
 }
 
 function memberChanges(
@@ -92,7 +97,7 @@ export async function restoreSets(
   runner: Runner,
 ): Promise<Result<boolean, string>> {
   const argv = ["ipset", "-exist", "restore"];
-  const ran = await runner.run(argv, `${lines.join("\n")}\n`);
+  const ran = await runner.run(argv, `${lines.map(byNumber).join("\n")}\n`);
   return ran.code === 0 ? ok(true) : err(failure(argv, ran));
 }
 

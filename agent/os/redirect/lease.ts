@@ -3,6 +3,7 @@
 // within that second, with nobody needed to clean up.
 import type { Timer, Timers } from "../../base/clock.ts";
 import type { Log } from "../../base/log.ts";
+import { byNumber } from "./ipset.ts";
 import { setName } from "./iptables.ts";
 import { NFT_TABLE, nftElement, nftSet } from "./nft.ts";
 import type { RedirectPlan } from "./plan.ts";
@@ -87,6 +88,7 @@ export class DnsLease {
           ({ resolver, protocol, family }) =>
             `${verb} ${setName("dns", family)} ${resolver},${protocol}:53${timeout} -exist`,
         )
+        .map(byNumber)
         .join("\n");
     }
     // An existing element's time is not renewed by adding it: it goes and comes back in one transaction. It is added first,

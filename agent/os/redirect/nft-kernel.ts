@@ -28,6 +28,11 @@ interface TableView {
   readonly sets: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
+/** nft lists a protocol by its number where the host has no /etc/protocols (IANA's numbers, RFC 5237). */
+const PROTOCOLS: Readonly<Record<string, string>> = { 6: "tcp", 17: "udp" };
+const protocolName = (part: string | number, at: number): string =>
+  at === 1 ? (PROTOCOLS[part] ?? `${part}`) : `${part}`;
+
 /** undefined: there is no such table. */
 async function readTable(runner: Runner): Promise<Result<TableView | undefined, string>> {
   const argv = ["nft", "-j", "list", "table", ...NFT_TABLE.split(" ")];
@@ -42,7 +47,11 @@ async function readTable(runner: Runner): Promise<Result<TableView | undefined, 
     if (set !== undefined) {
       sets.set(
         set.name,
-        new Set(set.elem?.map((e) => ("concat" in e ? e : e.elem.val).concat.join(" . "))),
+        new Set(
+          set.elem?.map((e) =>
+            ("concat" in e ? e : e.elem.val).concat.map(protocolName).join(" . "),
+          ),
+        ),
       );
     }
   }
