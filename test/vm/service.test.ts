@@ -1,6 +1,7 @@
 // The life of an agent as a service, on machines that boot: installed by one command, killed, hung, rebooted, cut from power, removed.
 // Machine c runs the config server, a an app, b its callers.
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import type { Finding } from "../../cli/check/finding.ts";
 import { eventually, Hosts } from "../support/hosts.ts";
 import { canBoot, Machine } from "./machine.ts";
 import { installServer, joinToken, operator, RUNTIME, shareRuntime } from "./mesh.ts";
@@ -122,15 +123,46 @@ test.skipIf(!isHere)("join turns a clean machine into a serving member within 10
     const token = await joinToken(c, machine.name, accounts);
     shareRuntime(machine, "root/meshctl", "dist/meshctl");
     const from = performance.now();
-    const said = await machine.sh(`/root/meshctl join ${token}`);
+    const said = await machine.sh(`/root/meshctl join ${token} 2>&1`);
     const tookMs = performance.now() - from;
     console.log(
       `join on ${machine.name}, from a clean machine to serving: ${(tookMs / 1_000).toFixed(1)} s (must 10, goal 3): ${said.split("\n").at(-1)}`,
     );
     expect(tookMs).toBeLessThan(10_000);
+    expect(said).toMatch(/^this host was checked: \d+ ok, \d+ warnings?, 0 errors$/m);
     await machine.sh("rm /root/meshctl");
   }
 });
+
+test.skipIf(!isHere)(
+  "check finds nothing wrong on a member, and names a slice that went until it is there again",
+  async () => {
+    const check = async (machine: Machine): Promise<readonly Finding[]> => {
+      const { stdout } = await machine.exec("meshctl", "check", "-o", "json");
+      return (JSON.parse(stdout) as { readonly findings: readonly Finding[] }).findings;
+    };
+    const problems = async (machine: Machine): Promise<readonly string[]> =>
+      (await check(machine))
+        // Of the machine that runs the tests: its limit of open files, and that it lets no machine set the clock.
+        .filter(
+          ({ level, group, check: name }) =>
+            level !== "ok" && group !== "host" && name !== "daemon",
+        )
+        .map(({ group, check: name, found }) => `${group}/${name}: ${found}`);
+    for (const machine of [a, b]) {
+      expect(await problems(machine)).toEqual([]);
+      const texts = (await check(machine)).map(({ found }) => found);
+      expect(texts).toContain("ironmesh-agent.service is active and enabled");
+    }
+    await b.sh("systemctl stop batch.slice");
+    await eventually("the slice is missed", async () =>
+      (await problems(b)).some((text) => text.includes("this host has no slice batch.slice")),
+    );
+    expect(await b.sh("meshctl redirect status")).toContain("the host is as planned; workload");
+    await b.sh("systemctl start batch.slice");
+    await eventually("it is known again", async () => (await problems(b)).length === 0);
+  },
+);
 
 test.skipIf(!isHere)(
   "it runs as its own user with what it needs of root and no more, exposed below 3",
