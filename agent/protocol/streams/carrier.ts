@@ -172,8 +172,8 @@ export class Carrier implements StreamHandler, FrameEvents {
     this.#state = "over";
     this.#reader.stop();
     this.#out = new Uint8Array(0);
+    this.#events.onOver(this); // first: whose stream dies may dial again at once, and not here
     for (const stream of [...this.#streams.values()]) stream.died(reason);
-    this.#events.onOver(this);
   }
 
   // ---- sending

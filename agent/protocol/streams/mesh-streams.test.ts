@@ -251,6 +251,35 @@ test("when the connection fails every stream is told, those not open yet as a di
   expect(talks.map((one) => one.outcome.reason?.is)).toEqual(["failed", "failed", "failed"]);
 });
 
+test("who dials again while its stream dies gets another connection", () => {
+  const { clock, client, carriers, serve } = world(41);
+  serve(echo);
+  let tries = 0;
+  const answers: string[] = [];
+  const talk = (): void => {
+    tries++;
+    client.dial(TARGET, {
+      ...quiet,
+      onOpen: (stream) => {
+        const bytes = new TextEncoder().encode(`try ${tries}`);
+        stream.write(bytes, 0, bytes.length);
+      },
+      onData: (_s, bytes, start, end) =>
+        answers.push(new TextDecoder().decode(bytes.slice(start, end))),
+      onClose: talk,
+    });
+  };
+  talk();
+  talk();
+  clock.pass(100);
+  answers.length = 0;
+  carriers[0]?.reset();
+  clock.pass(1_000);
+  expect(tries).toBe(4);
+  expect(answers.join("")).toBe("try 4try 4");
+  expect(carriers.length).toBe(2);
+});
+
 test("a draining server's peers open new streams elsewhere, and what is under way ends in order", () => {
   const w = world(7);
   w.serve(echo);

@@ -136,7 +136,8 @@ async function harmThreads(context: CheckContext): Promise<string> {
   const pid = (await agentStatus(web))?.pid;
   for (const kind of ["throw", "stall"] as const) {
     context.say(`a data thread is made to ${kind}`);
-    const carried = Object.values(await watchCarried(context));
+    const watches = await watchCarried(context);
+    const carried = Object.values(watches);
     try {
       const harmedAtMs = Date.now();
       await harmThread(web, 0, kind);
@@ -149,8 +150,12 @@ async function harmThreads(context: CheckContext): Promise<string> {
       await Promise.all(carried.map((watch) => watch.stop()));
       const took = within(context, `a ${kind}`, replacedMs, REPLACED_WITHIN_MS[kind]);
       const seen = carried.map(({ outcomes }) => outcomes);
-      const hanging = seen.reduce((sum, one) => sum + (one["timeout"] ?? 0), 0);
-      holds(hanging === 0, () => `after a ${kind} ${hanging} were left hanging`);
+      const hanging = Object.entries(watches).flatMap(([name, { attempts }]) =>
+        attempts
+          .filter(([, , how]) => how === "timeout")
+          .map(([began]) => `${name} begun ${began - harmedAtMs} ms after it`),
+      );
+      holds(hanging.length === 0, () => `a ${kind} left hanging: ${hanging.join(", ")}`);
       figures.push(`${kind}: replaced after ${took} (${seen.map(shown).join(" and ")})`);
     } finally {
       await Promise.all(carried.map((watch) => watch.stop()));
