@@ -7,7 +7,7 @@ import { type Finished, run, runOrThrow } from "../../cli/demo/shell.ts";
 import { ADDRESS, eventually, Hosts } from "../support/hosts.ts";
 import { canBoot, Machine } from "./machine.ts";
 
-setDefaultTimeout(600_000);
+setDefaultTimeout(900_000);
 const isHere = canBoot("the Ansible roles", ["ansible-playbook", "ansible-lint", "ssh-keygen"]);
 const NAMES = ["a", "b", "c"] as const;
 const PLAY_MAX_MS = 300_000;

@@ -6,7 +6,7 @@ import { eventually, Hosts } from "../support/hosts.ts";
 import { canBoot, Machine } from "./machine.ts";
 import { installServer, joinToken, operator, RUNTIME, shareRuntime } from "./mesh.ts";
 
-setDefaultTimeout(180_000);
+setDefaultTimeout(900_000); // the first hook may make the base image
 const isHere = canBoot("the agent as a service");
 
 const RESOURCES = `
