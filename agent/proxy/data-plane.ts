@@ -47,6 +47,8 @@ export interface DataPlaneDeps {
 const WRITTEN = /^[a-zA-Z0-9._-]{1,255}$/;
 const NOWHERE = { address: "", port: 0 };
 const LOOPBACK = "127.0.0.1";
+/** How long a connection that was just made may take to ask, once draining. */
+const FIRST_REQUEST_MS = 1_000;
 /** For what is under way when a hand-over's limit is reached. */
 const LAST_CALL_MS = 1_000;
 
@@ -290,7 +292,10 @@ export class DataPlane {
   #endIdle(): void {
     this.context.endsIdle = true;
     this.book.closeIdle();
-    for (const connection of this.context.open.all()) connection.drain();
+    for (const connection of this.context.open.all()) connection.drain(false);
+    this.deps.wheel.after(FIRST_REQUEST_MS, () => {
+      for (const connection of this.context.open.all()) connection.drain(true);
+    });
   }
 
   #cutAll(): void {

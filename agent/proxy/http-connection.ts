@@ -361,8 +361,9 @@ export class HttpConnection extends Guarded implements OpenConnection {
     this.#over();
   }
 
-  drain(): void {
-    if (this.#state === "head" && this.#held === undefined) this.#endInOrder();
+  drain(isLastCall: boolean): void {
+    const isWanted = isLastCall || this.#requests > 0;
+    if (isWanted && this.#state === "head" && this.#held === undefined) this.#endInOrder();
   }
 
   /** Each request is decided by the snapshot of its moment. */

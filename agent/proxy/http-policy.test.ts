@@ -370,8 +370,12 @@ describe("life of the agent", () => {
   test("draining ends idle connections now and others with their request", () => {
     const mesh = new MeshFixture();
     const apps = app(mesh, () => undefined);
-    const idle = dial(mesh);
-    const busy = dial(mesh);
+    const [idle, busy] = [dial(mesh), dial(mesh)];
+    idle.send(GET);
+    settle(mesh);
+    apps[0]?.send(ok());
+    settle(mesh);
+    expect(idle.text).toBe(ok());
     busy.send(GET);
     settle(mesh);
     mesh.client.plane.drain();
@@ -381,6 +385,25 @@ describe("life of the agent", () => {
     settle(mesh, 50);
     expect(busy.text).toContain("connection: close\r\n");
     expect(busy.text).toEndWith("hello");
+  });
+
+  test("who connected just before a drain is answered if it asks soon: nobody repeats a first request", () => {
+    const mesh = new MeshFixture();
+    app(
+      mesh,
+      answering(() => ok()),
+    );
+    const [soon, never] = [dial(mesh), dial(mesh)];
+    settle(mesh);
+    mesh.client.plane.drain();
+    settle(mesh, 500);
+    expect([soon.hasEnded, never.hasEnded]).toEqual([false, false]);
+    soon.send(GET);
+    settle(mesh, 50);
+    expect(soon.text).toContain("connection: close\r\n");
+    expect(soon.text).toEndWith("hello");
+    settle(mesh, 700);
+    expect([never.hasEnded, never.text]).toEqual([true, ""]);
   });
 
   test("what a DestinationRule of one namespace says of a cluster stays with its clients, over swaps too", () => {

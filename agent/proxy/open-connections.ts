@@ -6,8 +6,9 @@ import type { Deadline } from "../base/timer-wheel.ts";
 export interface OpenConnection {
   /** Where OpenConnections keeps it; -1: it does not. */
   openAt: number;
-  /** Ends now when idle, otherwise with what is under way. */
-  drain(): void;
+  /** Ends now when idle, otherwise with what is under way. `isLastCall` false: one that never asked for anything stays, for its request
+   *  may be on the way, and no client expects to repeat that. */
+  drain(isLastCall: boolean): void;
   /** Ends now. */
   cut(): void;
   /** A snapshot replaced the one it began with: may it stay? */
