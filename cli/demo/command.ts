@@ -10,6 +10,7 @@ interface DemoOptions {
   readonly keep?: boolean;
   readonly registry: SessionOptions["registry"];
   readonly slack: number;
+  readonly powerLosses: number;
 }
 
 /** `args`: the words behind `meshctl demo`. Resolves to the exit code. */
@@ -33,6 +34,11 @@ export async function demo(args: readonly string[]): Promise<number> {
         .hideHelp(),
     )
     .addOption(
+      new Option("--power-losses <n>", "with --check: how often a host loses power in step 6")
+        .argParser(parseTimes)
+        .default(1),
+    )
+    .addOption(
       new Option(
         "--registry <where>",
         "keep the mesh's state here; step 12 of the check has its own",
@@ -45,10 +51,18 @@ export async function demo(args: readonly string[]): Promise<number> {
       "after",
       "\nExamples:\n  meshctl demo\n  meshctl demo --check\n  meshctl demo --check --part 3,5\n  meshctl demo --registry consul",
     )
-    .action(async ({ check = false, part, keep = false, slack, registry }: DemoOptions) => {
+    .action(async (given: DemoOptions) => {
+      const { check = false, part, keep = false, slack, registry, powerLosses } = given;
       const steps =
         part ?? (registry === "consul" ? STEP_NUMBERS.filter((n) => n !== 12) : STEP_NUMBERS);
-      const options: SessionOptions = { isCheck: check, steps, slack, registry, keepsFailed: keep };
+      const options: SessionOptions = {
+        isCheck: check,
+        steps,
+        slack,
+        powerLosses,
+        registry,
+        keepsFailed: keep,
+      };
       code = await runSession(options);
     });
   command
@@ -63,6 +77,13 @@ function parseParts(text: string): readonly number[] {
   if (parts.some((part) => !STEP_NUMBERS.includes(part)))
     throw new InvalidArgumentError(`It takes ${STEP_NUMBERS.join(", ")}, as in --part 2,3.`);
   return parts;
+}
+
+function parseTimes(text: string): number {
+  const times = Number(text);
+  if (!(Number.isInteger(times) && times >= 1 && times <= 100))
+    throw new InvalidArgumentError("It takes a whole number from 1 to 100.");
+  return times;
 }
 
 /** A shared machine has moments in which nothing is fast: tests there give figures room, and say so by this. */

@@ -16,6 +16,8 @@ export interface SessionOptions {
   readonly steps: readonly number[];
   /** With isCheck: how many times its limit a figure may be. */
   readonly slack: number;
+  /** With isCheck: how often step 6 takes a host's power. */
+  readonly powerLosses: number;
   /** Where the mesh's state lies. */
   readonly registry: "embedded" | "consul";
   /** What failed is left running until a signal. */
@@ -74,11 +76,11 @@ async function untilOver(
   makeDemo: MakeDemo,
   demos: readonly Demo[],
   progress: Progress,
-  { isCheck, registry, steps, slack, keepsFailed }: SessionOptions,
+  { isCheck, registry, steps, slack, powerLosses, keepsFailed }: SessionOptions,
   interrupted: Promise<void>,
 ): Promise<number> {
   const story = isCheck
-    ? runChecks(makeDemo, progress, { registry, parts: steps, slack })
+    ? runChecks(makeDemo, progress, { registry, parts: steps, slack, powerLosses })
     : tour(makeDemo(registry), progress, interrupted);
   const told = story.catch((cause: unknown) => {
     const demo = demos.at(-1);

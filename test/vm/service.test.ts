@@ -277,6 +277,37 @@ test.skipIf(!isHere)("systemctl restart loses no call", async () => {
   }
 });
 
+test.skipIf(!isHere)(
+  "systemctl reload upgrades in place: the main PID moves, no call is lost, and the manager watches the new process",
+  async () => {
+    const pidOf = (machine: Machine): Promise<string> =>
+      machine.sh("systemctl show -P MainPID ironmesh-agent");
+    for (const machine of [a, b]) {
+      const [pid, count] = [await pidOf(machine), await restartsOf(machine)];
+      await machine.sh(
+        "cp /usr/local/bin/meshctl /root/next; mv /root/next /usr/local/bin/meshctl",
+      );
+      const { answers, longestMs } = await callsDuring(async () => {
+        await machine.sh("systemctl reload ironmesh-agent");
+        await untilServing(machine);
+      });
+      const now = await pidOf(machine);
+      console.log(
+        `reload of the agent on ${machine.name}: process ${pid} -> ${now}, ${answers.length} calls, the longest took ${longestMs.toFixed(0)} ms`,
+      );
+      expect(now).not.toBe(pid);
+      expect(await machine.sh(`readlink /proc/${now}/exe`)).toBe("/usr/local/bin/meshctl");
+      expect(answers.filter((answer) => answer !== "200")).toEqual([]);
+      expect(await machine.sh("systemctl is-active ironmesh-agent")).toBe("active");
+      // Past the watchdog's time: it is fed by the new process.
+      await Bun.sleep(10_000);
+      expect([await pidOf(machine), await restartsOf(machine)]).toEqual([now, count]);
+      await machine.sh("systemctl kill -s KILL ironmesh-agent");
+      await untilRestarted(machine, count);
+    }
+  },
+);
+
 test.skipIf(!isHere)("an agent that hangs is ended by the watchdog and started again", async () => {
   const count = await restartsOf(a);
   const from = performance.now();

@@ -44,13 +44,14 @@ export interface CheckOptions {
   readonly registry: "embedded" | "consul";
   readonly parts: readonly number[];
   readonly slack: number;
+  readonly powerLosses: number;
 }
 
 /** The process's exit code. */
 export async function runChecks(
   makeDemo: MakeDemo,
   progress: Progress,
-  { registry, parts, slack }: CheckOptions,
+  { registry, parts, slack, powerLosses }: CheckOptions,
 ): Promise<number> {
   const steps = STEPS.filter((step) => parts.includes(step.number));
   const together = steps.filter((step) => !APART.includes(step));
@@ -61,13 +62,13 @@ export async function runChecks(
   let failed = 0;
   if (together.length > 0) {
     const demo = makeDemo(registry);
-    failed += await runSteps(demo, progress, { steps: together, slack });
+    failed += await runSteps(demo, progress, { steps: together, slack, powerLosses });
     if (demo.lab.isDown) return 1; // interrupted
     // Both have the same addresses and names.
     if (apart.length > 0) await demo.stop();
   }
   if (apart.length > 0)
-    failed += await runSteps(makeDemo("consul"), progress, { steps: apart, slack });
+    failed += await runSteps(makeDemo("consul"), progress, { steps: apart, slack, powerLosses });
   const total = (progress.elapsedMs() / 1000).toFixed(1);
   progress.line(
     failed === 0
@@ -82,10 +83,12 @@ const NEEDS_CAPTURE: readonly number[] = [wire.number, onConsul.number];
 interface Run {
   readonly steps: readonly Step[];
   readonly slack: number;
+  readonly powerLosses: number;
 }
 
 /** How many do not hold. */
-async function runSteps(demo: Demo, progress: Progress, { steps, slack }: Run): Promise<number> {
+async function runSteps(demo: Demo, progress: Progress, run: Run): Promise<number> {
+  const { steps, slack, powerLosses } = run;
   const isCaptured = steps.some(({ number }) => NEEDS_CAPTURE.includes(number));
   let capture: Capture | undefined;
   const beganMs = progress.elapsedMs();
@@ -102,7 +105,7 @@ async function runSteps(demo: Demo, progress: Progress, { steps, slack }: Run): 
     if (demo.lab.isDown) break; // interrupted
     const sinceMs = progress.elapsedMs();
     const say = (text: string): void => progress.step(`step ${step.number}: ${text}`);
-    const outcome = await step.run({ demo, url, capture, slack, say }).then(
+    const outcome = await step.run({ demo, url, capture, slack, powerLosses, say }).then(
       (figures) => `${colors.green("ok")} ${step.number} ${step.claim}: ${figures}`,
       (cause: unknown) => {
         failed += 1;

@@ -13,6 +13,8 @@ export interface CheckContext {
   readonly capture: Capture | undefined;
   /** How many times its limit a figure may be: 1, or more on a machine that others use too. */
   readonly slack: number;
+  /** How often step 6 takes a host's power. */
+  readonly powerLosses: number;
   /** What is being measured now, for a person who watches. */
   say(text: string): void;
 }
