@@ -11,6 +11,7 @@ interface DemoOptions {
   readonly registry: SessionOptions["registry"];
   readonly slack: number;
   readonly powerLosses: number;
+  readonly consulAway: number;
 }
 
 /** `args`: the words behind `meshctl demo`. Resolves to the exit code. */
@@ -35,7 +36,12 @@ export async function demo(args: readonly string[]): Promise<number> {
     )
     .addOption(
       new Option("--power-losses <n>", "with --check: how often a host loses power in step 6")
-        .argParser(parseTimes)
+        .argParser(parseUpTo(100))
+        .default(1),
+    )
+    .addOption(
+      new Option("--consul-away <seconds>", "with --check: how long step 12's Consul stays dead")
+        .argParser(parseUpTo(600))
         .default(1),
     )
     .addOption(
@@ -52,14 +58,15 @@ export async function demo(args: readonly string[]): Promise<number> {
       "\nExamples:\n  meshctl demo\n  meshctl demo --check\n  meshctl demo --check --part 3,5\n  meshctl demo --registry consul",
     )
     .action(async (given: DemoOptions) => {
-      const { check = false, part, keep = false, slack, registry, powerLosses } = given;
+      const { check = false, part, keep = false, slack, registry } = given;
+      const effort = { powerLosses: given.powerLosses, consulAwaySeconds: given.consulAway };
       const steps =
         part ?? (registry === "consul" ? STEP_NUMBERS.filter((n) => n !== 12) : STEP_NUMBERS);
       const options: SessionOptions = {
         isCheck: check,
         steps,
         slack,
-        powerLosses,
+        effort,
         registry,
         keepsFailed: keep,
       };
@@ -79,12 +86,14 @@ function parseParts(text: string): readonly number[] {
   return parts;
 }
 
-function parseTimes(text: string): number {
-  const times = Number(text);
-  if (!(Number.isInteger(times) && times >= 1 && times <= 100))
-    throw new InvalidArgumentError("It takes a whole number from 1 to 100.");
-  return times;
-}
+const parseUpTo =
+  (most: number) =>
+  (text: string): number => {
+    const number = Number(text);
+    if (!(Number.isInteger(number) && number >= 1 && number <= most))
+      throw new InvalidArgumentError(`It takes a whole number from 1 to ${most}.`);
+    return number;
+  };
 
 /** A shared machine has moments in which nothing is fast: tests there give figures room, and say so by this. */
 function parseSlack(text: string): number {

@@ -1,5 +1,6 @@
 // One run of the demo on this machine: whether it may start, and that it ends with nothing left, however it ends.
 import { needsConsul, runChecks } from "./checks/run-checks.ts";
+import type { Effort } from "./checks/step.ts";
 import { findConsul, NO_CONSUL } from "./consul.ts";
 import { rememberContexts } from "./context.ts";
 import { Demo, type MakeDemo } from "./demo.ts";
@@ -16,8 +17,8 @@ export interface SessionOptions {
   readonly steps: readonly number[];
   /** With isCheck: how many times its limit a figure may be. */
   readonly slack: number;
-  /** With isCheck: how often step 6 takes a host's power. */
-  readonly powerLosses: number;
+  /** With isCheck. */
+  readonly effort: Effort;
   /** Where the mesh's state lies. */
   readonly registry: "embedded" | "consul";
   /** What failed is left running until a signal. */
@@ -76,11 +77,11 @@ async function untilOver(
   makeDemo: MakeDemo,
   demos: readonly Demo[],
   progress: Progress,
-  { isCheck, registry, steps, slack, powerLosses, keepsFailed }: SessionOptions,
+  { isCheck, registry, steps, slack, effort, keepsFailed }: SessionOptions,
   interrupted: Promise<void>,
 ): Promise<number> {
   const story = isCheck
-    ? runChecks(makeDemo, progress, { registry, parts: steps, slack, powerLosses })
+    ? runChecks(makeDemo, progress, { registry, parts: steps, slack, effort })
     : tour(makeDemo(registry), progress, interrupted);
   const told = story.catch((cause: unknown) => {
     const demo = demos.at(-1);

@@ -7,7 +7,9 @@ import { consulExecutable } from "../support/consul.ts";
 
 const EXECUTABLE = "dist/meshctl";
 const WITHIN_MS = 240_000;
-const SLACK = process.env["IRONMESH_TIER"] === "full" ? "1" : "3";
+const isFull = process.env["IRONMESH_TIER"] === "full";
+const SLACK = isFull ? "1" : "3";
+const AWAY_SECONDS = isFull ? "60" : "1";
 setDefaultTimeout(WITHIN_MS + 10_000);
 const missing = await missingRequirements();
 if (!existsSync(EXECUTABLE)) missing.push(`${EXECUTABLE} is not built: run \`npm run build\`.`);
@@ -23,7 +25,10 @@ const run = (env: Record<string, string>, ...more: readonly string[]) =>
 test.skipIf(missing.length > 0)(
   "meshctl demo --check --part 12 holds on a real Consul, and leaves nothing behind",
   () => {
-    const { status, stdout, stderr } = run({ IRONMESH_CONSUL: consulExecutable() }, "--part", "12");
+    const { status, stdout, stderr } = run(
+      { IRONMESH_CONSUL: consulExecutable() },
+      ...["--part", "12", "--consul-away", AWAY_SECONDS],
+    );
     console.log(stdout, stderr);
     expect(status).toBe(0);
     expect(stdout).toMatch(/^ok 12 /m);

@@ -45,3 +45,21 @@ test.skipIf(missing.length > 0).each(PARTS.map((steps) => [steps.join(), steps] 
     expect(left).not.toMatch(/im-demo|ironmesh-demo/);
   },
 );
+
+/** About 9 s each. */
+const POWER_LOSSES = 20;
+if (isFull)
+  test.skipIf(missing.length > 0)(
+    `a host that loses power ${POWER_LOSSES} times is found within 4 s each time, and no request after that fails`,
+    () => {
+      const times = ["--part", "6", "--power-losses", `${POWER_LOSSES}`];
+      const { status, stdout, stderr } = spawnSync(EXECUTABLE, ["demo", "--check", ...times], {
+        encoding: "utf8",
+        timeout: 600_000,
+      });
+      console.log(stdout, stderr);
+      expect(status).toBe(0);
+      expect(stdout).toMatch(/p50 \d+ ms, most \d+ ms of 20/);
+    },
+    610_000,
+  );

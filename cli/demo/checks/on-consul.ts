@@ -106,6 +106,9 @@ async function withoutConsul(context: CheckContext): Promise<string> {
     said.includes("Consul at http") && said.includes("nothing was stored"),
     () => `without Consul an apply said: ${said}`,
   );
+  const { consulAwaySeconds } = context.effort;
+  say(`and stays away for ${consulAwaySeconds} s`);
+  await new Promise((resolve) => setTimeout(resolve, consulAwaySeconds * 1_000));
   await untilAllRun(version, 1_000); // what they had
   await callFound(context, FOUND);
   say("Consul returns");
@@ -113,5 +116,5 @@ async function withoutConsul(context: CheckContext): Promise<string> {
   await untilConsulServes(demo.lab);
   const reachedMs = await applyEverywhere(context, "permissive.yaml");
   await demo.operator.delete("peerauthentication", "default");
-  return `Consul killed: an apply refused after ${refusedMs} ms naming it, all agents kept version ${version}; back: a change in force after ${reachedMs} ms`;
+  return `Consul killed for ${consulAwaySeconds} s: an apply refused after ${refusedMs} ms naming it, all agents kept version ${version}; back: a change in force after ${reachedMs} ms`;
 }

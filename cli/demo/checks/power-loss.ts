@@ -32,8 +32,8 @@ export const powerLoss: Step = {
     await untilSeen(context, false);
     const windows: number[] = [];
     const loads: string[] = [];
-    for (let round = 1; round <= context.powerLosses; round++) {
-      context.say(`power loss ${round} of ${context.powerLosses}`);
+    for (let round = 1; round <= context.effort.powerLosses; round++) {
+      context.say(`power loss ${round} of ${context.effort.powerLosses}`);
       loads.push(
         await underLoad(context, async (forgive) => {
           windows.push(await windowOf(context, () => context.demo.powerOff(VICTIM)));

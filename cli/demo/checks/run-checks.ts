@@ -14,7 +14,7 @@ import { peerAuthentication } from "./peer-authentication.ts";
 import { powerLoss } from "./power-loss.ts";
 import { removal } from "./removal.ts";
 import { rotation } from "./rotation.ts";
-import type { Step } from "./step.ts";
+import type { Effort, Step } from "./step.ts";
 import { upgrade } from "./upgrade.ts";
 import { wire } from "./wire.ts";
 import { withoutServer } from "./without-server.ts";
@@ -44,14 +44,14 @@ export interface CheckOptions {
   readonly registry: "embedded" | "consul";
   readonly parts: readonly number[];
   readonly slack: number;
-  readonly powerLosses: number;
+  readonly effort: Effort;
 }
 
 /** The process's exit code. */
 export async function runChecks(
   makeDemo: MakeDemo,
   progress: Progress,
-  { registry, parts, slack, powerLosses }: CheckOptions,
+  { registry, parts, slack, effort }: CheckOptions,
 ): Promise<number> {
   const steps = STEPS.filter((step) => parts.includes(step.number));
   const together = steps.filter((step) => !APART.includes(step));
@@ -62,13 +62,13 @@ export async function runChecks(
   let failed = 0;
   if (together.length > 0) {
     const demo = makeDemo(registry);
-    failed += await runSteps(demo, progress, { steps: together, slack, powerLosses });
+    failed += await runSteps(demo, progress, { steps: together, slack, effort });
     if (demo.lab.isDown) return 1; // interrupted
     // Both have the same addresses and names.
     if (apart.length > 0) await demo.stop();
   }
   if (apart.length > 0)
-    failed += await runSteps(makeDemo("consul"), progress, { steps: apart, slack, powerLosses });
+    failed += await runSteps(makeDemo("consul"), progress, { steps: apart, slack, effort });
   const total = (progress.elapsedMs() / 1000).toFixed(1);
   progress.line(
     failed === 0
@@ -83,12 +83,12 @@ const NEEDS_CAPTURE: readonly number[] = [wire.number, onConsul.number];
 interface Run {
   readonly steps: readonly Step[];
   readonly slack: number;
-  readonly powerLosses: number;
+  readonly effort: Effort;
 }
 
 /** How many do not hold. */
 async function runSteps(demo: Demo, progress: Progress, run: Run): Promise<number> {
-  const { steps, slack, powerLosses } = run;
+  const { steps, slack, effort } = run;
   const isCaptured = steps.some(({ number }) => NEEDS_CAPTURE.includes(number));
   let capture: Capture | undefined;
   const beganMs = progress.elapsedMs();
@@ -105,7 +105,7 @@ async function runSteps(demo: Demo, progress: Progress, run: Run): Promise<numbe
     if (demo.lab.isDown) break; // interrupted
     const sinceMs = progress.elapsedMs();
     const say = (text: string): void => progress.step(`step ${step.number}: ${text}`);
-    const outcome = await step.run({ demo, url, capture, slack, powerLosses, say }).then(
+    const outcome = await step.run({ demo, url, capture, slack, effort, say }).then(
       (figures) => `${colors.green("ok")} ${step.number} ${step.claim}: ${figures}`,
       (cause: unknown) => {
         failed += 1;

@@ -5,6 +5,14 @@ import { type DemoHost, namespaceOf, type ROUTER } from "../layout.ts";
 import type { MeasureJob, MeasureResult } from "../parts/measure.ts";
 import { partCommand } from "../programs.ts";
 
+/** How much some steps do; a person who waits wants less than a night's run. */
+export interface Effort {
+  /** How often step 6 takes a host's power. */
+  readonly powerLosses: number;
+  /** How long step 12 leaves its Consul dead. */
+  readonly consulAwaySeconds: number;
+}
+
 export interface CheckContext {
   readonly demo: Demo;
   /** The page's URL on this machine. */
@@ -13,8 +21,7 @@ export interface CheckContext {
   readonly capture: Capture | undefined;
   /** How many times its limit a figure may be: 1, or more on a machine that others use too. */
   readonly slack: number;
-  /** How often step 6 takes a host's power. */
-  readonly powerLosses: number;
+  readonly effort: Effort;
   /** What is being measured now, for a person who watches. */
   say(text: string): void;
 }
