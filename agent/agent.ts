@@ -3,11 +3,17 @@
 // server gone the first three still happen.
 import { availableParallelism } from "node:os";
 import type { AgentStatus } from "./api/admin.ts";
-import { GOSSIP_PORT, type GossipView } from "./api/gossip.ts";
 import { MESH_PORT } from "./api/mesh-wire.ts";
-import { SeededRandom } from "./base/clock.ts";
-import { LineLog, type LogLevel } from "./base/log.ts";
+import { type Clock, type Random, SeededRandom, type Timers } from "./base/clock.ts";
+import { LineLog, type Log } from "./base/log.ts";
 import { SharedSlots } from "./base/slots.ts";
+import {
+  AGENT_VERSION,
+  type AgentOptions,
+  DNS_PORT,
+  HOST_LISTENER_PORT,
+  INBOUND_PORT,
+} from "./control/agent-options.ts";
 import { type Control, startControl } from "./control/control.ts";
 import {
   DataThreads,
@@ -17,69 +23,26 @@ import {
   type ToThread,
 } from "./control/data-threads.ts";
 import { ExplainDesk } from "./control/explain-desk.ts";
-import type { GossipSession } from "./control/gossip-session.ts";
-import { HostBoard } from "./control/host-board.ts";
-import { RedirectKeeper } from "./control/redirect-keeper.ts";
+import { GossipPool } from "./control/gossip-pool.ts";
+import { HostRedirect } from "./control/host-redirect.ts";
 import { ServiceLife } from "./control/service-life.ts";
 import { Upgrade } from "./control/upgrade.ts";
 import { Waiters } from "./control/waiters.ts";
 import { isWindow, Windows } from "./control/windows.ts";
-import type { AccessLogMode } from "./observe/access-log.ts";
 import type { AdminSource } from "./observe/admin.ts";
 import { renderPrometheus } from "./observe/prometheus.ts";
 import { systemClock, systemTimers } from "./os/clock.ts";
-import { hasIpv6, hostAddresses, readResolvers, uidOf } from "./os/host-facts.ts";
+import { hasIpv6, hostAddresses, readResolvers } from "./os/host-facts.ts";
 import { closeLeftBehind, type LoopDescriptors } from "./os/left-behind.ts";
 import { endListeners, keptFor, storedName, threadOf } from "./os/listener-names.ts";
-import { collectGarbage, dropCleanPages } from "./os/memory.ts";
+import { MemoryTidy } from "./os/memory.ts";
 import { type KeptDescriptor, managerWords, Notifier, type ServiceManager } from "./os/notify.ts";
 import { refuseResolvers } from "./os/redirect/input.ts";
-import { DnsLease } from "./os/redirect/lease.ts";
-import { hostRunner } from "./os/redirect/runner.ts";
-import { readSlice } from "./os/redirect/slice.ts";
 import { findPredecessor, type Predecessor, startSuccessor } from "./os/successor.ts";
 import { startThread } from "./os/thread.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { bucketMemory } from "./resilience/keyed-buckets.ts";
 
-export interface AgentOptions {
-  readonly stateDir: string;
-  readonly adminSocket: string;
-  /** Group that may use the admin socket; undefined: the agent's own. */
-  readonly adminGroup: string | undefined;
-  readonly metricsAddress: string;
-  readonly metricsPort: number;
-  /** Data threads; 0: one for each core. */
-  readonly workers: number;
-  readonly redirect: "auto" | "iptables" | "nft" | "none";
-  readonly mode: "declared" | "all";
-  /** Whether port 53 towards the host's resolvers is taken. */
-  readonly dns: boolean;
-  readonly io: "auto" | "epoll";
-  readonly accessLog: AccessLogMode;
-  readonly logLevel: LogLevel;
-  /** Downstream connections of all threads together. */
-  readonly connectionsMax: number;
-  /** How long open requests and connections may take to end when the agent is told to stop; what is left then is cut.
-   *  Default 10,000. Lower cuts slow answers at a restart; higher makes a restart wait for opaque connections, which never end
-   *  on their own, and apps without the mesh meanwhile. */
-  readonly drainTimeoutMs: number;
-  /** How long connections may live on in an old process after an upgrade. Default 900,000, as Envoy's. Lower cuts what lives long;
-   *  higher keeps more processes, each with its memory, where upgrades are frequent. */
-  readonly upgradeDrainMs: number;
-  /** What stood behind the executable's name: an upgrade starts with the same. */
-  readonly words: readonly string[];
-  readonly excludeUids: readonly number[];
-  readonly excludeCidrs: readonly string[];
-  readonly excludePorts: readonly number[];
-  /** Whether the admin socket may make a data thread throw or stall. */
-  readonly takesFaults: boolean;
-}
-
-export const AGENT_VERSION = process.env["IRONMESH_VERSION"] ?? "0.0.0-dev";
-export const HOST_LISTENER_PORT = 15001;
-export const INBOUND_PORT = 15006;
-export const DNS_PORT = 15053;
 /** Shared cells: the first are the agent's own, the rest the compiler hands out. 4 MiB, touched only as used. */
 const SLOTS = 1 << 20;
 const SLOT_FIRST = 64;
@@ -92,8 +55,6 @@ const THREADS_WAIT_MS = 5_000;
 const DRAIN_GRACE_MS = 1_000;
 /** And for what is being written to reach the disk. */
 const STOP_GRACE_MS = 5_000;
-/** This long after the last version or key came. */
-const MEMORY_TIDY_AFTER_MS = 5_000;
 
 const isWithin = (index: number, count: number): boolean => index >= 0 && index < count;
 
@@ -109,6 +70,13 @@ export class Agent {
   readonly #timers = systemTimers();
   readonly #random = new SeededRandom(crypto.getRandomValues(new Int32Array(1))[0] as number);
   readonly #log: LineLog;
+  /** What most parts are given. */
+  readonly #deps: {
+    readonly clock: Clock;
+    readonly timers: Timers;
+    readonly random: Random;
+    readonly log: Log;
+  };
   readonly #startedMs = this.#clock.nowMs();
   readonly #slotMemory = new SharedArrayBuffer(SLOTS * 4);
   readonly #slots = new SharedSlots(this.#slotMemory);
@@ -117,23 +85,18 @@ export class Agent {
     seed: [...crypto.getRandomValues(new Int32Array(2))] as [number, number],
   };
   readonly #threads: DataThreads;
-  readonly #hosts: HostBoard;
   readonly #isIpv6 = hasIpv6(hostAddresses());
   readonly #resolvers: readonly string[];
-  readonly #redirect: RedirectKeeper;
+  readonly #redirect: HostRedirect;
+  readonly #pool: GossipPool;
   readonly #windows: Windows;
   #predecessor = findPredecessor();
   readonly #upgrade: Upgrade;
   #control: Control | undefined;
-  #gossip: GossipSession | undefined;
-  /** As the server told it last. */
-  #pool: GossipView | undefined;
-  #lease: DnsLease | undefined;
-  #tidy: ReturnType<typeof setTimeout> | undefined;
+  readonly #tidy: MemoryTidy;
   #held = new Set<string>();
   #serving: { readonly epoch: number; readonly version: number } | undefined;
   #hasHeardServer = false;
-  #isStopping = false;
   /** Told when keys or served versions change. */
   readonly #waiters = new Waiters();
   readonly #desk = new ExplainDesk({
@@ -154,13 +117,18 @@ export class Agent {
       write: (line) => process.stderr.write(line),
       wallMs: () => this.#clock.wallMs(),
     });
+    this.#deps = {
+      clock: this.#clock,
+      timers: this.#timers,
+      random: this.#random,
+      log: this.#log,
+    };
+    this.#tidy = new MemoryTidy(this.#timers);
     this.#resolvers = options.dns && options.redirect !== "none" ? readResolvers() : [];
     const refusal = refuseResolvers(this.#resolvers);
     if (refusal !== undefined) throw new Error(refusal);
     this.#threads = new DataThreads({
-      log: this.#log,
-      clock: this.#clock,
-      timers: this.#timers,
+      ...this.#deps,
       spawn: (events) => startThread<FromThread, ToThread>(events),
       closeLeftBehind: (descriptors, index) => this.#closeLeftBehind(descriptors, index),
       writeAccess: (lines) => process.stdout.write(lines),
@@ -170,13 +138,16 @@ export class Agent {
       },
       onUnable: this.#unable.reject,
     });
-    this.#hosts = new HostBoard({
-      slots: this.#slots,
-      timers: this.#timers,
-      onChange: () => this.#threads.hostsChanged(),
-    });
+    this.#pool = new GossipPool(
+      { hasIpv6: this.#isIpv6, stateDir: options.stateDir },
+      { ...this.#deps, slots: this.#slots, onChange: () => this.#threads.hostsChanged() },
+    );
     this.#unable.promise.catch(() => {}); // told by start(), or by whoever waits for `unable`
-    this.#redirect = this.#makeRedirect();
+    this.#redirect = new HostRedirect(
+      options,
+      { hasIpv6: this.#isIpv6, resolvers: this.#resolvers },
+      this.#deps,
+    );
     this.#life = this.#makeLife();
     this.#upgrade = this.#makeUpgrade();
     this.#windows = new Windows(options, {
@@ -209,11 +180,10 @@ export class Agent {
         pause: () => this.#pause(),
         resume: () => this.#resume(),
         release: (pid) => {
-          clearTimeout(this.#tidy);
-          this.#redirect.stop();
+          this.#tidy.stop();
           this.#life.end();
           this.#notifier?.tell([`MAINPID=${pid}`]);
-          this.#lease?.release();
+          this.#redirect.handOver();
           this.#windows.giveAway();
         },
         drain: (limitMs) => this.#threads.handOver(limitMs),
@@ -232,31 +202,6 @@ export class Agent {
   /** Resolves when a successor took over and the last connection of this process has ended. */
   get replaced(): Promise<void> {
     return this.#upgrade.over;
-  }
-
-  #makeRedirect(): RedirectKeeper {
-    const { redirect, mode, excludeUids, excludeCidrs, excludePorts } = this.#options;
-    return new RedirectKeeper(
-      {
-        backend: redirect === "none" ? "auto" : redirect,
-        mode,
-        agentUid: process.getuid?.() ?? 0,
-        hostListenerPort: HOST_LISTENER_PORT,
-        inboundPort: INBOUND_PORT,
-        meshPort: MESH_PORT,
-        dnsPort: DNS_PORT,
-        resolvers: this.#resolvers,
-        hasIpv6: this.#isIpv6,
-        exclusions: { uids: excludeUids, cidrs: excludeCidrs, ports: excludePorts },
-        sshPorts: [22],
-      },
-      {
-        runner: hostRunner(),
-        owners: { uidOf, sliceOf: (name) => readSlice(name) },
-        timers: this.#timers,
-        log: this.#log,
-      },
-    );
   }
 
   /** Throws, in words for the operator, when it cannot. */
@@ -281,27 +226,21 @@ export class Agent {
     this.#control = await startControl(
       { stateDir, agentVersion: AGENT_VERSION, slotFirst: SLOT_FIRST, slotCapacity: SLOTS },
       {
-        clock: this.#clock,
-        timers: this.#timers,
-        random: this.#random,
-        log: this.#log,
+        ...this.#deps,
         hostAddresses,
         clearSlots: (slots) => {
           for (const slot of slots) this.#slots.write(slot, 0);
         },
         series: () => this.#threads.growingSeries,
-        onGossip: (view) => {
-          this.#pool = view;
-          this.#gossip?.follow(view);
-        },
+        onGossip: (view) => this.#pool.follow(view),
         explain: (id) => this.#desk.explain(id),
         onKeys: (keys) => this.#useKeys(keys),
         onSnapshot: (snapshot) => this.#serve(snapshot),
       },
     );
     if (this.#predecessor === undefined) await this.#windows.answer();
-    void this.#joinPool(this.#control.host.host);
-    this.#tidySoon();
+    void this.#pool.join(this.#control.host.host);
+    this.#tidy.soon();
     this.#log.info("agent started", {
       host: this.#control.host.host,
       version: AGENT_VERSION,
@@ -311,39 +250,12 @@ export class Agent {
 
   /** Nobody leaves the pool: the successor goes on as the same member. */
   async #pause(): Promise<void> {
-    await Promise.all([this.#control?.stop(), this.#gossip?.stop()]);
-    this.#gossip = undefined;
+    await Promise.all([this.#control?.stop(), this.#pool.pause()]);
   }
 
   #resume(): void {
     this.#control?.resume();
-    if (this.#control !== undefined) void this.#joinPool(this.#control.host.host);
-  }
-
-  /** Traffic does not wait for it. */
-  async #joinPool(name: string): Promise<void> {
-    const { GossipSession } = await import("./control/gossip-session.ts"); // not before traffic flows
-    const { stateDir } = this.#options;
-    const gossip = await GossipSession.open(
-      { name, port: GOSSIP_PORT, hasIpv6: this.#isIpv6, stateDir },
-      {
-        clock: this.#clock,
-        timers: this.#timers,
-        random: this.#random,
-        log: this.#log,
-        onHealth: (host, isDown) => this.#lower(host, isDown),
-      },
-    );
-    if (this.#isStopping) return gossip.stop();
-    this.#gossip = gossip;
-    if (this.#pool !== undefined) gossip.follow(this.#pool);
-  }
-
-  #lower(host: string, isDown: boolean): void {
-    const wasDown = this.#hosts.down.includes(host);
-    this.#hosts.set(host, isDown);
-    if (isDown && !wasDown) this.#log.warn("a host takes no traffic", { host });
-    else if (wasDown && !isDown) this.#log.info("a host takes traffic again", { host });
+    if (this.#control !== undefined) void this.#pool.join(this.#control.host.host);
   }
 
   #threadConfig(index: number): ThreadConfig {
@@ -378,7 +290,7 @@ export class Agent {
 
   #useKeys(keys: ThreadKeys): void {
     this.#held = new Set(keys.identities.map((key) => key.identity));
-    this.#tidySoon();
+    this.#tidy.soon();
     if (keys.identities.length > 0) this.#threads.setKeys(keys);
     this.#waiters.wake();
   }
@@ -386,28 +298,21 @@ export class Agent {
   /** Keys, then threads, then rules: no rule points to a listener that is not open, no listener to a key that is not there. */
   async #serve(snapshot: Snapshot): Promise<void> {
     const { epoch, version, workloads } = snapshot;
-    this.#tidySoon();
+    this.#tidy.soon();
     await this.#waiters.until(KEYS_WAIT_MS, () =>
       workloads.every((one) => this.#held.has(one.identity)),
     );
-    this.#hosts.useSnapshot(snapshot);
+    this.#pool.useSnapshot(snapshot);
     this.#threads.setSnapshot(snapshot);
     await this.#waiters.until(
       THREADS_WAIT_MS,
       () => this.#serving?.epoch === epoch && this.#serving.version === version,
     );
     this.#hasHeardServer = this.#control !== undefined;
-    await this.#redirectFor(snapshot);
-    const redirect = this.#redirect.problem ?? `redirect by ${this.#redirect.backend}`;
-    this.#life.status(`version ${epoch}.${version}, ${workloads.length} workloads; ${redirect}`);
+    await this.#redirect.follow(snapshot);
+    const { summary } = this.#redirect;
+    this.#life.status(`version ${epoch}.${version}, ${workloads.length} workloads; ${summary}`);
     if (this.#isReady && this.#predecessor !== undefined) await this.#succeed(this.#predecessor);
-  }
-
-  async #redirectFor(snapshot: Snapshot): Promise<void> {
-    if (this.#options.redirect === "none") return;
-    const applied = await this.#redirect.follow(snapshot);
-    if (applied.ok) this.#startLease();
-    else this.#log.error("the redirect is not as it should be", { reason: applied.error });
   }
 
   /** Everything is in place: from here on this process is the host's agent. */
@@ -419,27 +324,7 @@ export class Agent {
   }
 
   get #isReady(): boolean {
-    const isRedirected = this.#options.redirect === "none" || this.#redirect.isApplied;
-    return this.#serving !== undefined && this.#threads.allServe && isRedirected;
-  }
-
-  #startLease(): void {
-    const plan = this.#redirect.plan;
-    if (this.#lease !== undefined || plan === undefined || this.#resolvers.length === 0) return;
-    this.#lease = new DnsLease(
-      { backend: plan.backend, resolvers: this.#resolvers },
-      { runner: hostRunner(), timers: this.#timers, log: this.#log },
-    );
-    this.#lease.start();
-  }
-
-  /** A start, a compilation and a renewal load code and leave garbage that nothing else would collect for long. */
-  #tidySoon(): void {
-    clearTimeout(this.#tidy);
-    this.#tidy = setTimeout(() => {
-      collectGarbage();
-      dropCleanPages();
-    }, MEMORY_TIDY_AFTER_MS);
+    return this.#serving !== undefined && this.#threads.allServe && this.#redirect.isReady;
   }
 
   #source(): AdminSource {
@@ -454,7 +339,7 @@ export class Agent {
         })),
       members: () => ({
         observer: this.#control?.host.host ?? "",
-        members: this.#gossip?.members ?? [],
+        members: this.#pool.members,
       }),
       metrics: () => renderPrometheus(this.#threads.series),
       isReady: () => this.#isReady,
@@ -469,7 +354,6 @@ export class Agent {
 
   #status(): AgentStatus {
     const session = this.#control?.session.status;
-    const redirect = this.#redirect;
     return {
       agentVersion: AGENT_VERSION,
       host: this.#control?.host.host ?? "",
@@ -488,25 +372,17 @@ export class Agent {
       threadsReplaced: this.#threads.restarts,
       openConnections: this.#slots.read(0),
       io: this.#threads.usesUring ? "io_uring" : "epoll",
-      redirect: {
-        backend: this.#options.redirect === "none" ? "none" : redirect.backend,
-        mode: this.#options.mode,
-        isApplied: redirect.isApplied,
-        problem: redirect.problem,
-        missing: redirect.missing,
-      },
+      redirect: this.#redirect.status,
       problems: session?.lastNack ?? [],
     };
   }
 
   /** The redirect stays: it is what keeps traffic from going in plaintext while the agent is away. */
   async stop(): Promise<void> {
-    this.#isStopping = true;
-    clearTimeout(this.#tidy);
-    this.#redirect.stop();
-    if (!this.#upgrade.isDone) this.#lease?.stop();
-    this.#hosts.stop();
-    this.#gossip?.leave();
+    this.#tidy.stop();
+    if (this.#upgrade.isDone) this.#redirect.handOver();
+    else this.#redirect.stop();
+    this.#pool.leave();
     const drainsMax = this.#options.drainTimeoutMs + DRAIN_GRACE_MS;
     this.#life.stopping(drainsMax + STOP_GRACE_MS);
     const stalled = new Promise<void>((resolve) => this.#timers.after(drainsMax, resolve));
@@ -514,6 +390,6 @@ export class Agent {
     this.#life.end();
     this.#windows.close();
     this.#threads.stop();
-    await this.#gossip?.stop();
+    await this.#pool.stop();
   }
 }

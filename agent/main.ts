@@ -1,5 +1,6 @@
 // `meshctl agent`: runs until it is told to stop.
-import { type AgentOptions, startAgent } from "./agent.ts";
+import { startAgent } from "./agent.ts";
+import type { AgentOptions } from "./control/agent-options.ts";
 import { openServiceManager } from "./os/notify.ts";
 
 export async function runAgent(options: AgentOptions): Promise<void> {

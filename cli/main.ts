@@ -40,7 +40,7 @@ async function stderrLog() {
 async function redirect(verb: RedirectVerb, options: AgentOptions, isBoot = false) {
   const [agent, tool, { DiskSnapshotStore }, facts, { hostRunner }, { MESH_PORT }, slices] =
     await Promise.all([
-      import("../agent/agent.ts"),
+      import("../agent/control/agent-options.ts"),
       import("../agent/control/redirect-tool.ts"),
       import("../agent/control/snapshot-store.ts"),
       import("../agent/os/host-facts.ts"),

@@ -1,6 +1,7 @@
 // Memory given back when there is nothing to do: garbage is collected, and clean pages of the executable are dropped; they come
 // back from the page cache when touched (BUN.md "Memory": 55 MB to 32). Nothing here changes what the process computes.
 import { readFileSync } from "node:fs";
+import type { Timer, Timers } from "../base/clock.ts";
 import { openLibrary } from "./ffi.ts";
 
 const MADV_DONTNEED = 4;
@@ -34,4 +35,29 @@ export function dropCleanPages(): number {
     }
   }
   return dropped;
+}
+
+/** This long after the last version or key came. */
+const TIDY_AFTER_MS = 5_000;
+
+/** A start, a compilation and a renewal load code and leave garbage that nothing else would collect for long. */
+export class MemoryTidy {
+  readonly #timers: Timers;
+  #due: Timer | undefined;
+
+  constructor(timers: Timers) {
+    this.#timers = timers;
+  }
+
+  soon(): void {
+    this.stop();
+    this.#due = this.#timers.after(TIDY_AFTER_MS, () => {
+      collectGarbage();
+      dropCleanPages();
+    });
+  }
+
+  stop(): void {
+    this.#due?.cancel();
+  }
 }
