@@ -15,17 +15,12 @@ import {
   INBOUND_PORT,
 } from "./control/agent-options.ts";
 import { type Control, startControl } from "./control/control.ts";
-import {
-  DataThreads,
-  type FromThread,
-  type ThreadConfig,
-  type ThreadKeys,
-  type ToThread,
-} from "./control/data-threads.ts";
+import { DataThreads } from "./control/data-threads.ts";
 import { ExplainDesk } from "./control/explain-desk.ts";
 import { GossipPool } from "./control/gossip-pool.ts";
 import { HostRedirect } from "./control/host-redirect.ts";
 import { ServiceLife } from "./control/service-life.ts";
+import type { FromThread, ThreadConfig, ThreadKeys, ToThread } from "./control/thread-messages.ts";
 import { Upgrade } from "./control/upgrade.ts";
 import { Waiters } from "./control/waiters.ts";
 import { isWindow, Windows } from "./control/windows.ts";

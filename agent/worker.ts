@@ -5,7 +5,7 @@ import { SeededRandom } from "./base/clock.ts";
 import type { Log, LogFields } from "./base/log.ts";
 import type { Network } from "./base/net.ts";
 import { SharedSlots } from "./base/slots.ts";
-import type { FromThread, ThreadConfig, ThreadFault, ToThread } from "./control/data-threads.ts";
+import type { FromThread, ThreadConfig, ThreadFault, ToThread } from "./control/thread-messages.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { DecisionBook, type DecisionBookConfig } from "./observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";

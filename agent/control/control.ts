@@ -11,7 +11,6 @@ import type { TrustBundle } from "../pki/trust-bundle.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { PkiCertificateMaker } from "./certificate-maker.ts";
 import { ConfigPlane, loadCompiler } from "./config-plane.ts";
-import type { ThreadKeys } from "./data-threads.ts";
 import { EdgeReporter } from "./edge-reporter.ts";
 import { type HostState, openTrust, readHostState, writeTrust } from "./host-state.ts";
 import { IdentityKeeper } from "./identity.ts";
@@ -20,6 +19,7 @@ import { HttpsServerClient } from "./server-client.ts";
 import { ServerSession } from "./server-session.ts";
 import { type ServerTlsOptions, serverTls } from "./server-tls.ts";
 import { DiskSnapshotStore } from "./snapshot-store.ts";
+import type { ThreadKeys } from "./thread-messages.ts";
 import { WebSocketTransport } from "./websocket-transport.ts";
 
 export interface ControlConfig {

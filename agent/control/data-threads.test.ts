@@ -6,14 +6,9 @@ import { renderPrometheus } from "../observe/prometheus.ts";
 import { type SeriesAnnouncement, SeriesTable } from "../observe/series.ts";
 import type { Endpoint, Snapshot } from "../policy/snapshot.ts";
 import { PIECE_ITEMS_MAX, SnapshotAssembly } from "../policy/snapshot-pieces.ts";
-import {
-  DataThreads,
-  type ThreadConfig,
-  type ThreadEvents,
-  type ThreadHandle,
-  type ToThread,
-} from "./data-threads.ts";
+import { DataThreads } from "./data-threads.ts";
 import { DEATHS_WINDOW_MS } from "./death-rate.ts";
+import type { ThreadConfig, ThreadEvents, ThreadHandle, ToThread } from "./thread-messages.ts";
 
 const KEYS = { identities: [], trustBundle: ["root"] };
 const SLOTS = new SharedArrayBuffer(64);

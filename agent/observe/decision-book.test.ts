@@ -2,7 +2,7 @@ import { describe, expect, test } from "bun:test";
 import { serverWorkload } from "../../test/support/mesh-fixture.ts";
 import { hostTag, tagOf } from "../api/decisions.ts";
 import { type LogFields, SILENT_LOG } from "../base/log.ts";
-import type { RequestView } from "../policy/snapshot.ts";
+import type { RequestView } from "../policy/request-view.ts";
 import { DecisionBook, type Denial } from "./decision-book.ts";
 
 const when = (...names: string[]) =>

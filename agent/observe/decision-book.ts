@@ -4,7 +4,8 @@
 import { base32, type DecisionCause, type DecisionRecord, hostTag } from "../api/decisions.ts";
 import { bytesOf } from "../base/bytes.ts";
 import type { Log } from "../base/log.ts";
-import type { Caller, LocalWorkload, RequestView } from "../policy/snapshot.ts";
+import type { Caller, RequestView } from "../policy/request-view.ts";
+import type { LocalWorkload } from "../policy/snapshot.ts";
 
 /** Parts for callers with an identity, and for all others. */
 const PROVEN_PARTS = 48;

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { snapshot, workload } from "../../test/support/mesh-fixture.ts";
-import type { FromThread, ToThread } from "../control/data-threads.ts";
+import type { FromThread, ToThread } from "../control/thread-messages.ts";
 import { splitSnapshot } from "../policy/snapshot-pieces.ts";
 import { closeLeftBehind, type LoopDescriptors } from "./left-behind.ts";
 import { startThread } from "./thread.ts";

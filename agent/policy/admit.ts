@@ -19,10 +19,10 @@ import {
   type Question,
   ruleOutcome,
 } from "./question.ts";
+import type { Caller } from "./request-view.ts";
 import type {
   AuthorizationRule,
   AuthorizationRules,
-  Caller,
   ConditionMatch,
   InboundPort,
   OperationMatch,

@@ -18,7 +18,8 @@ import {
 } from "./directory.ts";
 import { explain } from "./explain.ts";
 import { ALL_IS_KNOWN } from "./question.ts";
-import type { Caller, InboundPort, RequestView } from "./snapshot.ts";
+import type { Caller, RequestView } from "./request-view.ts";
+import type { InboundPort } from "./snapshot.ts";
 
 /** Workloads behind one service that are explained; each may need a compile of its host. */
 export const RESULTS_MAX = 16;

@@ -3,13 +3,12 @@
 // https://istio.io/latest/docs/reference/config/security/authorization-policy/
 import { unreachable } from "../base/assert.ts";
 import { type AddressBlocks, addressBlocks } from "./address-block.ts";
+import type { Caller, RequestView } from "./request-view.ts";
 import type {
   AuthorizationRule,
-  Caller,
   ConditionMatch,
   OperationMatch,
   Patterns,
-  RequestView,
   SourceMatch,
 } from "./snapshot.ts";
 

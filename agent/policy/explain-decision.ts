@@ -8,7 +8,8 @@ import type { Explanation } from "../api/explain.ts";
 import { explain, limitPath } from "./explain.ts";
 import type { Question } from "./question.ts";
 import { refusalText } from "./refusal-words.ts";
-import type { InboundPort, LocalWorkload, RequestView, Snapshot } from "./snapshot.ts";
+import type { RequestView } from "./request-view.ts";
+import type { InboundPort, LocalWorkload, Snapshot } from "./snapshot.ts";
 
 export interface Recorded {
   readonly record: DecisionRecord;

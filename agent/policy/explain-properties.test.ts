@@ -23,7 +23,8 @@ import type { AuthorizationPolicySpec } from "../api/security.ts";
 import { type Action, ruleMiss } from "./clauses.ts";
 import { explain } from "./explain.ts";
 import { AUTHORITY, type Judged, PATH, type Question, ruleOutcome } from "./question.ts";
-import type { AuthorizationRule, Caller, RequestView } from "./snapshot.ts";
+import type { Caller, RequestView } from "./request-view.ts";
+import type { AuthorizationRule } from "./snapshot.ts";
 
 /** Of one rule by itself: an ALLOW policy of only that, or a DENY policy. */
 function ruleMatches(workload: Judged, step: ExplainStep, path: string, call: Question): boolean {

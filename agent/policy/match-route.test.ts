@@ -2,7 +2,8 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { NO_HEADERS } from "./default-route.ts";
 import { matchesHttp, pickDestination, routeHttp, routeTcp } from "./match-route.ts";
-import type { HttpMatch, HttpRoute, RequestView, ServicePort, Snapshot } from "./snapshot.ts";
+import type { RequestView } from "./request-view.ts";
+import type { HttpMatch, HttpRoute, ServicePort, Snapshot } from "./snapshot.ts";
 import { Tables } from "./tables.ts";
 
 const request = (given: Partial<RequestView> & { headers?: Record<string, string> } = {}) => ({

@@ -3,12 +3,12 @@
 import { RE2JS } from "re2js";
 import { unreachable } from "../base/assert.ts";
 import { type AddressBlocks, addressBlocks } from "./address-block.ts";
+import type { RequestView } from "./request-view.ts";
 import type {
   Destination,
   HttpMatch,
   HttpRoute,
   NamedMatch,
-  RequestView,
   ServicePort,
   StringMatch,
   TcpMatch,

@@ -2,7 +2,8 @@
 import type { DialTarget, OriginalDestination, Stream } from "../base/net.ts";
 import type { Denial } from "../observe/decision-book.ts";
 import { type Party, type Traffic, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
-import type { Caller, InboundPort, LocalWorkload } from "../policy/snapshot.ts";
+import type { Caller } from "../policy/request-view.ts";
+import type { InboundPort, LocalWorkload } from "../policy/snapshot.ts";
 import type { InboundAt } from "../policy/tables.ts";
 import type { Peers } from "./access-record.ts";
 import { type MeshView, partyOf } from "./mesh-view.ts";

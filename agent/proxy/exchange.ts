@@ -4,7 +4,7 @@
 //   over -> delayed? -> trying (tries.ts) -> responding -> over
 import { assert } from "../base/assert.ts";
 import { Deadline, type Due } from "../base/timer-wheel.ts";
-import type { RequestView } from "../policy/snapshot.ts";
+import type { RequestView } from "../policy/request-view.ts";
 import { BodyReader } from "../protocol/http1/body.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import { isIdempotent } from "../resilience/retry.ts";

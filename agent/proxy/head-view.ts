@@ -1,5 +1,5 @@
 // What policy may ask about the request at hand: decoded from its head, field by field, only when asked.
-import type { RequestView } from "../policy/snapshot.ts";
+import type { RequestView } from "../policy/request-view.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 
 export class HeadView implements RequestView {

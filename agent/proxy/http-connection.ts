@@ -4,7 +4,7 @@
 //
 //   head -> body -> answering -> head ...      any -> closed, if need be by way of Lingering
 import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
-import type { RequestView } from "../policy/snapshot.ts";
+import type { RequestView } from "../policy/request-view.ts";
 import { HEAD_LIMITS, type RequestHead } from "../protocol/http1/head.ts";
 import { normalizeTarget } from "../protocol/http1/normalize.ts";
 import { readRequestHead } from "../protocol/http1/read-request.ts";

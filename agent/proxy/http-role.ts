@@ -1,7 +1,7 @@
 // What outbound and inbound do differently with a request. One role serves every connection of which it would say the same: those of
 // one workload to one destination, those of one caller to one port.
 import type { Stream } from "../base/net.ts";
-import type { RequestView } from "../policy/snapshot.ts";
+import type { RequestView } from "../policy/request-view.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ForwardPlan, LocalAnswer } from "./traffic-plan.ts";

@@ -3,7 +3,7 @@ import type { Stream } from "../base/net.ts";
 import type { Denial } from "../observe/decision-book.ts";
 import { ConnectionFamily } from "../observe/request-metrics.ts";
 import { authorizeConnection, isOpen } from "../policy/authorize.ts";
-import type { Caller } from "../policy/snapshot.ts";
+import type { Caller } from "../policy/request-view.ts";
 import {
   type Arrival,
   appTarget,

@@ -5,7 +5,8 @@ import type { Denial } from "../observe/decision-book.ts";
 import { RequestFamily } from "../observe/request-metrics.ts";
 import { authorizeRequest, isOpen } from "../policy/authorize.ts";
 import type { ReachedPort } from "../policy/clauses.ts";
-import type { Caller, Endpoint, RequestView } from "../policy/snapshot.ts";
+import type { Caller, RequestView } from "../policy/request-view.ts";
+import type { Endpoint } from "../policy/snapshot.ts";
 import { requestRecord } from "./access-record.ts";
 import {
   type Arrival,

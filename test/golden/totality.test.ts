@@ -6,7 +6,8 @@ import { authorizeConnection, authorizeRequest } from "../../agent/policy/author
 import { PortBook, SlotBook } from "../../agent/policy/books.ts";
 import { compile } from "../../agent/policy/compile.ts";
 import { pickDestination, routeHttp, routeTcp } from "../../agent/policy/match-route.ts";
-import type { PortView, RequestView, ServicePort, Snapshot } from "../../agent/policy/snapshot.ts";
+import type { RequestView } from "../../agent/policy/request-view.ts";
+import type { PortView, ServicePort, Snapshot } from "../../agent/policy/snapshot.ts";
 import { Tables } from "../../agent/policy/tables.ts";
 import { anyInput } from "./random-sources.ts";
 
