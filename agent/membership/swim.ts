@@ -63,7 +63,8 @@ const NEWS_FANOUT = 3;
 const NEWS_EVERY_MS = 50;
 /** Everything is compared with one member by stream this often; for what datagrams lost, and for who comes back. */
 const EXCHANGE_EVERY_MS = 30_000;
-const EXCHANGE_FIRST_MS = 1_000;
+/** The first, and the next after one that nobody answered. */
+const EXCHANGE_SOON_MS = 1_000;
 
 export class Swim {
   readonly #deps: SwimDeps;
@@ -94,7 +95,7 @@ export class Swim {
 
   start(): void {
     this.#prober.start();
-    this.#exchangeAfter(this.#deps.random.unit() * EXCHANGE_FIRST_MS);
+    this.#exchangeAfter(this.#deps.random.unit() * EXCHANGE_SOON_MS);
   }
 
   stop(): void {
@@ -256,14 +257,16 @@ export class Swim {
     };
     member.suspicion = undefined;
     if (isNews) this.#tell(claim);
-    if (status === "suspect") {
-      const scale = Math.max(1, Math.log10(this.#table.size + 1));
-      const minMs = SUSPICION_FACTOR * scale * PROBE_EVERY_MS;
-      const wanted = Math.min(CONFIRMATIONS_WANTED, this.#table.size - 1);
-      member.suspicion = new Suspicion({ minMs, wanted }, claim.by, nowMs);
-      this.#awaitRefutation(member);
-    }
+    if (status === "suspect") this.#suspectFromNow(member, claim.by);
     this.#deps.onChange(viewOf(member));
+  }
+
+  #suspectFromNow(member: Member, accuser: string): void {
+    const scale = Math.max(1, Math.log10(this.#table.size + 1));
+    const minMs = SUSPICION_FACTOR * scale * PROBE_EVERY_MS;
+    const wanted = Math.min(CONFIRMATIONS_WANTED, this.#table.size - 1);
+    member.suspicion = new Suspicion({ minMs, wanted }, accuser, this.#deps.clock.nowMs());
+    this.#awaitRefutation(member);
   }
 
   #awaitRefutation(member: Member): void {
@@ -276,8 +279,10 @@ export class Swim {
       // Confirmations brought it forward: that timer ran already, or is the one that counts.
       if (suspicion.dueMs < dueMs || this.#table.get(member.name) !== member) return;
       if (member.heardMs > suspicion.sinceMs) {
-        // It answers us, so its refutation is on its way, or its accuser lies: we at least do not say that it is dead.
-        member.suspicion = undefined;
+        // It answers us, so its refutation was lost, or its accuser lies: we at least do not say that it is dead. It hears what is
+        // said of it from whoever asks it, and this one asks now.
+        this.#suspectFromNow(member, this.#table.self);
+        this.#prober.look(member);
         return;
       }
       const { incarnation } = known;
@@ -314,10 +319,13 @@ export class Swim {
   #exchangeAfter(ms: number): void {
     this.#deps.timers.after(ms, () => {
       if (this.#isStopped) return;
-      const [partner] = this.#table.sample(1, (one) => !one.isUnreachable);
-      if (partner !== undefined) this.#ask(partner, this.#everything());
       const scale = Math.max(1, Math.log2((this.#table.size + 1) / 32));
-      this.#exchangeAfter(EXCHANGE_EVERY_MS * scale * (0.5 + this.#deps.random.unit()));
+      const vary = 0.5 + this.#deps.random.unit();
+      const next = (hasAnswer: boolean): void =>
+        this.#exchangeAfter((hasAnswer ? EXCHANGE_EVERY_MS * scale : EXCHANGE_SOON_MS) * vary);
+      const [partner] = this.#table.sample(1, (one) => !one.isUnreachable);
+      if (partner === undefined) next(false);
+      else this.#ask(partner, this.#everything(), next);
     });
   }
 
@@ -344,12 +352,18 @@ export class Swim {
     if (sealed !== undefined) this.#deps.net.send(to, sealed);
   }
 
-  #ask(to: Member, letter: Letter): void {
+  /** `told`: whether an answer came that can be believed. */
+  #ask(to: Member, letter: Letter, told: (hasAnswer: boolean) => void = () => {}): void {
     const sealed = this.#seal(letter);
-    if (sealed === undefined) return;
+    if (sealed === undefined) {
+      told(false);
+      return;
+    }
     this.#deps.net.ask(to, sealed, (bytes) => {
       const answer = bytes === undefined ? undefined : this.#open(bytes);
-      if (answer !== undefined && answer.message.from === to.name) this.#hear(answer);
+      const isHis = answer !== undefined && answer.message.from === to.name;
+      if (isHis) this.#hear(answer);
+      told(isHis);
     });
   }
 }

@@ -6,6 +6,9 @@ import type { MemberAddress } from "../../agent/membership/member.ts";
 import { type GossipNet, type MemberView, Swim } from "../../agent/membership/swim.ts";
 import { VirtualClock } from "../support/virtual-clock.ts";
 
+/** How long agents wait for an answer by stream. */
+const STREAM_MS = 3_000;
+
 export interface PoolConfig {
   readonly members: number;
   readonly seed: number;
@@ -187,7 +190,10 @@ export class SimulatedNode implements GossipNet {
     const pool = this.#pool;
     const node = pool.nodeAt(to);
     pool.clock.after(pool.delayMs(), () => {
-      if (!pool.passes(this, node) || !pool.passes(node, this)) return;
+      if (!pool.passes(this, node) || !pool.passes(node, this)) {
+        pool.clock.after(STREAM_MS, () => this.#whenAwake(() => answer(undefined)));
+        return;
+      }
       node.#whenAwake(() => {
         const bytes = node.swim?.answer(question);
         pool.clock.after(pool.delayMs(), () => this.#whenAwake(() => answer(bytes)));
