@@ -65,6 +65,11 @@ the machine's load in view; no cause of ours was found.`,
     `All but the 2 KB of the plain connection beside it is the runtime's TLS socket and its state of a connection with client certificates.`,
   ],
   [
+    "a change of configuration",
+    `All 20 agents share the two cores of this machine, so the last one's turn comes after the others': 15 to 20 ms of CPU each (signature, compilation,
+a new snapshot in the data thread). On hosts of their own they work at the same time.`,
+  ],
+  [
     "exec to first request",
     `The runtime's own start takes 13 ms; the rest is the main thread's start, the data thread's, and reading keys and snapshot.`,
   ],

@@ -8,7 +8,7 @@ const isFull = process.env["IRONMESH_TIER"] === "full";
 const SEEDS = Number(process.env["GOSSIP_SEEDS"] ?? (isFull ? 100 : 2));
 const MEMBERS = Number(process.env["GOSSIP_MEMBERS"] ?? 200);
 /** Seeds that are run with LARGE members: about half a minute each. */
-const LARGE_SEEDS = Number(process.env["GOSSIP_LARGE_SEEDS"] ?? (isFull ? 8 : 0));
+const LARGE_SEEDS = Number(process.env["GOSSIP_LARGE_SEEDS"] ?? (isFull ? 3 : 0));
 const LARGE = 1_000;
 const FIRST_SEED = Number(process.env["SEED"] ?? 1);
 const CHURN_STEPS = 12;

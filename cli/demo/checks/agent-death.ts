@@ -152,8 +152,8 @@ async function harmThreads(context: CheckContext): Promise<string> {
       const seen = carried.map(({ outcomes }) => outcomes);
       const hanging = Object.entries(watches).flatMap(([name, { attempts }]) =>
         attempts
-          .filter(([, , how]) => how === "timeout")
-          .map(([began]) => `${name} begun ${began - harmedAtMs} ms after it`),
+          .filter(([, , how]) => how.startsWith("timeout"))
+          .map(([began, , how]) => `${name} begun ${began - harmedAtMs} ms after it (${how})`),
       );
       holds(hanging.length === 0, () => `a ${kind} left hanging: ${hanging.join(", ")}`);
       figures.push(`${kind}: replaced after ${took} (${seen.map(shown).join(" and ")})`);

@@ -43,6 +43,7 @@ async function ask({ host, port, authority, path, timeoutMs }: WatchConfig): Pro
       connection.close();
     }
   } catch (cause) {
-    return failureOf(cause).failure;
+    const { failure, message } = failureOf(cause);
+    return failure === "timeout" ? message : failure;
   }
 }
