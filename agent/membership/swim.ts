@@ -63,8 +63,9 @@ const NEWS_FANOUT = 3;
 const NEWS_EVERY_MS = 50;
 /** Everything is compared with one member by stream this often; for what datagrams lost, and for who comes back. */
 const EXCHANGE_EVERY_MS = 30_000;
-/** The first, and the next after one that nobody answered. */
+/** The first few, and the next after one that nobody answered: the first partner may be as new as we are. */
 const EXCHANGE_SOON_MS = 1_000;
+const EXCHANGES_SOON = 3;
 
 export class Swim {
   readonly #deps: SwimDeps;
@@ -76,6 +77,8 @@ export class Swim {
   #isLeaving = false;
   #isStopped = false;
   #isNewsDue = false;
+  /** That were answered. */
+  #exchanges = 0;
   /** Sealed by no key of ours, not a letter, or from nobody the server named. */
   refused = 0;
 
@@ -321,8 +324,11 @@ export class Swim {
       if (this.#isStopped) return;
       const scale = Math.max(1, Math.log2((this.#table.size + 1) / 32));
       const vary = 0.5 + this.#deps.random.unit();
-      const next = (hasAnswer: boolean): void =>
-        this.#exchangeAfter((hasAnswer ? EXCHANGE_EVERY_MS * scale : EXCHANGE_SOON_MS) * vary);
+      const next = (hasAnswer: boolean): void => {
+        if (hasAnswer) this.#exchanges++;
+        const isSettled = hasAnswer && this.#exchanges >= EXCHANGES_SOON;
+        this.#exchangeAfter((isSettled ? EXCHANGE_EVERY_MS * scale : EXCHANGE_SOON_MS) * vary);
+      };
       const [partner] = this.#table.sample(1, (one) => !one.isUnreachable);
       if (partner === undefined) next(false);
       else this.#ask(partner, this.#everything(), next);
