@@ -1,7 +1,13 @@
 // Host fields and authorities: uri-host [ ":" port ], RFC 9110 7.2 and RFC 3986 3.2, without userinfo.
+import { readLatin1 } from "../../base/bytes.ts";
 import { HEX, REG_NAME } from "./grammar.ts";
 
 const COLON = 58;
+/** `]`. */
+const CLOSING = 93;
+const IPV6_GROUPS = 8;
+/** `[` and the longest way to write an address. */
+const LITERAL_BYTES_MAX = 46;
 
 /** Is bytes[start..end) an authority with a host that is not empty. */
 export function isAuthority(bytes: Uint8Array, start: number, end: number): boolean {
@@ -33,15 +39,34 @@ function endOfRegName(bytes: Uint8Array, start: number, end: number): number {
 
 /** IPv6 in brackets; IPvFuture is nobody's. */
 function endOfLiteral(bytes: Uint8Array, start: number, end: number): number {
-  let colons = 0;
   let at = start + 1;
-  for (; at < end && bytes[at] !== 93; at++) {
-    const byte = bytes[at] as number;
-    if (byte === COLON) colons++;
-    else if (byte !== 46 && HEX[byte] === 255) return -1;
-  }
-  return at < end && colons >= 2 && colons <= 8 && at - start <= 46 ? at + 1 : -1;
+  while (at < end && at - start <= LITERAL_BYTES_MAX && bytes[at] !== CLOSING) at++;
+  return at < end && bytes[at] === CLOSING && isIpv6(readLatin1(bytes, start + 1, at))
+    ? at + 1
+    : -1;
 }
+
+/** RFC 3986 3.2.2: eight groups of one to four digits, the last two perhaps as an IPv4 address, one run of them perhaps as `::`.
+ *  As text: rare, and 45 characters at most. */
+function isIpv6(text: string): boolean {
+  const [before = "", after, more] = text.split("::");
+  if (more !== undefined) return false;
+  if (after === undefined) return groupsOf(before, true) === IPV6_GROUPS;
+  return groupsOf(before, false) + groupsOf(after, true) < IPV6_GROUPS;
+}
+
+/** How many groups `a:b:c` has; more than there are in an address: it is something else. */
+function groupsOf(text: string, isEnd: boolean): number {
+  if (text === "") return 0;
+  const parts = text.split(":");
+  const endsAsIpv4 = isEnd && IPV4.test(parts.at(-1) ?? "");
+  if (endsAsIpv4) parts.pop();
+  if (!parts.every((part) => GROUP.test(part))) return IPV6_GROUPS + 1;
+  return parts.length + (endsAsIpv4 ? 2 : 0);
+}
+
+const GROUP = /^[0-9a-f]{1,4}$/i;
+const IPV4 = /^((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(\.(?!$)|$)){4}$/;
 
 function isPort(bytes: Uint8Array, start: number, end: number): boolean {
   if (end - start > 5) return false;

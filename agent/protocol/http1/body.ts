@@ -1,8 +1,9 @@
 // Follows a message's body to its end without copying it: RFC 9112 6 and 7. State is a few numbers, so a body may be cut at any byte.
 // Chunked, by what comes next (a bare CR or LF, or anything else unexpected, refuses):
 //
-//   SIZE_FIRST -> SIZE -> [EXTENSION] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE_FIRST ...
+//   SIZE_FIRST -> SIZE -> [extensions] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE_FIRST ...
 //                           size 0: SIZE_LF -> LINE -> NAME -> VALUE -> VALUE_LF -> LINE ... -> END_LF -> done
+//   extensions: EXT_NAME_FIRST -> EXT_NAME -> [EXT_VALUE_FIRST -> EXT_VALUE, or EXT_QUOTED <-> EXT_ESCAPED -> EXT_END] -> ; or CR
 import { FIELD_VALUE, HEX, LOWER, TOKEN } from "./grammar.ts";
 import type { BodyKind } from "./head.ts";
 import {
@@ -17,13 +18,14 @@ import {
 const SIZE_DIGITS_MAX = 12;
 /** Bytes of extensions of one chunk. */
 const EXTENSION_BYTES_MAX = 256;
+/** Bytes of extensions by which a message may exceed its content: a signature on each chunk passes, a body of nothing else does not. */
+const EXTENSION_EXCESS_MAX = 16_384;
 /** All trailer fields of a message, with their line ends. */
 const TRAILER_BYTES_MAX = 8192;
 
 const DATA = 0; // bodies of a given length begin and stay here
 const SIZE_FIRST = 1;
 const SIZE = 2;
-const EXTENSION = 3;
 const SIZE_LF = 4;
 const DATA_CR = 5;
 const DATA_LF = 6;
@@ -32,13 +34,24 @@ const NAME = 8;
 const VALUE = 9;
 const VALUE_LF = 10;
 const END_LF = 11;
+const EXT_NAME_FIRST = 12;
+const EXT_NAME = 13;
+const EXT_VALUE_FIRST = 14;
+const EXT_VALUE = 15;
+const EXT_QUOTED = 16;
+const EXT_ESCAPED = 17;
+const EXT_END = 18;
 
 const CR = 13;
 const LF = 10;
+const QUOTE = 34;
+const SEMICOLON = 59;
+const EQUALS = 61;
+const BACKSLASH = 92;
 /** FNV-1a. */
 const HASH_START = 0x811c9dc5 | 0;
 
-/** Names that decide framing, routing or the hop cannot come after the body they decide about (RFC 9110 6.5.1). By hash of the name, because
+/** Names that decide framing, routing, the hop, who asks or how content is read cannot come after the body they decide about (RFC 9110 6.5.1). By hash of the name, because
  *  a name may arrive in pieces; an innocent name of the same 32 bits would be refused too. */
 const NOT_IN_TRAILERS: ReadonlySet<number> = new Set(
   [
@@ -55,7 +68,19 @@ const NOT_IN_TRAILERS: ReadonlySet<number> = new Set(
     "content-encoding",
     "content-type",
     "content-range",
+    "proxy-authorization",
+    "www-authenticate",
+    "proxy-authenticate",
+    "cookie",
+    "set-cookie",
+    "cache-control",
+    "expect",
+    "max-forwards",
+    "range",
     "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
   ].map((name) => {
     let hash = HASH_START;
     for (let i = 0; i < name.length; i++) hash = hashOf(hash, name.charCodeAt(i));
@@ -88,6 +113,8 @@ export class BodyReader {
   /** Bytes of the part at hand, against its bound. */
   #count = 0;
   #hash = 0;
+  /** Bytes of extensions beyond those of content. */
+  #excess = 0;
 
   /** Begins the body of a head that was read. */
   begin(framing: Framing): void {
@@ -96,6 +123,7 @@ export class BodyReader {
     this.#state = framing.bodyKind === "chunked" ? SIZE_FIRST : DATA;
     this.#left = framing.bodyKind === "length" ? framing.contentLength : 0;
     this.#count = 0;
+    this.#excess = 0;
     this.isDone =
       framing.bodyKind === "none" || (framing.bodyKind === "length" && this.#left === 0);
   }
@@ -155,8 +183,6 @@ export class BodyReader {
       case SIZE_FIRST:
       case SIZE:
         return this.#takeSize(byte);
-      case EXTENSION:
-        return this.#takeExtension(byte);
       case SIZE_LF:
         return this.#takeSizeEnd(byte);
       case DATA_CR:
@@ -169,8 +195,12 @@ export class BodyReader {
         if (byte !== LF) return REFUSED_TRAILER;
         this.isDone = true;
         return 0;
-      default:
+      case LINE:
+      case NAME:
+      case VALUE:
         return this.#takeTrailer(byte);
+      default:
+        return this.#takeExtension(byte);
     }
   }
 
@@ -194,22 +224,61 @@ export class BodyReader {
     }
     this.#count = 0;
     if (byte === CR) this.#state = SIZE_LF;
-    else if (byte === 59) this.#state = EXTENSION;
+    else if (byte === SEMICOLON) this.#state = EXT_NAME_FIRST;
     else return REFUSED_CHUNK_SIZE;
     return 0;
   }
 
+  /** token [ "=" ( token / quoted-string ) ], by the letter: what it means is ignored (RFC 9112 7.1.1), where it ends must be
+   *  certain. No blanks, as behind the size. */
   #takeExtension(byte: number): number {
-    if (byte === CR) this.#state = SIZE_LF;
-    else if (FIELD_VALUE[byte] === 0 || ++this.#count > EXTENSION_BYTES_MAX) {
+    this.#count++;
+    this.#excess++;
+    if (this.#count > EXTENSION_BYTES_MAX || this.#excess > EXTENSION_EXCESS_MAX) {
       return REFUSED_CHUNK_EXTENSION;
     }
+    switch (this.#state) {
+      case EXT_NAME_FIRST:
+        return this.#takeFirst(byte, EXT_NAME);
+      case EXT_NAME:
+        if (byte === EQUALS) this.#state = EXT_VALUE_FIRST;
+        return byte === EQUALS || TOKEN[byte] === 1 ? 0 : this.#endExtension(byte);
+      case EXT_VALUE_FIRST:
+        if (byte === QUOTE) this.#state = EXT_QUOTED;
+        return byte === QUOTE ? 0 : this.#takeFirst(byte, EXT_VALUE);
+      case EXT_VALUE:
+        return TOKEN[byte] === 1 ? 0 : this.#endExtension(byte);
+      case EXT_QUOTED:
+      case EXT_ESCAPED:
+        return this.#takeQuoted(byte);
+      default:
+        return this.#endExtension(byte);
+    }
+  }
+
+  #takeFirst(byte: number, next: number): number {
+    this.#state = next;
+    return TOKEN[byte] === 1 ? 0 : REFUSED_CHUNK_EXTENSION;
+  }
+
+  #takeQuoted(byte: number): number {
+    if (this.#state === EXT_ESCAPED) this.#state = EXT_QUOTED;
+    else if (byte === QUOTE) this.#state = EXT_END;
+    else if (byte === BACKSLASH) this.#state = EXT_ESCAPED;
+    return FIELD_VALUE[byte] === 1 ? 0 : REFUSED_CHUNK_EXTENSION;
+  }
+
+  #endExtension(byte: number): number {
+    if (byte === CR) this.#state = SIZE_LF;
+    else if (byte === SEMICOLON) this.#state = EXT_NAME_FIRST;
+    else return REFUSED_CHUNK_EXTENSION;
     return 0;
   }
 
   #takeSizeEnd(byte: number): number {
     this.#state = this.#left === 0 ? LINE : DATA;
     this.#count = 0;
+    this.#excess = Math.max(0, this.#excess - this.#left);
     return byte === LF ? 0 : REFUSED_CHUNK_SIZE;
   }
 

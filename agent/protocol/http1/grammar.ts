@@ -14,6 +14,9 @@ export const TOKEN = classOf(`${ALPHA_NUM}!#$%&'*+-.^_\`|~`);
 /** tchar without lower case: as Istio, so that no policy on GET is passed by an app that reads `get` as GET. */
 export const METHOD = classOf("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'*+-.^_`|~");
 
+/** OWS: SP and HTAB. */
+export const BLANK = classOf(" \t");
+
 /** field-vchar, SP and HTAB: all but control bytes. */
 export const FIELD_VALUE = new Uint8Array(256).fill(1, 0x20, 0x7f).fill(1, 0x80).fill(1, 9, 10);
 

@@ -45,10 +45,10 @@ export class Head {
   bodyKind: BodyKind = "none";
   /** May the connection carry another message after this one, RFC 9112 9.3. */
   keepAlive = true;
-  /** A request: asks for the protocol in [upgradeStart, upgradeEnd), the first listed. A response: is a 101. */
+  /** A request: asks for one of the protocols that Upgrade lists. A response: is a 101. */
   isUpgrade = false;
-  upgradeStart = 0;
-  upgradeEnd = 0;
+  /** Upgrade lists a version of HTTP, first or not: behind such a tunnel requests would pass that no policy has seen. */
+  namesHttp = false;
   /** TE with `trailers`: forwarded as it is only when it says nothing else. */
   acceptsTrailers = false;
   expectsContinue = false;
@@ -79,6 +79,7 @@ export class Head {
     this.isChunked = false;
     this.bodyKind = "none";
     this.isUpgrade = false;
+    this.namesHttp = false;
     this.acceptsTrailers = false;
     this.expectsContinue = false;
     this.hostField = -1;
@@ -86,8 +87,6 @@ export class Head {
     this.upgradeField = -1;
     this.isLast = false;
     this.connectionCount = 0;
-    this.upgradeStart = start;
-    this.upgradeEnd = start;
   }
 
   /** Index of the first field of that name from `from` on that goes to the next hop; -1: none. What a policy matches is therefore what

@@ -20,6 +20,7 @@ import {
   REFUSED_VERSION,
   REFUSED_VERSION_SYNTAX,
 } from "./refusal.ts";
+import { TokenList } from "./token-list.ts";
 
 const bytesOf = (text: string): Uint8Array => Uint8Array.from(text, (c) => c.charCodeAt(0));
 
@@ -37,13 +38,15 @@ const CLOSE = bytesOf("close");
 const TRAILERS = bytesOf("trailers");
 const CONTINUE = bytesOf("100-continue");
 const H2C = bytesOf("h2c");
+const H2 = bytesOf("h2");
+const HTTP = bytesOf("http");
 const VERSION = bytesOf("HTTP/1.1");
 
 const SP = 32;
 const HTAB = 9;
 const CR = 13;
 const LF = 10;
-const COMMA = 44;
+const SLASH = 47;
 /** A length of more digits is no length of ours: 10^15 bytes is a petabyte, and still exact as a number. */
 const LENGTH_DIGITS_MAX = 15;
 /** Options in Connection; each costs a walk over all fields. */
@@ -269,7 +272,7 @@ function noteTe(head: Head, index: number): void {
   else head.dropField(index);
 }
 
-/** Dropped until Connection confirms it. */
+/** Dropped until Connection confirms it. The whole list counts: the next hop may choose any of it. */
 function noteUpgrade(head: Head, bytes: Uint8Array, index: number): number {
   if (head.upgradeField >= 0) return REFUSED_UPGRADE;
   const list = new TokenList(
@@ -278,13 +281,22 @@ function noteUpgrade(head: Head, bytes: Uint8Array, index: number): number {
     head.fields[index * 4 + 3] as number,
   );
   list.allowsSlash = true;
-  if (!list.next()) return REFUSED_UPGRADE;
+  let count = 0;
+  for (; list.next(); count++) {
+    if (isHttp(bytes, list.start, list.end)) head.namesHttp = true;
+  }
+  if (count === 0 || !list.isValid) return REFUSED_UPGRADE;
   head.upgradeField = index;
-  head.upgradeStart = list.start;
-  head.upgradeEnd = list.end;
   head.dropField(index);
   return 0;
 }
+
+/** h2c, h2, HTTP and HTTP/2.0 alike. */
+const isHttp = (bytes: Uint8Array, start: number, end: number): boolean =>
+  isName(bytes, start, end, H2C) ||
+  isName(bytes, start, end, H2) ||
+  (isName(bytes, start, Math.min(end, start + HTTP.length), HTTP) &&
+    (end === start + HTTP.length || bytes[start + HTTP.length] === SLASH));
 
 /** Once all fields are read: persistence (RFC 9112 9.3) and the fields that Connection names. */
 export function applyConnection(head: Head): number {
@@ -325,8 +337,7 @@ function applyOption(head: Head, start: number, end: number): number {
   } else if (isName(bytes, start, end, KEEP_ALIVE)) {
     head.keepAlive = !head.isLast;
   } else if (isName(bytes, start, end, UPGRADE)) {
-    const isH2c = isName(bytes, head.upgradeStart, head.upgradeEnd, H2C);
-    head.isUpgrade = head.minorVersion === 1 && head.upgradeField >= 0 && !isH2c;
+    head.isUpgrade = head.minorVersion === 1 && head.upgradeField >= 0 && !head.namesHttp;
   } else if (isNotForDropping(bytes, start, end)) {
     return REFUSED_CONNECTION;
   } else if (!isName(bytes, start, end, TE)) {
@@ -354,43 +365,5 @@ function dropNamed(head: Head, start: number, end: number): void {
       p++;
     }
     if (p === end - start) head.dropField(i);
-  }
-}
-
-/** Walks a comma-separated list of tokens; empty elements are skipped (RFC 9110 5.6.1.2). */
-class TokenList {
-  start: number;
-  end: number;
-  isValid = true;
-  /** Upgrade's elements may be `name/version`. */
-  allowsSlash = false;
-  readonly #bytes: Uint8Array;
-  #at: number;
-  readonly #stop: number;
-
-  constructor(bytes: Uint8Array, start: number, stop: number) {
-    this.#bytes = bytes;
-    this.#at = start;
-    this.#stop = stop;
-    this.start = start;
-    this.end = start;
-  }
-
-  /** False at the end, and at the first thing that is no token; then isValid tells. */
-  next(): boolean {
-    const bytes = this.#bytes;
-    let p = this.#at;
-    while (p < this.#stop && (bytes[p] === COMMA || isBlank(bytes[p] as number))) p++;
-    this.start = p;
-    while (p < this.#stop && this.#isIn(bytes[p] as number)) p++;
-    this.end = p;
-    while (p < this.#stop && isBlank(bytes[p] as number)) p++;
-    this.isValid = p === this.#stop || (bytes[p] === COMMA && p > this.start);
-    this.#at = p;
-    return this.isValid && this.end > this.start;
-  }
-
-  #isIn(byte: number): boolean {
-    return TOKEN[byte] === 1 || (this.allowsSlash && byte === 47);
   }
 }

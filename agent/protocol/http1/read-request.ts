@@ -149,8 +149,11 @@ function settleBody(head: RequestHead): number {
     // The tunnel that follows has no trailers.
     if (head.acceptsTrailers) head.acceptsTrailers = head.drop("te") === 0;
   }
-  // HTTP/1.0 has no 100 (Continue): the expectation is ignored, RFC 9110 10.1.1.
-  if (head.minorVersion === 0) head.expectsContinue = false;
+  // HTTP/1.0 has no 100 (Continue): the expectation is ignored, RFC 9110 10.1.1, and does not leave here in the name of HTTP/1.1.
+  if (head.minorVersion === 0) {
+    head.expectsContinue = false;
+    head.drop("expect");
+  }
   return 0;
 }
 
