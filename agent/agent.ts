@@ -264,6 +264,7 @@ export class Agent {
       takesFaults: this.#options.takesFaults,
       buckets: this.#buckets,
       connectionsMax: this.#options.connectionsMax,
+      http: this.#options.http,
       drainTimeoutMs: this.#options.drainTimeoutMs,
       accessLog: this.#options.accessLog,
       hostListenerPort: HOST_LISTENER_PORT,

@@ -144,6 +144,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const plane = new DataPlane(
     {
       ...DATA_PLANE_DEFAULTS,
+      ...config.http,
       connectionsMax: config.connectionsMax,
       drainTimeoutMs: config.drainTimeoutMs,
       poisonsBuffers: process.env["IRONMESH_POISON"] === "1",

@@ -23,6 +23,11 @@ export interface AgentOptions {
   readonly accessLog: "off" | "on" | "errors";
   readonly logLevel: "error" | "warn" | "info" | "debug";
   readonly connectionsMax: number;
+  readonly http: {
+    readonly headersMax: number;
+    readonly headerTimeoutMs: number;
+    readonly bodyTimeoutMs: number;
+  };
   readonly drainTimeoutMs: number;
   readonly upgradeDrainMs: number;
   /** `agent` and its options, as given. */
@@ -75,6 +80,18 @@ const ABOUT: Readonly<Record<string, About>> = {
   "connections-max": {
     value: "<n>",
     prose: "open connections from apps and peers, all threads together (default 65536)",
+  },
+  "http-headers-max": {
+    value: "<n>",
+    prose: "header fields of one HTTP request or response; more are refused (default 100)",
+  },
+  "http-header-seconds": {
+    value: "<n>",
+    prose: "how long a client may take for a request's head (default 10)",
+  },
+  "http-body-seconds": {
+    value: "<n>",
+    prose: "how long a client may be silent in a body that is waited for; 0: for ever (default 60)",
   },
   "drain-seconds": {
     value: "<n>",
@@ -180,6 +197,7 @@ function parseGiven(given: Given): Omit<AgentOptions, "words"> {
     accessLog: oneOf("access-log", one("access-log") ?? "off", ["off", "on", "errors"]),
     logLevel: oneOf("log-level", one("log-level") ?? "info", ["error", "warn", "info", "debug"]),
     connectionsMax: number("connections-max", one("connections-max") ?? "65536", 1, 10_000_000),
+    http: httpOptions(one),
     drainTimeoutMs: 1_000 * number("drain-seconds", one("drain-seconds") ?? "10", 0, 3_600),
     upgradeDrainMs:
       1_000 * number("upgrade-drain-seconds", one("upgrade-drain-seconds") ?? "900", 0, 86_400),
@@ -191,6 +209,16 @@ function parseGiven(given: Given): Omit<AgentOptions, "words"> {
       number("exclude-port", v, 1, 65_535),
     ),
     takesFaults: given.flags.has("test-faults"),
+  };
+}
+
+function httpOptions(one: (name: string) => string | undefined): AgentOptions["http"] {
+  const within = (name: string, usual: number, min: number, max: number): number =>
+    number(name, one(name) ?? `${usual}`, min, max);
+  return {
+    headersMax: within("http-headers-max", 100, 10, 1_000),
+    headerTimeoutMs: 1_000 * within("http-header-seconds", 10, 1, 3_600),
+    bodyTimeoutMs: 1_000 * within("http-body-seconds", 60, 0, 86_400),
   };
 }
 

@@ -2,6 +2,13 @@
 import type { LogLevel } from "../base/log.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
 
+/** What proxy/config.ts says of the same names. */
+export interface HttpOptions {
+  readonly headersMax: number;
+  readonly headerTimeoutMs: number;
+  readonly bodyTimeoutMs: number;
+}
+
 export interface AgentOptions {
   readonly stateDir: string;
   readonly adminSocket: string;
@@ -20,6 +27,7 @@ export interface AgentOptions {
   readonly logLevel: LogLevel;
   /** Downstream connections of all threads together. */
   readonly connectionsMax: number;
+  readonly http: HttpOptions;
   /** How long open requests and connections may take to end when the agent is told to stop; what is left then is cut.
    *  Default 10,000. Lower cuts slow answers at a restart; higher makes a restart wait for opaque connections, which never end
    *  on their own, and apps without the mesh meanwhile. */

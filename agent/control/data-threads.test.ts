@@ -21,6 +21,7 @@ const config = (index: number): ThreadConfig => ({
   takesFaults: false,
   buckets: { memory: new SharedArrayBuffer(16), seed: [1, 2] },
   connectionsMax: 10,
+  http: { headersMax: 100, headerTimeoutMs: 10_000, bodyTimeoutMs: 60_000 },
   drainTimeoutMs: 100,
   accessLog: "off",
   hostListenerPort: 1,

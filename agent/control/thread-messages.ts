@@ -6,6 +6,7 @@ import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { LoopDescriptors } from "../os/left-behind.ts";
 import type { KeptDescriptor } from "../os/notify.ts";
 import type { SnapshotPiece } from "../policy/snapshot-pieces.ts";
+import type { HttpOptions } from "./agent-options.ts";
 
 /** PEM; see agent/os/mesh-tls.ts. */
 export interface ThreadKeys {
@@ -33,6 +34,7 @@ export interface ThreadConfig {
     readonly seed: readonly [number, number];
   };
   readonly connectionsMax: number;
+  readonly http: HttpOptions;
   /** Once told to drain, open connections that are left after this are cut. */
   readonly drainTimeoutMs: number;
   readonly accessLog: AccessLogMode;

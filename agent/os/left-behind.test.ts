@@ -48,6 +48,7 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     held: new SharedArrayBuffer(4096),
     buckets: { memory: new SharedArrayBuffer(16), seed: [1, 2] as const },
     connectionsMax: 10,
+    http: { headersMax: 100, headerTimeoutMs: 10_000, bodyTimeoutMs: 60_000 },
     drainTimeoutMs: 100,
     accessLog: "off" as const,
     hostListenerPort,

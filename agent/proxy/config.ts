@@ -1,8 +1,14 @@
 // Every limit and timeout of the data path, with its default. docs/operating.md tells the operator what turning each one costs.
+import { HEAD_LIMITS } from "../protocol/http1/head.ts";
 
 export interface DataPlaneConfig {
   /** How long a client may take for a whole request head, counted from its first byte. Default 10,000 (Envoy: 0, off). */
   readonly headerTimeoutMs: number;
+  /** How long a client may go without sending more of a body that the app waits for: a byte of a chunked one, 1 KiB (or the rest) of one
+   *  of a given length. Default 60,000; 0: as long as it likes. Lower breaks slow uploads; higher lets a slow sender hold an app's worker. */
+  readonly bodyTimeoutMs: number;
+  /** Fields of a request's or response's head. Default 100, as Envoy. Higher costs a thread 34 bytes a field. */
+  readonly headersMax: number;
   /** How long a downstream HTTP connection may stay without a request. Default 3,600,000, as Envoy. */
   readonly idleTimeoutMs: number;
   /** How long a request may stay without a byte in either direction. Default 300,000, as Envoy's stream_idle_timeout. */
@@ -38,6 +44,8 @@ export interface DataPlaneConfig {
 
 export const DATA_PLANE_DEFAULTS: DataPlaneConfig = {
   headerTimeoutMs: 10_000,
+  bodyTimeoutMs: 60_000,
+  headersMax: HEAD_LIMITS.headersMax,
   idleTimeoutMs: 3_600_000,
   streamIdleTimeoutMs: 300_000,
   tcpIdleTimeoutMs: 3_600_000,

@@ -9,6 +9,7 @@ import { BodyReader } from "../protocol/http1/body.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import { isIdempotent } from "../resilience/retry.ts";
 import { type RequestEntry, requestEntry } from "./access-record.ts";
+import { BodyPace } from "./body-pace.ts";
 import { FAILURES, type Failure, withRetriesSpent } from "./failure.ts";
 import { keptView } from "./head-view.ts";
 import type { HttpConnection } from "./http-connection.ts";
@@ -17,6 +18,7 @@ import { ResponseWriter } from "./response-writer.ts";
 import type { ThreadContext } from "./thread-context.ts";
 import { answerOf, type ForwardPlan, type LocalAnswer } from "./traffic-plan.ts";
 import { Tries } from "./tries.ts";
+import { isOffered } from "./tunnel.ts";
 import type { Target } from "./upstream-cluster.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -31,6 +33,7 @@ export class Exchange implements Due {
   readonly tries: Tries;
   readonly response: ResponseWriter;
   readonly requestBody = new BodyReader();
+  readonly pace: BodyPace;
   state: State = "over";
   plan: ForwardPlan | undefined;
   /** Kept for the access log, when it is on. */
@@ -57,6 +60,7 @@ export class Exchange implements Due {
     this.#context = context;
     this.#deadline = new Deadline(context.deps.wheel, this);
     this.tries = new Tries(this, context);
+    this.pace = new BodyPace(context.config.bodyTimeoutMs);
     this.response = new ResponseWriter(this, context);
   }
 
@@ -70,6 +74,7 @@ export class Exchange implements Due {
   leave(): void {
     this.#served = undefined;
     this.#headDueMs = NEVER;
+    this.pace.end();
     this.plan = undefined;
     this.entry = undefined;
     this.upgrade = undefined;
@@ -132,10 +137,14 @@ export class Exchange implements Due {
     if (this.#context.deps.accessLog.mode !== "off") this.entry = requestEntry(head);
     this.response.begin(head);
     this.requestBody.begin(head);
+    if (!this.requestBody.isDone) {
+      this.pace.begin(head.bodyKind, this.startMs, head.expectsContinue);
+    }
   }
 
   /** Answered here, without an upstream. */
   answer(answer: LocalAnswer): void {
+    this.pace.end();
     this.status = answer.status;
     this.flags = answer.flag;
     this.details = answer.details;
@@ -199,10 +208,16 @@ export class Exchange implements Due {
   /** Further bytes of the request. */
   sendRequest(bytes: Uint8Array, start: number, end: number): void {
     this.requestBytes += end - start;
-    if (!this.tries.send(bytes, start, end)) this.connection.pauseRequest();
+    const isTaken = this.tries.send(bytes, start, end);
+    if (this.requestBody.isDone) this.pace.end();
+    else if (!isTaken) this.pace.rest();
+    else this.arm(this.pace.dueMs);
+    if (!isTaken) this.connection.pauseRequest();
   }
 
   resumeRequest(): void {
+    this.pace.resume(this.#context.nowMs());
+    this.arm(this.pace.dueMs);
     this.connection.resumeRequest();
   }
 
@@ -214,9 +229,14 @@ export class Exchange implements Due {
 
   // ---- the response
 
-  /** A 1xx: passed on as it is. */
-  forwardInterim(bytes: Uint8Array, start: number, end: number): void {
-    this.response.sendInterim(bytes, start, end);
+  /** A 1xx, whose head is the thread's response head. */
+  forwardInterim(bytes: Uint8Array, headEnd: number): void {
+    const head = this.#context.responseHead;
+    if (head.status === 100) {
+      this.pace.continued(this.#context.nowMs());
+      this.arm(this.pace.dueMs);
+    }
+    if (!this.response.sendInterim(head, bytes, headEnd)) this.upstreamNonsense();
   }
 
   /** Sends the final head and what came with its body; `isReusable`: that is the whole response, and nothing came behind it.
@@ -230,14 +250,18 @@ export class Exchange implements Due {
   ): boolean {
     const head = this.#context.responseHead;
     if (this.tries.again(head.status, isReusable)) return false;
-    this.tries.answered(head.status);
-    this.state = "responding";
-    this.status = head.status;
     const plan = this.plan?.response;
     const sent = this.response.sendHead(head, plan, bytes, headEnd, stop, limit);
-    if (sent < 0) this.upstreamNonsense();
-    else this.responseBytes += sent;
-    return this.state === "responding";
+    if (sent < 0) {
+      this.upstreamNonsense();
+      return false;
+    }
+    this.tries.answered(head.status);
+    this.state = "responding";
+    this.pace.end();
+    this.status = head.status;
+    this.responseBytes += sent;
+    return true;
   }
 
   forwardBody(bytes: Uint8Array, start: number, end: number): void {
@@ -261,7 +285,10 @@ export class Exchange implements Due {
   /** The upstream agreed to another protocol: from here on bytes are only carried. */
   switchProtocols(upstream: HttpUpstream, bytes: Uint8Array, headEnd: number, end: number): void {
     const { upgrade } = this;
-    if (upgrade === undefined) {
+    const chosen = this.#context.responseHead.joined("upgrade") ?? "";
+    // Before the request is whole its rest would be lost, or be read as the new protocol's beginning.
+    const mayBe = upgrade !== undefined && isOffered(chosen, upgrade.header("upgrade") ?? "");
+    if (!mayBe || !this.isRequestSent) {
       this.upstreamNonsense();
       return;
     }
@@ -285,7 +312,7 @@ export class Exchange implements Due {
 
   /** The next moment at which something is overdue; silence is the connection's matter. */
   get dueMs(): number {
-    return Math.min(this.#headDueMs, this.#totalDueMs, this.tries.dueMs);
+    return Math.min(this.#headDueMs, this.#totalDueMs, this.tries.dueMs, this.pace.dueMs);
   }
 
   /** Something is due then; moves the deadline only if it is set for later. */
@@ -304,24 +331,26 @@ export class Exchange implements Due {
   /** Does what is due and leaves the rest. */
   runDue(nowMs: number): void {
     if (this.state === "over") return;
-    if (nowMs < this.#totalDueMs) this.tries.runDue(nowMs);
+    if (nowMs >= this.pace.dueMs) this.giveUp(FAILURES.body_timeout);
+    else if (nowMs < this.#totalDueMs) this.tries.runDue(nowMs);
     else if (this.state === "delayed" && this.plan !== undefined) {
       this.#try(this.plan);
       this.armNext();
     } else {
       this.tries.reportHealth(504);
-      this.#giveUp("UT", FAILURES.request_timeout);
+      this.giveUp(FAILURES.request_timeout);
     }
   }
 
   /** Nothing moved for too long. */
   idledOut(): void {
-    this.#giveUp("SI", FAILURES.stream_idle);
+    this.giveUp(FAILURES.stream_idle);
   }
 
-  #giveUp(flag: string, failure: Failure): void {
+  /** Answered with `failure`, or cut under its flag when an answer has begun. */
+  giveUp(failure: Failure): void {
     this.tries.drop();
-    if (this.state === "responding") this.cut(flag);
+    if (this.state === "responding") this.cut(failure.flag);
     else this.fail(failure);
   }
 
@@ -329,7 +358,8 @@ export class Exchange implements Due {
 
   fail(failure: Failure): void {
     this.status = failure.status;
-    this.flags = this.tries.areSpent ? withRetriesSpent(failure.flag) : failure.flag;
+    const isSpent = this.tries.areSpent && failure.side !== "downstream";
+    this.flags = isSpent ? withRetriesSpent(failure.flag) : failure.flag;
     this.details = failure.details;
     this.responseBytes += this.response.sendAnswer(answerOf(failure));
     this.#finish();
@@ -356,6 +386,7 @@ export class Exchange implements Due {
   #finish(): void {
     this.state = "over";
     this.#totalDueMs = NEVER;
+    this.pace.end();
     this.tries.end();
     if (this.#holdsRequest) this.plan?.cluster?.releaseRequest();
     this.#holdsRequest = false;

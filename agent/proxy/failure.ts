@@ -108,6 +108,13 @@ export const FAILURES = {
     side: "downstream",
     body: "request header timeout",
   },
+  body_timeout: {
+    status: 408,
+    flag: "DPE",
+    details: "request_body_timeout",
+    side: "downstream",
+    body: "request body timeout",
+  },
   downstream_gone: {
     status: 0,
     flag: "DC",

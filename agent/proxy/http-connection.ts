@@ -5,7 +5,7 @@
 //   head -> body -> answering -> head ...      any -> closed, if need be by way of Lingering
 import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
 import type { RequestView } from "../policy/request-view.ts";
-import { HEAD_LIMITS, type RequestHead } from "../protocol/http1/head.ts";
+import type { RequestHead } from "../protocol/http1/head.ts";
 import { normalizeTarget } from "../protocol/http1/normalize.ts";
 import { readRequestHead } from "../protocol/http1/read-request.ts";
 import { NEED_MORE, refusalOf } from "../protocol/http1/refusal.ts";
@@ -104,7 +104,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
   #takeHead(bytes: Uint8Array, start: number, end: number, limit: number): number {
     const exchange = this.#borrow();
     const head = this.context.requestHead;
-    const headEnd = readRequestHead(head, bytes, start, end, HEAD_LIMITS);
+    const headEnd = readRequestHead(head, bytes, start, end, this.context.headLimits);
     if (headEnd === NEED_MORE) {
       this.#hold(bytes, start, end);
       exchange.awaitHead(this.#activeMs);
@@ -151,6 +151,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
     const stop = this.#scan(exchange, bytes, start, end);
     if (stop < 0) return end;
     if (exchange.requestBody.isDone) this.#state = "answering";
+    exchange.pace.came(stop - start, this.#activeMs);
     if (exchange.state !== "over") exchange.sendRequest(bytes, start, stop);
     return stop;
   }
@@ -160,14 +161,15 @@ export class HttpConnection extends Guarded implements OpenConnection {
     const scanned = exchange.requestBody.scan(bytes, start, end);
     if (scanned === NEED_MORE) return end;
     if (scanned >= 0) return scanned;
-    exchange.abandon();
-    this.#refuseNonsense(scanned);
+    // Answered in full already, and only not all of it taken: that answer is the last word.
+    if (exchange.response.isComplete) this.#state = "answering";
+    else if (exchange.state === "over") this.#refuseNonsense(scanned);
+    else exchange.giveUp(nonsense(scanned));
     return scanned;
   }
 
   #refuseNonsense(code: number): void {
-    const { status, reason } = refusalOf(code);
-    this.refuse({ ...FAILURES.downstream_nonsense, status, body: `${reason}\n` });
+    this.refuse(nonsense(code));
   }
 
   /** The client cannot be understood: one answer, and no more is read. */
@@ -390,4 +392,9 @@ export class HttpConnection extends Guarded implements OpenConnection {
     this.#giveExchangeBack();
     this.context.dismiss(this);
   }
+}
+
+function nonsense(code: number): Failure {
+  const { status, reason } = refusalOf(code);
+  return { ...FAILURES.downstream_nonsense, status, body: `${reason}\n` };
 }

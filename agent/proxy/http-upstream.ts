@@ -4,7 +4,6 @@
 //                  head -> switched (101: a tunnel takes the stream)
 import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
 import { BodyReader } from "../protocol/http1/body.ts";
-import { HEAD_LIMITS } from "../protocol/http1/head.ts";
 import { readResponseHead } from "../protocol/http1/read-response.ts";
 import { NEED_MORE } from "../protocol/http1/refusal.ts";
 import type { Exchange } from "./exchange.ts";
@@ -146,10 +145,10 @@ export class HttpUpstream extends Guarded {
     end: number,
     limit: number,
   ): void {
-    const head = this.context.responseHead;
+    const { responseHead: head, headLimits: limits } = this.context;
     let at = start;
     for (;;) {
-      const headEnd = readResponseHead(head, bytes, at, end, HEAD_LIMITS, exchange.isHead, false);
+      const headEnd = readResponseHead(head, bytes, at, end, limits, exchange.isHead, false);
       if (headEnd === NEED_MORE) {
         this.#held.add(bytes, at, end);
         return;
@@ -162,7 +161,7 @@ export class HttpUpstream extends Guarded {
         this.#receiveFinalHead(exchange, bytes, headEnd, end, limit);
         return;
       }
-      exchange.forwardInterim(bytes, head.start, headEnd);
+      exchange.forwardInterim(bytes, headEnd);
       if (this.exchange !== exchange || headEnd === end) return;
       at = headEnd;
     }

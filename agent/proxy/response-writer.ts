@@ -85,8 +85,13 @@ export class ResponseWriter {
     return sent;
   }
 
-  sendInterim(bytes: Uint8Array, start: number, end: number): void {
-    if (!this.#speaksOld) this.#exchange.connection.sendResponse(bytes, start, end);
+  /** A 1xx, without what was for the hop it came over. False: it cannot be placed. */
+  sendInterim(head: ResponseHead, bytes: Uint8Array, headEnd: number): boolean {
+    if (this.#speaksOld) return true;
+    const { sender } = this.#context;
+    if (sender.placeResponse(head, undefined, false, bytes, headEnd, headEnd, 0) < 0) return false;
+    this.#exchange.connection.sendResponse(sender.bytes, sender.start, sender.end);
+    return true;
   }
 
   sendBody(bytes: Uint8Array, start: number, end: number): void {

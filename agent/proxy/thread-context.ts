@@ -3,7 +3,7 @@
 
 import { Deadline } from "../base/timer-wheel.ts";
 import { TRACE_DEFAULTS, TraceFields } from "../observe/trace.ts";
-import { HEAD_LIMITS, RequestHead, ResponseHead } from "../protocol/http1/head.ts";
+import { HEAD_LIMITS, type HeadLimits, RequestHead, ResponseHead } from "../protocol/http1/head.ts";
 import { BufferPool } from "./buffer-pool.ts";
 import type { DataPlaneConfig } from "./config.ts";
 import type { DataPlaneDeps } from "./data-plane.ts";
@@ -22,8 +22,9 @@ export class ThreadContext {
   readonly config: DataPlaneConfig;
   readonly deps: DataPlaneDeps;
   readonly buffers: BufferPool;
-  readonly requestHead = new RequestHead(HEAD_LIMITS.headersMax, FORGEABLE);
-  readonly responseHead = new ResponseHead(HEAD_LIMITS.headersMax);
+  readonly headLimits: HeadLimits;
+  readonly requestHead: RequestHead;
+  readonly responseHead: ResponseHead;
   readonly sender: HeadSender;
   readonly open: OpenConnections;
   /** Not in use. */
@@ -39,6 +40,10 @@ export class ThreadContext {
   constructor(config: DataPlaneConfig, deps: DataPlaneDeps) {
     this.config = config;
     this.deps = deps;
+    const { headersMax } = config;
+    this.headLimits = { ...HEAD_LIMITS, headersMax };
+    this.requestHead = new RequestHead(headersMax, FORGEABLE);
+    this.responseHead = new ResponseHead(headersMax);
     this.buffers = new BufferPool({ poisons: config.poisonsBuffers });
     const trace = new TraceFields(TRACE_DEFAULTS, deps);
     this.sender = new HeadSender({ network: deps.network, trace });

@@ -12,6 +12,19 @@ export interface TunnelEnds {
   mayStay(): boolean;
 }
 
+/** Does a 101 choose only what the request offered (RFC 9110 7.8: no other protocol may be switched to). Both are values of Upgrade. */
+export function isOffered(chosen: string, offered: string): boolean {
+  const offers = protocolsOf(offered);
+  return protocolsOf(chosen).every((one) => offers.includes(one));
+}
+
+const protocolsOf = (list: string): string[] =>
+  list
+    .toLowerCase()
+    .split(",")
+    .map((one) => one.trim())
+    .filter((one) => one !== "");
+
 /** Sends the 101, whose head is the thread's response head and ends at headEnd, and what came behind it. Undefined: it may not be, and
  *  both ends are reset. */
 export function openTunnel(
