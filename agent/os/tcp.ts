@@ -96,6 +96,10 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
     return this.#state === "open";
   }
 
+  get hasUnread(): boolean {
+    return this.#isReadable;
+  }
+
   get mesh(): undefined {
     return undefined;
   }
@@ -187,13 +191,13 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
       return false;
     }
     this.#reading = count < SLOT_BYTES ? "shared" : "alone";
-    this.#show(RECEIVE_AT, count);
     // A short read empties the queue, and what comes later is a new edge; unless the end came together with the data, or a
-    // failed write is to be told once all is read.
+    // failed write is to be told once all is read. Known before it is shown: the handler may ask.
     const isMore =
       count === RECEIVE_BYTES || this.#peerEnd !== "none" || this.#writing === "failed";
     this.#isReadable &&= isMore;
-    return isMore;
+    this.#show(RECEIVE_AT, count);
+    return this.#isReadable;
   }
 
   #show(at: number, count: number): void {

@@ -191,7 +191,7 @@ export class HttpUpstream extends Guarded {
       stop = scanned === NEED_MORE ? end : scanned;
     }
     const isDone = this.#body.isDone;
-    const isReusable = isDone && head.keepAlive && stop === end;
+    const isReusable = isDone && head.keepAlive && this.#endsAt(stop, end);
     if (!exchange.forwardResponse(bytes, headEnd, stop, limit, isReusable)) return;
     if (isDone) exchange.responseDone(isReusable);
     else this.#keepAlive = head.keepAlive;
@@ -206,8 +206,13 @@ export class HttpUpstream extends Guarded {
     const stop = scanned === NEED_MORE ? end : scanned;
     exchange.forwardBody(bytes, start, stop);
     if (this.exchange === exchange && this.#body.isDone) {
-      exchange.responseDone(this.#keepAlive && stop === end);
+      exchange.responseDone(this.#keepAlive && this.#endsAt(stop, end));
     }
+  }
+
+  /** Nothing came behind the response, nor has arrived unseen, which the next request would take for its own (RFC 9112 6.3). */
+  #endsAt(stop: number, end: number): boolean {
+    return stop === end && this.stream.hasUnread !== true;
   }
 
   protected override writable(): void {

@@ -33,6 +33,16 @@ export const MEMORY_NETWORK_DEFAULTS: MemoryNetworkConfig = {
 };
 
 type Accept = (stream: Stream) => void;
+
+/** What a test may do to a stream of an agent just before a step of it. */
+export type Fault =
+  /** The kernel takes so many bytes of a write, at most; 0: EAGAIN. */
+  | { readonly is: "takes"; readonly bytes: number }
+  | { readonly is: "peer_resets" }
+  | { readonly is: "peer_ends" }
+  /** The peer neither reads nor says anything from here on, and its host does not tell. */
+  | { readonly is: "peer_falls_silent" };
+export type Step = "open" | "data" | "end" | "writable" | "write";
 interface MeshListener {
   readonly accept: Accept;
   /** Who answers for a server name; undefined refuses the handshake. */
@@ -49,6 +59,8 @@ export class MemoryFabric {
   /** Dials to these never come to an end. */
   readonly silent = new Set<string>();
   nextPort = 32_768;
+  /** Asked at each step of each stream that a network gave to its host by dial() or accept(). */
+  faultAt: ((stream: MemoryStream, step: Step) => Fault | undefined) | undefined;
 
   constructor(config: Partial<MemoryNetworkConfig>, deps: { clock: VirtualClock; random: Random }) {
     this.config = { ...MEMORY_NETWORK_DEFAULTS, ...config };
@@ -95,7 +107,7 @@ export class MemoryNetwork implements Network {
   dial(target: DialTarget, handler: StreamHandler): MemoryStream {
     const fabric = this.#fabric;
     const from = target.is === "plain" && target.from !== undefined ? target.from : this.address;
-    const near = new MemoryStream(fabric, this, handler);
+    const near = new MemoryStream(fabric, this, handler, true);
     near.peerAddress = target.address;
     near.peerPort = target.port;
     near.fromPort = fabric.nextPort++;
@@ -112,7 +124,7 @@ export class MemoryNetwork implements Network {
   ): [MemoryStream, MemoryStream] {
     const fabric = this.#fabric;
     const far = new MemoryStream(fabric, new MemoryNetwork(fabric, from.address), handler);
-    const near = new MemoryStream(fabric, this, IGNORE);
+    const near = new MemoryStream(fabric, this, IGNORE, true);
     near.peerAddress = from.address;
     near.peerPort = fabric.nextPort++;
     near.mesh = from.mesh;
@@ -192,9 +204,17 @@ export class MemoryStream implements Stream {
   #ended = false;
   #isDue = false;
 
-  constructor(fabric: MemoryFabric, network: MemoryNetwork, handler: StreamHandler) {
+  readonly #mayFail: boolean;
+
+  constructor(
+    fabric: MemoryFabric,
+    network: MemoryNetwork,
+    handler: StreamHandler,
+    mayFail = false,
+  ) {
     this.#fabric = fabric;
     this.#network = network;
+    this.#mayFail = mayFail;
     this.handler = handler;
   }
 
@@ -213,6 +233,7 @@ export class MemoryStream implements Stream {
   opened(): void {
     this.#fabric.later(() => {
       if (!this.isOpen) return;
+      this.#step("open");
       this.connected();
       this.handler.onOpen(this);
       if (this.isOpen) this.handler.onWritable(this);
@@ -222,8 +243,10 @@ export class MemoryStream implements Stream {
   write(bytes: Uint8Array, start: number, end: number): number {
     const far = this.#far;
     if (!this.isOpen || !this.#isConnected || this.#ended || far === undefined) return 0;
+    const fault = this.#step("write");
     const room = this.#fabric.config.windowBytes - far.#inboxBytes;
     let taken = Math.min(room, end - start);
+    if (fault?.is === "takes") taken = Math.min(taken, fault.bytes);
     if (this.#fabric.config.splits && taken > 1 && this.#fabric.random.unit() < 0.3) {
       taken = 1 + Math.floor(this.#fabric.random.unit() * taken);
     }
@@ -235,6 +258,10 @@ export class MemoryStream implements Stream {
     if (far.isOpen) far.#receive(bytes.slice(start, start + taken));
     else this.#fabric.later(() => this.die({ is: "failed", code: "EPIPE" }));
     return taken;
+  }
+
+  get hasUnread(): boolean {
+    return this.#inboxBytes > 0 || (this.#farEnded && !this.#shownEnd);
   }
 
   pause(): void {
@@ -283,6 +310,29 @@ export class MemoryStream implements Stream {
     this.handler.onClose(this, reason);
   }
 
+  /** What the test wants to happen just now. */
+  #step(step: Step): Fault | undefined {
+    const fault = this.#mayFail ? this.#fabric.faultAt?.(this, step) : undefined;
+    if (fault !== undefined) this.suffer(fault);
+    return fault;
+  }
+
+  /** What the peer does has happened when this returns. */
+  suffer(fault: Fault): void {
+    const far = this.#far;
+    if (far === undefined) return;
+    if (fault.is === "peer_resets") far.reset();
+    else if (fault.is === "peer_ends") far.endWrite();
+    else if (fault.is === "peer_falls_silent") far.#fallSilent();
+  }
+
+  #fallSilent(): void {
+    this.#isPaused = true;
+    this.resume = () => {};
+    this.write = () => 0;
+    this.endWrite = () => {};
+  }
+
   #receive(piece: Uint8Array): void {
     this.#inbox.push(piece);
     this.#inboxBytes += piece.length;
@@ -302,10 +352,12 @@ export class MemoryStream implements Stream {
   #deliver(): void {
     if (!this.isOpen || this.#isPaused || !this.#isConnected) return;
     if (this.#inboxBytes > 0) {
+      this.#step("data");
       this.#network.show(this, this.#takePiece());
       if (this.#far !== undefined) this.#far.#unblock();
       this.#schedule();
     } else if (this.#farEnded && !this.#shownEnd) {
+      this.#step("end");
       this.#shownEnd = true;
       if (this.#ended) this.die({ is: "ended" });
       else this.handler.onEnd(this);
@@ -335,7 +387,9 @@ export class MemoryStream implements Stream {
     if (!this.#isBlocked || !this.isOpen) return;
     this.#isBlocked = false;
     this.#fabric.later(() => {
-      if (this.isOpen) this.handler.onWritable(this);
+      if (!this.isOpen) return;
+      this.#step("writable");
+      this.handler.onWritable(this);
     });
   }
 }

@@ -1,8 +1,8 @@
 // The ends of a connection as a test sees them: text in, text out.
 import type { CloseReason, Stream, StreamHandler } from "../../agent/base/net.ts";
+import { latin1 } from "./naive-http1.ts";
 
 const encoder = new TextEncoder();
-const decoder = new TextDecoder("latin1");
 
 /** Collects what arrives and sends all it is given, however little is taken at a time. */
 export class TextEnd implements StreamHandler {
@@ -49,7 +49,8 @@ export class TextEnd implements StreamHandler {
   }
   onData(_stream: Stream, bytes: Uint8Array, start: number, end: number): void {
     this.bytesReceived += end - start;
-    if (this.keepsText) this.text += decoder.decode(bytes.subarray(start, end));
+    // Not TextDecoder: its "latin1" is windows-1252, which turns 0x80 into a euro sign.
+    if (this.keepsText) this.text += latin1(bytes.subarray(start, end));
     this.onText?.(this);
   }
   onWritable(): void {

@@ -98,6 +98,18 @@ describe("RFC 9112 6.3 and 9.2: whose answer it is", () => {
     }
   });
 
+  test("6.3 what has arrived behind an answer is nobody's, though no event has shown it yet", () => {
+    const head = "HTTP/1.1 200 OK\r\ncontent-length: 16000\r\nx: \r\n\r\n";
+    // As much as is read at a time, so that the poison comes with the next read; the next request is already here.
+    const fill = "x".repeat(16_384 - 16_000 - head.length);
+    const answer = head.replace("x: ", `x: ${fill}`) + "a".repeat(16_000);
+    const hop = new Hop((end, nth) => answerEach(nth === 0 ? answer + POISON : OK)(end, nth));
+    hop.say(GET + GET);
+    expect(answer).toHaveLength(16_384);
+    expect(hop.client.text).toBe(answer + OK);
+    hop.expectNothingLeft();
+  });
+
   test("6.3 what follows the head of an answer to HEAD is nobody's", () => {
     for (const travel of TRAVELS) {
       const hop = new Hop((end, nth) => answerEach(nth === 0 ? OK : OK)(end, nth), { travel });
