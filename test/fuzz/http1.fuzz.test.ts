@@ -1,9 +1,9 @@
 // Structure-aware differential fuzz of the HTTP/1.1 codec, both directions: streams of pipelined messages, mostly valid and then bent, go through
 // read, normalise, edit and body scan; whatever the codec accepts and forwards must mean the same to a second, naive reader, message for
-// message. Bounded by time: FUZZ_SECONDS (default 2). A failure prints its seed; add it to SEEDS, so that it is tried first ever after.
+// message. Bounded by time: FUZZ_SECONDS (default 2). A failure prints its seed and its bytes: add those to corpus/http1-codec.json, so
+// that they are tried first ever after, whatever the generator becomes.
 // Run: bun test test/fuzz
 import { expect, test } from "bun:test";
-import { SeededRandom } from "../../agent/base/clock.ts";
 import { BodyReader } from "../../agent/protocol/http1/body.ts";
 import { editInPlace, editInto } from "../../agent/protocol/http1/edit.ts";
 import { HEAD_LIMITS, RequestHead, ResponseHead } from "../../agent/protocol/http1/head.ts";
@@ -19,126 +19,12 @@ import {
   readNaively,
   valuesOf,
 } from "../support/naive-http1.ts";
+import corpus from "./corpus/http1-codec.json" with { type: "json" };
+import { Generator, requests, responses } from "./http1-messages.ts";
 
-const SEEDS: readonly number[] = [1, 2, 3, 2022363498, -923918388];
 const SECONDS = Number(process.env["FUZZ_SECONDS"] ?? 2);
 const ROOM = 8192;
 const TAIL = bytesOfLatin1("x-request-id: 1\r\n");
-
-class Generator {
-  readonly #random: SeededRandom;
-  constructor(seed: number) {
-    this.#random = new SeededRandom(seed);
-  }
-  below(bound: number): number {
-    return Math.floor(this.#random.unit() * bound);
-  }
-  chance(share: number): boolean {
-    return this.#random.unit() < share;
-  }
-  one<T>(list: readonly T[]): T {
-    return list[this.below(list.length)] as T;
-  }
-  some<T>(list: readonly T[], max: number): T[] {
-    return Array.from({ length: this.below(max + 1) }, () => this.one(list));
-  }
-}
-
-const TARGETS = [
-  "/",
-  "/a/../b",
-  "/%41/%2e%2e/c?x=%zz",
-  "/a\\b",
-  "*",
-  "http://a/x/./y",
-  "http://a",
-  "http://b/",
-  "//",
-  "/%",
-  "/a?/../b",
-];
-const LINES = [
-  "Accept: */*",
-  "X-Empty:",
-  "x-pad: \t1 \t",
-  "Connection: close",
-  "Connection: keep-alive, x-pad",
-  "Connection: upgrade",
-  "Upgrade: websocket",
-  "Upgrade: h2c",
-  "TE: trailers",
-  "Keep-Alive: 5",
-  "X-Forwarded-Client-Cert: forged",
-  "Content-Length: 3",
-  "Content-Length: 03",
-  "Content-Length: 3, 3",
-  "Transfer-Encoding: chunked",
-  "Transfer-Encoding: gzip, chunked",
-  "Transfer-Encoding:\x0bchunked",
-  "Transfer-Encoding : chunked",
-  " folded: 1",
-  "Host: b",
-  "x: \xff",
-];
-const BODIES = [
-  "",
-  "abc",
-  "3\r\nabc\r\n0\r\n\r\n",
-  "1;x=y\r\na\r\n0\r\nX-T: 1\r\n\r\n",
-  "3 \r\nabc\r\n0\r\n\r\n",
-  "2\r\nab\n0\r\n\r\n",
-];
-const FIELDS_FOR_BODY: readonly (readonly string[])[] = [
-  [],
-  ["Content-Length: 3"],
-  ["Transfer-Encoding: chunked"],
-  ["transfer-encoding: Chunked"],
-  [],
-  [],
-];
-const NOISE = ["\r", "\n", "\0", " ", "\t", ":", "\r\n", "0", ",", "\x80"];
-
-function message(g: Generator, startLine: string, first: readonly string[]): string {
-  const body = g.below(BODIES.length);
-  const fields = [...first, ...g.some(LINES, g.chance(0.5) ? 1 : 5)];
-  fields.splice(g.below(fields.length + 1), 0, ...(FIELDS_FOR_BODY[body] ?? []));
-  return `${startLine}\r\n${fields.map((line) => `${line}\r\n`).join("")}\r\n${BODIES[body]}`;
-}
-
-function bend(g: Generator, text: string): string {
-  let bent = text;
-  for (let times = g.chance(0.4) ? 1 + g.below(2) : 0; times > 0; times--) {
-    const at = g.below(bent.length + 1);
-    const cut = g.below(3);
-    bent = bent.slice(0, at) + (g.chance(0.7) ? g.one(NOISE) : "") + bent.slice(at + cut);
-  }
-  return bent;
-}
-
-function requests(g: Generator): string {
-  const all = Array.from({ length: 1 + g.below(3) }, () => {
-    const line = `${g.one(["GET", "POST", "OPTIONS", "HEAD", "CONNECT"])} ${g.one(TARGETS)} HTTP/1.${g.chance(0.9) ? 1 : 0}`;
-    return message(g, line, g.chance(0.95) ? ["Host: a"] : []);
-  });
-  return bend(g, all.join(""));
-}
-
-function responses(g: Generator): string {
-  const all = Array.from({ length: 1 + g.below(3) }, () => {
-    const status = g.one([
-      "200 OK",
-      "200 OK",
-      "204 No",
-      "304 Not",
-      "100 Continue",
-      "103 ",
-      "404 \xe4",
-      "101 Up",
-    ]);
-    return message(g, `HTTP/1.${g.chance(0.9) ? 1 : 0} ${status}`, []);
-  });
-  return bend(g, all.join(""));
-}
 
 /** What the codec decided on, and the bytes that leave. */
 interface Forwarded {
@@ -242,9 +128,7 @@ function takeNaively(
 }
 
 /** Says how many messages were carried. */
-function runOnce(seed: number, kind: "request" | "response"): number {
-  const g = new Generator(seed);
-  const text = kind === "request" ? requests(g) : responses(g);
+function runOnce(g: Generator, text: string, kind: "request" | "response"): number {
   const bytes = new Uint8Array(text.length + ROOM);
   bytes.set(bytesOfLatin1(text));
   let at = 0;
@@ -272,12 +156,15 @@ test.each(["request", "response"] as const)(
     const until = performance.now() + (SECONDS * 1000) / 2;
     let carried = 0;
     let runs = 0;
-    for (let seed = 1; performance.now() < until || runs < SEEDS.length; seed++, runs++) {
-      const next = SEEDS[runs] ?? (Date.now() ^ Math.imul(seed, 0x9e3779b9)) | 0;
+    for (const text of corpus[`${kind}s`]) carried += runOnce(new Generator(1), text, kind);
+    for (; performance.now() < until; runs++) {
+      const seed = (Date.now() ^ Math.imul(runs, 0x9e3779b9)) | 0;
+      const g = new Generator(seed);
+      const text = kind === "request" ? requests(g) : responses(g);
       try {
-        carried += runOnce(next, kind);
+        carried += runOnce(g, text, kind);
       } catch (cause) {
-        throw new Error(`${kind} fuzz failed with seed ${next}`, { cause });
+        throw new Error(`${kind} fuzz, seed ${seed}: ${JSON.stringify(text)}`, { cause });
       }
     }
     // A fuzz in which everything is refused proves nothing.
