@@ -3,6 +3,7 @@
 // nothing is taken, a reset, an early end, a peer that falls silent. Whatever happens, the exchange comes to an end within the agent's
 // deadlines, and nothing stays open, lent or counted.
 import { describe, expect, test } from "bun:test";
+import { countLent } from "../../test/support/buffers-lent.ts";
 import { SCENARIOS, type Scenario } from "../../test/support/exchange-scenarios.ts";
 import type { Fault, MemoryStream, Step } from "../../test/support/memory-network.ts";
 import { Hop, type HopOptions, WAYS } from "../../test/support/one-hop.ts";
@@ -103,26 +104,6 @@ function watchStates(context: ThreadContext): () => string {
     if (exchange.state === "over") return "a head is coming";
     return `${exchange.state}, the request ${exchange.requestBody.isDone ? "whole" : "coming"}`;
   };
-}
-
-interface Pool {
-  take(bytes: number): Uint8Array;
-  give(buffer: Uint8Array): void;
-}
-
-function countLent(pool: Pool): () => number {
-  let lent = 0;
-  const take = pool.take.bind(pool);
-  const give = pool.give.bind(pool);
-  pool.take = (bytes) => {
-    lent++;
-    return take(bytes);
-  };
-  pool.give = (buffer) => {
-    lent--;
-    give(buffer);
-  };
-  return () => lent;
 }
 
 function checkFailed(
