@@ -1,7 +1,8 @@
 // How well this member itself is doing (Lifeguard 3.1, local health multiplier): one that fails to hear anybody, is accused, or
 // finds its timers late is more patient with others.
 
-const SCORE_MAX = 8;
+/** Lifeguard's is 8, where a member does not know how long it was away; here that is counted out, and patience costs detection time. */
+const SCORE_MAX = 2;
 
 export class Awareness {
   #score = 0;

@@ -22,6 +22,8 @@ export class Member {
   heardMs = Number.NEGATIVE_INFINITY;
   /** When somebody else last said that it answered him. */
   relayedMs = Number.NEGATIVE_INFINITY;
+  /** When it was last asked in its turn. */
+  probedMs = Number.NEGATIVE_INFINITY;
   rttMs: number | undefined;
   /** It failed to answer us for as long as a look takes, by datagram and by stream. */
   isUnreachable = false;

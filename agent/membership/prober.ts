@@ -4,7 +4,7 @@
 //   look    this member's own: several pings and a stream; no answer to any: it is unreachable from here
 //
 // A probe says whom to look at; only a look lowers health. Whoever finds its own timers late was itself away (stopped, starved):
-// what it missed meanwhile says nothing about others, and is asked anew.
+// what it missed meanwhile says nothing about others. A probe is asked anew; of a look, time away does not count.
 import type { Clock, Timers } from "../base/clock.ts";
 import type { Awareness } from "./awareness.ts";
 import { type Message, NONCE_BYTES } from "./codec.ts";
@@ -23,6 +23,8 @@ const INDIRECT_MEMBERS = 3;
 /** A look: a ping each step, a stream at the second; long enough for lost packets, short enough that traffic leaves in time. */
 export const LOOK_MS = 500;
 const LOOK_STEP_MS = 125;
+/** How many times longer a member that is not well itself looks: it counts its own absence already. */
+const LOOK_FACTOR_MAX = 2;
 /** An unreachable member is asked again this often; in large pools less, so that a sick host is not buried in questions. */
 const RELOOK_MS = 1_000;
 const RELOOK_MS_PER_MEMBER = 2;
@@ -59,7 +61,9 @@ export class Prober {
   readonly #asked = new Map<number, Asked>();
   #relays = 0;
   #isStopped = false;
+  /** When this member was last found to have been away, and for how long in all. */
   #awayMs = Number.NEGATIVE_INFINITY;
+  #awayForMs = 0;
   /** When an asked third last said anything: our own network works then. */
   #thirdHeardMs = Number.NEGATIVE_INFINITY;
 
@@ -79,7 +83,7 @@ export class Prober {
   look(member: Member, sinceMs = this.#now): void {
     if (member.lookSinceMs !== undefined || member.isUnreachable) return;
     member.lookSinceMs = sinceMs;
-    this.#lookOn(member, sinceMs, 0);
+    this.#lookOn(member, { sinceMs, awayForMs: this.#awayForMs }, 0);
   }
 
   /** An answer to a question of ours, or of nobody. */
@@ -125,42 +129,56 @@ export class Prober {
 
   #probe(member: Member): void {
     const sentMs = this.#now;
+    member.probedMs = sentMs;
     const nonce = this.#ping(member);
     const timeoutMs = this.#timeoutOf(member);
     this.#after(timeoutMs, () => {
-      if (member.heardMs >= sentMs || this.#awayMs >= sentMs) return;
-      this.look(member, sentMs);
-      const from = this.#deps.table.self;
-      const suits = (one: Member) => one !== member && one.wasHeard && !one.isUnreachable;
-      for (const third of this.#deps.table.sample(INDIRECT_MEMBERS, suits))
-        this.#deps.say(third, { is: "ping_for_me", nonce, from, to: member.name });
+      if (member.heardMs >= sentMs) this.#deps.awareness.note(-1);
+      else if (this.#awayMs >= sentMs) this.#probeAnew(member, sentMs);
+      else this.#probeByOthers(member, { sentMs, nonce, timeoutMs });
     });
-    const indirectMs = Math.max(INDIRECT_MS, timeoutMs);
-    this.#after(timeoutMs + indirectMs, () => this.#judge(member, sentMs));
+  }
+
+  #probeByOthers(
+    member: Member,
+    { sentMs, nonce, timeoutMs }: { sentMs: number; nonce: number; timeoutMs: number },
+  ): void {
+    this.look(member, sentMs);
+    const from = this.#deps.table.self;
+    const suits = (one: Member) => one !== member && one.wasHeard && !one.isUnreachable;
+    for (const third of this.#deps.table.sample(INDIRECT_MEMBERS, suits))
+      this.#deps.say(third, { is: "ping_for_me", nonce, from, to: member.name });
+    this.#after(Math.max(INDIRECT_MS, timeoutMs), () => this.#judge(member, sentMs));
   }
 
   #judge(member: Member, sentMs: number): void {
     const { awareness } = this.#deps;
-    if (this.#awayMs >= sentMs) return;
     if (member.heardMs >= sentMs) awareness.note(-1);
+    else if (this.#awayMs >= sentMs) this.#probeAnew(member, sentMs);
     else if (member.relayedMs < sentMs) {
       if (this.#thirdHeardMs < sentMs) awareness.note(1);
       this.#deps.onSilent(member);
     }
   }
 
-  #lookOn(member: Member, sinceMs: number, step: number): void {
-    if (member.heardMs >= sinceMs) {
+  /** Unless its turn came again meanwhile. */
+  #probeAnew(member: Member, sentMs: number): void {
+    this.look(member);
+    if (member.probedMs === sentMs) this.#probe(member);
+  }
+
+  /** `since`: the first question, and how long this member had been away by then. */
+  #lookOn(member: Member, since: { sinceMs: number; awayForMs: number }, step: number): void {
+    if (member.heardMs >= since.sinceMs) {
       member.lookSinceMs = undefined;
       return;
     }
-    if (this.#awayMs >= sinceMs) {
-      member.lookSinceMs = this.#now;
-      this.#lookOn(member, this.#now, 0);
-      return;
-    }
-    const patienceMs = this.#deps.awareness.scale(LOOK_MS) + 2 * (member.rttMs ?? 0);
-    if (this.#now - sinceMs >= patienceMs) {
+    const factor = Math.min(this.#deps.awareness.scale(1), LOOK_FACTOR_MAX);
+    const patienceMs = factor * LOOK_MS + 2 * (member.rttMs ?? 0);
+    const awakeMs = this.#now - since.sinceMs - (this.#awayForMs - since.awayForMs);
+    // Just back, it has not read yet what waits in its socket.
+    const isJustBack = this.#now - this.#awayMs < LOOK_STEP_MS;
+    if (awakeMs >= patienceMs && !isJustBack) {
       member.lookSinceMs = undefined;
       member.isUnreachable = true;
       this.#deps.onSeen(member);
@@ -171,7 +189,7 @@ export class Prober {
     }
     this.#ping(member);
     if (step === 1) this.#pingByStream(member);
-    this.#after(LOOK_STEP_MS, () => this.#lookOn(member, sinceMs, step + 1));
+    this.#after(LOOK_STEP_MS, () => this.#lookOn(member, since, step + 1));
   }
 
   /** Until it answers. */
@@ -247,6 +265,8 @@ export class Prober {
       const nowMs = this.#now;
       if (nowMs - dueMs > STALL_MS) {
         if (nowMs - this.#awayMs > STALL_MS) this.#deps.awareness.note(1);
+        // Timers run in the order they were due: what an earlier one counted is not counted again.
+        this.#awayForMs += nowMs - Math.max(dueMs, this.#awayMs);
         this.#awayMs = nowMs;
       }
       task();
