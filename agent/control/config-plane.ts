@@ -204,11 +204,15 @@ export class ConfigPlane {
     if (errors.length > 0) return err({ is: "refused", reasons: errors.map(textOf) });
     this.#deps.clearSlots(this.#slots.adopt(slots));
     this.#ports.adopt(ports);
+    const hasNewPorts = portsOf(compiled.snapshot) !== portsOf(this.#snapshot);
     this.#snapshot = compiled.snapshot;
     this.#madeOf = hashOfManifest(signed);
     this.#running = runningOf(units);
-    this.#save(signed, units, compiled.snapshot);
+    const save = (): void => this.#save(signed, units, compiled.snapshot);
+    // Before any rule points to a new port; else traffic and the server's ack need not wait for the disk.
+    if (hasNewPorts) save();
     await this.#deps.onSnapshot(compiled.snapshot);
+    if (!hasNewPorts) save();
     this.#deps.log.info("running a new version", { ...position, units: units.length });
     return ok(position);
   }
@@ -253,6 +257,12 @@ const runningOf = (units: readonly Unit[]): Running => ({
   units,
   byHash: new Map(units.map((unit) => [unit.hash, unit])),
 });
+
+/** As the rules name them. */
+const portsOf = (snapshot: Snapshot | undefined): string =>
+  (snapshot?.workloads ?? [])
+    .map(({ namespace, name, outboundPort }) => `${namespace}/${name} ${outboundPort}`)
+    .join();
 
 type CompileParts = Pick<CompileInput, "mesh" | "resources" | "services" | "endpoints">;
 

@@ -153,7 +153,7 @@ test("no two pieces of a snapshot lie before a thread at once, and a newer one o
   threads.setSnapshot(snapshot(2, 2 * PIECE_ITEMS_MAX));
   expect(thread(0).takeAll()).toBe(1);
   expect(served).toEqual([2]);
-  expect(thread(0).told.filter((m) => m.type === "snapshot")).toHaveLength(11 + 4);
+  expect(thread(0).told.filter((m) => m.type === "snapshot")).toHaveLength(11 + 2);
 });
 
 test("a replacement gets the keys and the last snapshot, and the death of a thread leaves the others alone", () => {

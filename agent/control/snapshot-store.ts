@@ -50,6 +50,8 @@ export class DiskSnapshotStore implements SnapshotStore {
   }
 
   async save(sources: Sources, compiled: CompiledSources): Promise<void> {
+    // First what is under way: the ack.
+    await new Promise((resolve) => setImmediate(resolve));
     await writeDurably(this.#path(SOURCES), seal(SOURCES, this.#agentVersion, sources));
     await writeDurably(this.#path(COMPILED), seal(COMPILED, this.#agentVersion, compiled));
   }

@@ -1,34 +1,42 @@
 // A snapshot in pieces, for the way to a worker thread. Structured clone of a whole one stops the receiving thread for as long as
 // it takes (100 ms and more with 5,000 services); a piece takes a millisecond or two, and traffic flows between pieces.
-import { unreachable } from "../base/assert.ts";
 import type { Cluster, Endpoint, Service, Snapshot } from "./snapshot.ts";
 
-/** Sent in order over an ordered channel. */
-export type SnapshotPiece =
-  | { readonly is: "begin"; readonly head: SnapshotHead }
-  | { readonly is: "services"; readonly services: readonly Service[] }
-  | { readonly is: "clusters"; readonly clusters: readonly Cluster[] }
-  | { readonly is: "endpoints"; readonly endpoints: readonly Endpoint[] }
-  | { readonly is: "end" };
+/** Sent in order over an ordered channel. The first has the head; a small snapshot is one piece. */
+export interface SnapshotPiece {
+  readonly head?: SnapshotHead;
+  readonly services: readonly Service[];
+  readonly clusters: readonly Cluster[];
+  readonly endpoints: readonly Endpoint[];
+  readonly isLast: boolean;
+}
 
 export type SnapshotHead = Omit<Snapshot, "services" | "clusters" | "endpoints">;
 
-/** Services, clusters or endpoints in one piece. */
+/** Services, clusters and endpoints in one piece. */
 export const PIECE_ITEMS_MAX = 128;
 
-export function* splitSnapshot(snapshot: Snapshot): Generator<SnapshotPiece> {
+export function* splitSnapshot(
+  snapshot: Snapshot,
+  itemsMax = PIECE_ITEMS_MAX,
+): Generator<SnapshotPiece> {
   const { services, clusters, endpoints, ...head } = snapshot;
-  yield { is: "begin", head };
-  for (const part of parts(services)) yield { is: "services", services: part };
-  for (const part of parts(clusters)) yield { is: "clusters", clusters: part };
-  for (const part of parts(endpoints)) yield { is: "endpoints", endpoints: part };
-  yield { is: "end" };
+  const count = services.length + clusters.length + endpoints.length;
+  for (let at = 0; at === 0 || at < count; at += itemsMax) {
+    const clustersAt = at - services.length;
+    const endpointsAt = clustersAt - clusters.length;
+    yield {
+      ...(at === 0 ? { head } : {}),
+      services: part(services, at, itemsMax),
+      clusters: part(clusters, clustersAt, itemsMax),
+      endpoints: part(endpoints, endpointsAt, itemsMax),
+      isLast: at + itemsMax >= count,
+    };
+  }
 }
 
-function* parts<T>(items: readonly T[]): Generator<readonly T[]> {
-  for (let at = 0; at < items.length; at += PIECE_ITEMS_MAX)
-    yield items.slice(at, at + PIECE_ITEMS_MAX);
-}
+const part = <T>(items: readonly T[], at: number, count: number): readonly T[] =>
+  items.slice(Math.max(0, at), Math.max(0, at + count));
 
 /** Puts pieces together again. A new beginning drops what was under way. */
 export class SnapshotAssembly {
@@ -38,25 +46,12 @@ export class SnapshotAssembly {
   #endpoints: Endpoint[] = [];
 
   /** The whole snapshot, once its last piece came. */
-  add(piece: SnapshotPiece): Snapshot | undefined {
-    switch (piece.is) {
-      case "begin":
-        this.#reset(piece.head);
-        return undefined;
-      case "services":
-        this.#services.push(...piece.services);
-        return undefined;
-      case "clusters":
-        this.#clusters.push(...piece.clusters);
-        return undefined;
-      case "endpoints":
-        this.#endpoints.push(...piece.endpoints);
-        return undefined;
-      case "end":
-        return this.#finish();
-      default:
-        return unreachable(piece);
-    }
+  add({ head, services, clusters, endpoints, isLast }: SnapshotPiece): Snapshot | undefined {
+    if (head !== undefined) this.#reset(head);
+    this.#services.push(...services);
+    this.#clusters.push(...clusters);
+    this.#endpoints.push(...endpoints);
+    return isLast ? this.#finish() : undefined;
   }
 
   #reset(head: SnapshotHead | undefined): void {

@@ -16,24 +16,37 @@ const assemble = (assembly: SnapshotAssembly, pieces: Iterable<SnapshotPiece>) =
 test("a snapshot that travels in pieces arrives whole, also after one that was broken off", () => {
   const travels = fc.property(anyInput, anyInput, (first, second) => {
     const assembly = new SnapshotAssembly();
-    assemble(assembly, [...splitSnapshot(compile(first).snapshot)].slice(0, -1));
+    assemble(assembly, [...splitSnapshot(compile(first).snapshot, 2)].slice(0, -1));
     const { snapshot } = compile(second);
+    expect(assemble(assembly, splitSnapshot(snapshot, 3))).toEqual(snapshot);
     expect(assemble(assembly, splitSnapshot(snapshot))).toEqual(snapshot);
   });
   fc.assert(travels, { numRuns: 50 });
 });
 
-test("no piece holds more than its bound, and an end without a beginning is nothing", () => {
-  const endpoints = Array.from({ length: 3 * PIECE_ITEMS_MAX + 1 }, (_, i) => ({ id: `${i}` }));
-  const whole = { services: [], clusters: [], endpoints } as unknown as Snapshot;
-  const pieces = [...splitSnapshot(whole)];
-  expect(pieces.map((p) => (p.is === "endpoints" ? p.endpoints.length : p.is))).toEqual([
-    "begin",
-    PIECE_ITEMS_MAX,
-    PIECE_ITEMS_MAX,
-    PIECE_ITEMS_MAX,
-    1,
-    "end",
+test("no piece holds more than its bound, a small snapshot is one, and an end without a beginning is nothing", () => {
+  const many = (count: number) => Array.from({ length: count }, (_, i) => ({ id: `${i}` }));
+  const whole = (services: number, clusters: number, endpoints: number) =>
+    ({
+      services: many(services),
+      clusters: many(clusters),
+      endpoints: many(endpoints),
+    }) as unknown as Snapshot;
+  const sizes = (snapshot: Snapshot) =>
+    [...splitSnapshot(snapshot)].map((piece) => [
+      piece.services.length,
+      piece.clusters.length,
+      piece.endpoints.length,
+      piece.isLast,
+    ]);
+  expect(sizes(whole(1, 2, 3))).toEqual([[1, 2, 3, true]]);
+  expect(sizes(whole(0, 0, 0))).toEqual([[0, 0, 0, true]]);
+  expect(sizes(whole(100, 100, 2 * PIECE_ITEMS_MAX))).toEqual([
+    [100, PIECE_ITEMS_MAX - 100, 0, false],
+    [0, 200 - PIECE_ITEMS_MAX, 2 * PIECE_ITEMS_MAX - 200, false],
+    [0, 0, PIECE_ITEMS_MAX, false],
+    [0, 0, 200 - PIECE_ITEMS_MAX, true],
   ]);
-  expect(new SnapshotAssembly().add({ is: "end" })).toBeUndefined();
+  const end = { services: [], clusters: [], endpoints: [], isLast: true };
+  expect(new SnapshotAssembly().add(end)).toBeUndefined();
 });
