@@ -67,14 +67,16 @@ function query(
   lastQuestion = (lastQuestion + 1) % 65_536;
   const id = lastQuestion;
   const socket = udpSockets.get(socketName ?? "") ?? createSocket("udp4");
-  if (socketName !== undefined) udpSockets.set(socketName, socket);
+  if (socketName !== undefined && !udpSockets.has(socketName)) {
+    socket.on("error", () => {}); // also between two questions
+    udpSockets.set(socketName, socket);
+  }
   return new Promise((resolve) => {
     const over = (answer: string): void => {
       clearTimeout(timer);
       socket.off("message", read);
       socket.off("error", failed);
       if (socketName === undefined) socket.close();
-      else socket.on("error", () => {});
       resolve(answer);
     };
     const read = (bytes: Buffer): void => {
