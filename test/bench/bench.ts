@@ -1,15 +1,18 @@
 // `npm run bench [-- --only CASE --rounds N --seconds N]`: every case of the table in order, printed and, when all ran, written to
-// docs/benchmarks.md. Cases: idle, connections, hop, pair, bulk, start, change.
+// docs/benchmarks.md. Cases: see CASES.
 import { existsSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { changeCase } from "./change-case.ts";
+import { newConnectionsCase, smallTcpCase } from "./connection-cases.ts";
 import { down, up } from "./hosts.ts";
 import { connectionsCase, idleCase, startCase } from "./idle-cases.ts";
 import { bulkCase, hopCase, type Pace, pairCase } from "./load-cases.ts";
 import { BACKEND_UID, type Mesh, startMesh } from "./mesh.ts";
 import { page } from "./page.ts";
 import { type Peers, startBackend, startIperf, startPeers } from "./peers.ts";
+import { scaleCase } from "./scale-case.ts";
+import { steadyCase } from "./steady-cases.ts";
 import { type Row, resultTable } from "./table.ts";
 
 const { values } = parseArgs({
@@ -29,8 +32,13 @@ const CASES: { readonly [name: string]: (mesh: Mesh, peers: Peers) => Promise<Ro
   hop: (mesh, peers) => hopCase(mesh, peers, pace),
   pair: (mesh, peers) => pairCase(mesh, peers, pace),
   bulk: (mesh, peers) => bulkCase(mesh, peers, pace),
+  small: (mesh, peers) => smallTcpCase(mesh, peers, pace),
+  new: (mesh, peers) => newConnectionsCase(mesh, peers, pace),
+  steady: (mesh, peers) => steadyCase(mesh, peers, pace),
   start: (mesh) => startCase(mesh, pace.rounds),
   change: () => changeCase(pace.rounds),
+  // Last, since what it adds stays.
+  scale: (mesh) => scaleCase(mesh, pace),
 };
 
 function wanted(): string[] {

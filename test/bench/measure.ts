@@ -31,16 +31,18 @@ export interface LoadResult {
   readonly errors: string | undefined;
 }
 
-export function wrk(
-  host: HostName,
-  uid: number,
-  url: string,
-  connections: number,
-  seconds: number,
-): LoadResult {
+export interface WrkLoad {
+  readonly connections: number;
+  readonly seconds: number;
+  readonly headers?: readonly string[];
+}
+
+export function wrk(host: HostName, uid: number, url: string, load: WrkLoad): LoadResult {
+  const { connections, seconds, headers = [] } = load;
+  const all = [...BROWSER_HEADERS, ...headers].flatMap((header) => ["-H", header]);
   const text = runToEnd(
     host,
-    ["wrk", "-t1", `-c${connections}`, `-d${seconds}`, "--latency", ...BROWSER_HEADERS, url],
+    ["wrk", "-t1", `-c${connections}`, `-d${seconds}`, "--latency", ...all, url],
     { core: LOAD_CORE, uid },
   );
   const at = (pattern: RegExp): string => pattern.exec(text)?.[1] ?? "";
@@ -52,7 +54,7 @@ export function wrk(
     errors: /(Socket errors.*|Non-2xx.*)/.exec(text)?.[1],
   };
 }
-const BROWSER_HEADERS = ["-H", "accept: */*", "-H", "user-agent: bench/1"];
+const BROWSER_HEADERS = ["accept: */*", "user-agent: bench/1"];
 
 function millis(text: string): number {
   const [, number = "0", unit = "ms"] = /([\d.]+)(us|ms|s|m)/.exec(text) ?? [];

@@ -57,6 +57,7 @@ spec:
   ports:
     - { number: ${BACKEND_PORT}, name: http, protocol: HTTP }
     - { number: ${IPERF_PORT}, name: bulk, protocol: TCP }
+    - { number: ${OPAQUE_PORT}, name: small, protocol: TCP }
   endpoints:
     - address: ${addressOf("a")}
 `;
@@ -69,7 +70,7 @@ export interface Mesh {
   readonly backend: string;
 }
 
-function meshctl(...args: readonly string[]): string {
+export function meshctl(...args: readonly string[]): string {
   return runToEnd("b", [MESHCTL, ...args], { core: LOAD_CORE, env: ENVIRONMENT });
 }
 

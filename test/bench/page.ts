@@ -22,7 +22,7 @@ ${machine()}
 ## Asked and reached
 
 CPU is the scheduler's count for all threads of the proxies, divided by the requests they served: it does not depend on which side
-of the machine was the bottleneck. \`ratio\` is ours over haproxy's; \`holds\` says whether \`must\` (yes) or even \`goal\` is reached.
+of the machine was the bottleneck. \`ratio\` is ours over the peer's, of several over the cheapest; \`holds\` says whether \`must\` (yes) or even \`goal\` is reached.
 
 ${resultTable(rows)}
 

@@ -9,12 +9,16 @@ export const BACKEND_PORT = 9000;
 /** The same backend, declared opaque. */
 export const OPAQUE_PORT = 9002;
 export const IPERF_PORT = 5201;
-const PEER_BACKEND_PORT = 9001;
+export const PEER_BACKEND_PORT = 9001;
 const PEER_IPERF_PORT = 5202;
 export const HOP_PORT = { haproxy: 8001, nginx: 8002 } as const;
 export const PAIR_PORT = 8011;
 export const BULK_PORT = 8021;
 const TLS_PORT = 8012;
+export const SMALL_PORT = 8022;
+/** To the pair that relays bytes: with a full handshake each, and with sessions resumed. */
+export const NEW_PORT = { full: 8031, resumed: 8032 } as const;
+const NEW_TLS_PORT = 8033;
 
 const HEADERS = `
   http-request set-header x-request-id %[uuid()]
@@ -36,10 +40,14 @@ function write(name: string, text: string): string {
   return `${DIRECTORY}/${name}`;
 }
 
-/** Serves 100 B at /100 and 1 KB at /1k. */
+/** Serves 100 B at /100, 1 KB at /1k and in chunks at /chunked, 64 KB at /64k. */
 export function startBackend(host: "a" | "b", uid: number | undefined): void {
   mkdirSync(`${DIRECTORY}/nginx-${host}`, { recursive: true });
   if (uid !== undefined) chownSync(`${DIRECTORY}/nginx-${host}`, uid, uid);
+  const pages = `${DIRECTORY}/pages`;
+  mkdirSync(pages, { recursive: true });
+  writeFileSync(`${pages}/64k`, "x".repeat(65_536));
+  writeFileSync(`${pages}/chunked`, "x".repeat(1_024));
   const config = write(
     `backend-${host}.conf`,
     `worker_processes 1; pid ${DIRECTORY}/nginx-${host}/backend.pid; error_log /dev/null; daemon off;
@@ -47,7 +55,8 @@ ${uid === undefined ? "user root;" : ""}
 events { worker_connections 20000; }
 http { access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;
   client_body_temp_path ${DIRECTORY}/nginx-${host}/c; proxy_temp_path ${DIRECTORY}/nginx-${host}/p; fastcgi_temp_path ${DIRECTORY}/nginx-${host}/f; uwsgi_temp_path ${DIRECTORY}/nginx-${host}/u; scgi_temp_path ${DIRECTORY}/nginx-${host}/s;
-  server { ${[BACKEND_PORT, PEER_BACKEND_PORT, OPAQUE_PORT].map((port) => `listen 0.0.0.0:${port} backlog=4096;`).join(" ")} location /100 { return 200 "${"x".repeat(100)}"; } location /1k { return 200 "${"x".repeat(1024)}"; } } }`,
+  server { ${[BACKEND_PORT, PEER_BACKEND_PORT, OPAQUE_PORT].map((port) => `listen 0.0.0.0:${port} backlog=4096;`).join(" ")} location /100 { return 200 "${"x".repeat(100)}"; } location /1k { return 200 "${"x".repeat(1024)}"; }
+    root ${pages}; location /64k { } location /chunked { ssi on; ssi_types *; } } }`,
   );
   start(host, ["nginx", "-c", config], { core: LOAD_CORE, ...(uid === undefined ? {} : { uid }) });
 }
@@ -120,11 +129,51 @@ backend b
   return pids.map((pid) => pid ?? 0);
 }
 
+const TCP_DEFAULTS = DEFAULTS.replace("mode http", "mode tcp").replace("  http-reuse always", "");
+
+/** Relays bytes, each connection by one of its own to the other host, as ours does for opaque TCP. */
+function startHaproxyFull(): number[] {
+  const client = `ssl crt ${DIRECTORY}/client.pem ca-file ${DIRECTORY}/ca.crt verify required verifyhost inbound sni str(inbound) ssl-min-ver TLSv1.3`;
+  const outbound = write(
+    "haproxy-full-out.cfg",
+    `${TCP_DEFAULTS}
+frontend full
+  bind ${addressOf("a")}:${NEW_PORT.full}
+  default_backend full
+backend full
+  server s ${addressOf("b")}:${NEW_TLS_PORT} ${client} no-ssl-reuse
+frontend resumed
+  bind ${addressOf("a")}:${NEW_PORT.resumed}
+  default_backend resumed
+backend resumed
+  server s ${addressOf("b")}:${NEW_TLS_PORT} ${client}`,
+  );
+  const inbound = write(
+    "haproxy-full-in.cfg",
+    `${TCP_DEFAULTS}
+frontend f
+  bind ${addressOf("b")}:${NEW_TLS_PORT} ssl crt ${DIRECTORY}/server.pem ca-file ${DIRECTORY}/ca.crt verify required ssl-min-ver TLSv1.3
+  default_backend b
+backend b
+  server s ${addressOf("b")}:${PEER_BACKEND_PORT}`,
+  );
+  const pids = [
+    start("b", ["haproxy", "-db", "-f", inbound], { core: PROXY_CORE }).pid,
+    start("a", ["haproxy", "-db", "-f", outbound], { core: PROXY_CORE }).pid,
+  ];
+  return pids.map((pid) => pid ?? 0);
+}
+
 function startHaproxyBulk(): number {
   const config = write(
     "haproxy-bulk.cfg",
-    `${DEFAULTS.replace("mode http", "mode tcp").replace("  http-reuse always", "")}
+    `${TCP_DEFAULTS}
   option splice-auto
+frontend small
+  bind ${addressOf("a")}:${SMALL_PORT}
+  default_backend small
+backend small
+  server s ${addressOf("a")}:${PEER_BACKEND_PORT}
 frontend f
   bind ${addressOf("a")}:${BULK_PORT}
   default_backend b
@@ -145,6 +194,7 @@ export interface Peers {
   readonly nginxHop: number;
   readonly haproxyPair: readonly number[];
   readonly haproxyBulk: number;
+  readonly haproxyFull: readonly number[];
 }
 
 export async function startPeers(): Promise<Peers> {
@@ -153,6 +203,7 @@ export async function startPeers(): Promise<Peers> {
     nginxHop: startNginxHop(),
     haproxyPair: startHaproxyPair(),
     haproxyBulk: startHaproxyBulk(),
+    haproxyFull: startHaproxyFull(),
   };
   for (const port of [HOP_PORT.haproxy, HOP_PORT.nginx, PAIR_PORT]) {
     await until(`port ${port}`, () => answers("a", `http://${addressOf("a")}:${port}/100`));

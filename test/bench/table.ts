@@ -20,6 +20,8 @@ export interface Row {
   readonly measure: string;
   readonly ours: number;
   readonly peer?: number;
+  /** Default: haproxy. */
+  readonly peerName?: string;
   readonly ratio?: number;
   readonly must?: number;
   readonly goal?: number;
@@ -55,14 +57,14 @@ export function resultTable(rows: readonly Row[]): string {
     row.name,
     row.measure,
     shown(row.ours),
-    shown(row.peer),
+    row.peer === undefined ? "" : `${shown(row.peer)} ${row.peerName ?? "haproxy"}`,
     row.ratio === undefined ? "" : row.ratio.toFixed(2),
     shown(row.must),
     shown(row.goal),
     verdict(row),
   ]);
   return markdownTable(
-    ["case", "measure", "ironmesh", "haproxy", "ratio", "must", "goal", "holds"],
+    ["case", "measure", "ironmesh", "peer", "ratio", "must", "goal", "holds"],
     cells,
   );
 }
