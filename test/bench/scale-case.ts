@@ -78,7 +78,7 @@ spec:
   selector: { matchLabels: { app: scale-${i} } }
   action: DENY
   rules:
-    - from: [{ source: { principals: [mesh.internal/ns/scale/sa/caller-${i}] } }]
+    - from: [{ source: { principals: [mesh.local/ns/scale/sa/caller-${i}] } }]
       to: [{ operation: { paths: ["/scale/${i}/*"] } }]
 `,
   );
