@@ -17,6 +17,8 @@ const GREET_EVERY_MS = 50;
 const FIRST_TIMEOUT_MS = 500;
 const TIMEOUT_MIN_MS = 100;
 const TIMEOUT_MAX_MS = 1_000;
+/** Answers that are no further apart come from one waking up. */
+const TOGETHER_MS = 50;
 /** After that, how long others may take to get an answer for us. */
 const INDIRECT_MS = 150;
 const INDIRECT_MEMBERS = 3;
@@ -124,7 +126,7 @@ export class Prober {
     const member = this.#deps.table.next();
     if (member !== undefined) this.#probe(member);
     const everyMs = this.#deps.table.round === 0 ? GREET_EVERY_MS : PROBE_EVERY_MS;
-    this.#after(this.#deps.awareness.scale(everyMs), () => this.#probeNext());
+    this.#after(everyMs, () => this.#probeNext());
   }
 
   #probe(member: Member): void {
@@ -205,11 +207,21 @@ export class Prober {
 
   #heard(member: Member, rttMs: number, isLeaving: boolean): void {
     const isNews = !member.wasHeard || member.isUnreachable || member.isLeaving !== isLeaving;
+    member.rttMs = this.#smoothed(member, rttMs);
     member.heardMs = this.#now;
-    member.rttMs = member.rttMs === undefined ? rttMs : member.rttMs * 0.875 + rttMs * 0.125;
     member.isUnreachable = false;
     member.isLeaving = isLeaving;
     if (isNews) this.#deps.onSeen(member);
+  }
+
+  /** Down at once, up slowly, and once for answers that come together: what answers late was mostly busy or stopped, and must not be
+   *  waited for as if it were far away. */
+  #smoothed(member: Member, rttMs: number): number {
+    const { rttMs: before, heardMs } = member;
+    if (before === undefined) return rttMs;
+    if (rttMs < before) return (before + rttMs) / 2;
+    if (this.#now - heardMs < TOGETHER_MS) return before;
+    return before + (Math.min(rttMs, this.#timeoutOf(member)) - before) / 8;
   }
 
   #ping(member: Member, relay?: Asked["relay"]): number {

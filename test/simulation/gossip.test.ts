@@ -171,6 +171,21 @@ test("forged answers for a dead member do not keep it up: an answer needs the no
   for (const other of others) expect(other.lowered.has("vm-1")).toBe(true);
 });
 
+test("a member that was stopped, answered late and then lost power is found as soon as any other", () => {
+  const windows: number[] = [];
+  for (let seed = 1; seed <= 20; seed++) {
+    const pool = sixMembers(seed);
+    const [victim, ...others] = pool.nodes;
+    victim?.freeze();
+    pool.clock.pass(3_000);
+    victim?.thaw();
+    pool.clock.pass(2_000);
+    victim?.crash();
+    windows.push(pool.msUntil(() => others.every((n) => n.lowered.has("vm-0")), 10_000));
+  }
+  expect(Math.max(...windows)).toBeLessThanOrEqual(1_700);
+});
+
 test("a member that was stopped for a while accuses nobody when it goes on, and one that leaves gets no more traffic", () => {
   const pool = sixMembers(8);
   const [sleeper, leaver, ...others] = pool.nodes;
