@@ -66,8 +66,8 @@ the machine's load in view; no cause of ours was found.`,
   ],
   [
     "a change of configuration",
-    `All 20 agents share the two cores of this machine, so the last one's turn comes after the others': about 40 ms of CPU each (signature,
-compilation, a new snapshot in the data thread). On hosts of their own they work at the same time.`,
+    `All 20 agents share the two cores of this machine, so the last one's turn comes after the others'. On hosts of their own they work at
+the same time.`,
   ],
   [
     "exec to first request",
