@@ -26,6 +26,9 @@ import { until } from "./until.ts";
 /** What an agent needs beyond an ordinary user: redirect rules and routes, transparent sockets, ports below 1024. */
 const AGENT_CAPABILITIES = ["net_admin", "net_raw", "net_bind_service"];
 
+/** Each question costs an agent a few milliseconds, which it then lacks for what is waited for. */
+const ASKS_EVERY_MS = 40;
+
 export const serverStateOf = (): string => `${RUN_DIRECTORY}/${SERVER_HOST}/server`;
 export const stateOf = (host: DemoHost): string => `${RUN_DIRECTORY}/${host.name}/agent`;
 export const adminSocketOf = (host: DemoHost): string => `${stateOf(host)}/admin.sock`;
@@ -132,7 +135,7 @@ export async function untilAllRun(version: number, withinMs: number): Promise<nu
       const states = HOSTS.map(({ name }, i) => `${name} ${all[i]?.version ?? "does not answer"}`);
       throw new Error(`not every agent runs version ${version}: ${states.join(", ")}`);
     }
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, ASKS_EVERY_MS));
   }
 }
 

@@ -26,7 +26,16 @@ interface Shares {
 export const canary: Step = {
   number: 3,
   claim: "a canary moves by Istio's YAML",
-  run: (context) => underLoad(context, () => shiftTraffic(context)),
+  async run(context) {
+    const { operator } = context.demo;
+    try {
+      return await underLoad(context, () => shiftTraffic(context));
+    } finally {
+      // Also after a failure: later steps are about other things.
+      for (const kind of ["virtualservice", "destinationrule"])
+        await operator.run("delete", kind, "reviews");
+    }
+  },
 };
 
 async function shiftTraffic(context: CheckContext): Promise<string> {
@@ -46,8 +55,6 @@ async function shiftTraffic(context: CheckContext): Promise<string> {
   holds(isOnly(jason, "v3", HEADER_PAGES), () => `jason saw ${shown(jason)}, not only v3`);
   holds(isOnly(other, "v1", HEADER_PAGES), () => `others saw ${shown(other)}, not only v1`);
   figures.push(`jason ${HEADER_PAGES} of ${HEADER_PAGES} v3, others v1, in ${reachedMs} ms`);
-  await context.demo.operator.delete("virtualservice", "reviews");
-  await context.demo.operator.delete("destinationrule", "reviews");
   return figures.join("; ");
 }
 

@@ -35,15 +35,18 @@ export const powerLoss: Step = {
     const loads: string[] = [];
     for (let round = 1; round <= context.effort.powerLosses; round++) {
       context.say(`power loss ${round} of ${context.effort.powerLosses}`);
-      loads.push(
-        await underLoad(context, async (forgive) => {
-          windows.push(await windowOf(context, () => context.demo.powerOff(VICTIM)));
-          await new Promise((resolve) => setTimeout(resolve, UNDER_WAY_MS));
-          forgive();
-          return `after it ${await ratings(context)}`;
-        }),
-      );
-      await context.demo.powerOn(VICTIM);
+      try {
+        loads.push(
+          await underLoad(context, async (forgive) => {
+            windows.push(await windowOf(context, () => context.demo.powerOff(VICTIM)));
+            await new Promise((resolve) => setTimeout(resolve, UNDER_WAY_MS));
+            forgive();
+            return `after it ${await ratings(context)}`;
+          }),
+        );
+      } finally {
+        await context.demo.powerOn(VICTIM);
+      }
       await untilSeen(context, false);
     }
     const figures = [
