@@ -38,8 +38,13 @@ export const canary: Step = {
   },
 };
 
+/** Two cores have five agents, a server and nine programs that all started seconds ago; the load is one more. */
+const LOAD_STARTS_MS = 1_500;
+
 async function shiftTraffic(context: CheckContext): Promise<string> {
   const figures: string[] = [];
+  context.say("the load gets under way");
+  await new Promise((resolve) => setTimeout(resolve, LOAD_STARTS_MS));
   for (const [file, expected] of [
     ["canary-90-10.yaml", { v1: 90, v2: 10 }],
     ["canary-50-50.yaml", { v1: 50, v2: 50 }],
