@@ -10,6 +10,7 @@ import {
 } from "../support/naive-exchange.ts";
 import { Hop, type HopOptions } from "../support/one-hop.ts";
 import type { TextEnd } from "../support/text-stream.ts";
+import type { Shown } from "./llhttp.ts";
 
 export interface ProxyCase {
   /** Latin-1. */
@@ -29,8 +30,16 @@ export interface AppAnswer {
   readonly ends: boolean;
 }
 
+const shownAs = (kind: Shown["kind"], method: string, text: string): Shown => ({
+  kind,
+  method,
+  text,
+});
+
 interface Seen {
   request: NaiveTaken;
+  /** Its bytes, up to its end or as far as they have come. */
+  raw: string;
   /** Answered before it was whole. */
   wasEarly: boolean;
   /** What the app said to it. */
@@ -72,10 +81,11 @@ class App {
       }
       const request = takeMessage(state.text, "request");
       if (request === undefined) return said;
-      const seen = state.open ?? { request, wasEarly: false, said: "", end };
+      const seen = state.open ?? { request, raw: "", wasEarly: false, said: "", end };
       if (state.open === undefined) this.seen.push(seen);
       state.open = seen;
       seen.request = request;
+      seen.raw = state.text.slice(0, state.text.length - request.rest.length);
       said += this.#answer(seen);
       if (!request.isWhole) return said;
       state.text = request.rest;
@@ -110,7 +120,7 @@ const insistSame = (found: unknown, wanted: unknown, what: string): void =>
   insist(JSON.stringify(found) === JSON.stringify(wanted), what, found, wanted);
 
 /** Runs it; throws for whatever does not hold. Says how many requests passed and how many answers came back whole. */
-export function runCase(one: ProxyCase): { passed: number; answered: number; forwarded: string[] } {
+export function runCase(one: ProxyCase): { passed: number; answered: number; shown: Shown[] } {
   const app = new App(one.answers);
   const { travel, way, seed } = one;
   const hop = new Hop((end) => app.hear(end) || undefined, {
@@ -125,16 +135,14 @@ export function runCase(one: ProxyCase): { passed: number; answered: number; for
   hop.client.end();
   hop.pass(6_000);
   checkRequests(one, app);
-  const answered = checkResponses(one, hop, app);
+  const answers = checkResponses(one, hop, app);
   const text = hop.client.text;
   hop.expectNothingLeft();
   insist(hop.client.text === text, "said more to a client that is gone");
-  const forwarded = app.seen.filter((seen) => seen.request.isWhole).map(textOf);
-  return { passed: app.seen.length, answered, forwarded };
+  const whole = app.seen.filter((seen) => seen.request.isWhole);
+  const asked = whole.map(({ request, raw }) => shownAs("request", request.line[0], raw));
+  return { passed: app.seen.length, answered: answers.length, shown: [...asked, ...answers] };
 }
-
-const textOf = ({ request: { line, fields, body } }: Seen): string =>
-  `${line.join(" ")}\r\n${fields.map(([name, value]) => `${name}: ${value}\r\n`).join("")}\r\n${body}`;
 
 /** Each request that the app saw is one that the client sent, in the same order. One may be missing: its connection broke under it. */
 function checkRequests(one: ProxyCase, app: App): void {
@@ -196,25 +204,27 @@ function checkHead(sent: NaiveTaken, request: NaiveTaken): void {
 }
 
 /** Each answer that the client has is the app's to that very request, or the agent's own, in the order of requests. */
-function checkResponses(one: ProxyCase, hop: Hop, app: App): number {
+function checkResponses(one: ProxyCase, hop: Hop, app: App): Shown[] {
   const accounts = new Accounts(one, app);
   const records = [...hop.mesh.client.records(), ...hop.mesh.server.records()];
   let rest = hop.client.text;
-  let answered = 0;
+  const answers: Shown[] = [];
   for (const record of records) {
     const tries = accounts.of(record);
     const details = String(record["response_code_details"]);
     if (details === "via_upstream") {
+      const before = takeInterims(rest, tries);
       rest = takeAnswered(rest, tries);
+      const text = before.slice(0, before.length - rest.length);
+      answers.push(shownAs("response", String(record["method"]), text));
       if (record["response_code"] === 101) rest = takeTunnel(rest, tries);
-      answered++;
     } else if (isCut(details)) {
       checkCut(hop, rest, tries);
       rest = "";
     } else rest = takeOwn(rest, String(record["method"] ?? "GET"), record["response_code"], tries);
   }
   insist(rest === "", "bytes behind the last answer", rest, hop.client.text, records);
-  return answered;
+  return answers;
 }
 
 function wasOffered({ request, said }: Seen): boolean {
