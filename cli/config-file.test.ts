@@ -28,6 +28,29 @@ test("a file of options says what the command line would, and the command line w
   });
 });
 
+test("limits of HTTP have their defaults, and bounds", () => {
+  expect(parseAgentOptions([]).http).toEqual({
+    headersMax: 100,
+    headerTimeoutMs: 10_000,
+    bodyTimeoutMs: 60_000,
+  });
+  const words = [
+    "--http-headers-max",
+    "250",
+    "--http-header-seconds",
+    "3",
+    "--http-body-seconds",
+    "0",
+  ];
+  expect(parseAgentOptions(words).http).toEqual({
+    headersMax: 250,
+    headerTimeoutMs: 3_000,
+    bodyTimeoutMs: 0,
+  });
+  expect(() => parseAgentOptions(["--http-headers-max", "1001"])).toThrow("from 10 to 1000");
+  expect(() => parseAgentOptions(["--http-header-seconds", "0"])).toThrow("from 1 to 3600");
+});
+
 const REFUSED: readonly [name: string, text: string, says: string][] = [
   ["an unknown option", "metrix 1", "metrix"],
   ["a line with dashes", "--no-dns", ":1: "],

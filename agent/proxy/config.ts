@@ -7,7 +7,8 @@ export interface DataPlaneConfig {
   /** How long a client may go without sending more of a body that the app waits for: a byte of a chunked one, 1 KiB (or the rest) of one
    *  of a given length. Default 60,000; 0: as long as it likes. Lower breaks slow uploads; higher lets a slow sender hold an app's worker. */
   readonly bodyTimeoutMs: number;
-  /** Fields of a request's or response's head. Default 100, as Envoy. Higher costs a thread 34 bytes a field. */
+  /** Fields of a request's or response's head. Default 100, as Envoy. Higher costs a thread 34 bytes a field.
+   *  What comes from a peer's agent may have 64 more, and 8 KiB: what agents and routes add. */
   readonly headersMax: number;
   /** How long a downstream HTTP connection may stay without a request. Default 3,600,000, as Envoy. */
   readonly idleTimeoutMs: number;

@@ -3,7 +3,7 @@
 import type { Scratch } from "../base/net.ts";
 
 /** More than any tail we make: identity, ids and the header operations of one route. */
-const TAIL_BYTES_MAX = 8192;
+export const TAIL_BYTES_MAX = 8192;
 /** Below this a loop is cheaper than a call. */
 const COPY_BY_HAND_MAX = 64;
 

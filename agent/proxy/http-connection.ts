@@ -104,7 +104,8 @@ export class HttpConnection extends Guarded implements OpenConnection {
   #takeHead(bytes: Uint8Array, start: number, end: number, limit: number): number {
     const exchange = this.#borrow();
     const head = this.context.requestHead;
-    const headEnd = readRequestHead(head, bytes, start, end, this.context.headLimits);
+    const limits = this.context.headLimitsOf(this.#stream);
+    const headEnd = readRequestHead(head, bytes, start, end, limits);
     if (headEnd === NEED_MORE) {
       this.#hold(bytes, start, end);
       exchange.awaitHead(this.#activeMs);
@@ -114,7 +115,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
     this.#requests++;
     exchange.reset(this.#activeMs);
     if (refused < 0) {
-      this.#refuseNonsense(refused);
+      this.refuse(nonsense(refused));
       return end;
     }
     return this.#takeRequest(exchange, head, bytes, headEnd, end, limit);
@@ -163,13 +164,9 @@ export class HttpConnection extends Guarded implements OpenConnection {
     if (scanned >= 0) return scanned;
     // Answered in full already, and only not all of it taken: that answer is the last word.
     if (exchange.response.isComplete) this.#state = "answering";
-    else if (exchange.state === "over") this.#refuseNonsense(scanned);
+    else if (exchange.state === "over") this.refuse(nonsense(scanned));
     else exchange.giveUp(nonsense(scanned));
     return scanned;
-  }
-
-  #refuseNonsense(code: number): void {
-    this.refuse(nonsense(code));
   }
 
   /** The client cannot be understood: one answer, and no more is read. */

@@ -145,7 +145,8 @@ export class HttpUpstream extends Guarded {
     end: number,
     limit: number,
   ): void {
-    const { responseHead: head, headLimits: limits } = this.context;
+    const head = this.context.responseHead;
+    const limits = this.context.headLimitsOf(this.stream);
     let at = start;
     for (;;) {
       const headEnd = readResponseHead(head, bytes, at, end, limits, exchange.isHead, false);

@@ -1,6 +1,7 @@
 // What all connections of a thread share. One event is handled at a time, so the records that readers fill are shared too:
 // they are valid only until the event that filled them ends.
 
+import type { Stream } from "../base/net.ts";
 import { Deadline } from "../base/timer-wheel.ts";
 import { TRACE_DEFAULTS, TraceFields } from "../observe/trace.ts";
 import { HEAD_LIMITS, type HeadLimits, RequestHead, ResponseHead } from "../protocol/http1/head.ts";
@@ -8,12 +9,16 @@ import { BufferPool } from "./buffer-pool.ts";
 import type { DataPlaneConfig } from "./config.ts";
 import type { DataPlaneDeps } from "./data-plane.ts";
 import { Exchange } from "./exchange.ts";
+import { TAIL_BYTES_MAX } from "./field-tail.ts";
 import { HeadSender } from "./head-sender.ts";
 import type { HttpConnection } from "./http-connection.ts";
 import { type OpenConnection, OpenConnections } from "./open-connections.ts";
 
 /** Fields that say who somebody is: whoever sends them, they are ours to set. */
 const FORGEABLE = ["x-forwarded-client-cert"];
+
+/** Fields that one agent may add to a head: identity, ids, and those of a route. */
+const TAIL_FIELDS_MAX = 64;
 
 /** As many requests are under way at once before more exchanges are made and let go. */
 const EXCHANGES_KEPT_MAX = 256;
@@ -22,7 +27,10 @@ export class ThreadContext {
   readonly config: DataPlaneConfig;
   readonly deps: DataPlaneDeps;
   readonly buffers: BufferPool;
-  readonly headLimits: HeadLimits;
+  /** For who is no agent. */
+  readonly #headLimits: HeadLimits;
+  /** What an agent let pass its peer reads too, with the fields that were added on the way. */
+  readonly #peerHeadLimits: HeadLimits;
   readonly requestHead: RequestHead;
   readonly responseHead: ResponseHead;
   readonly sender: HeadSender;
@@ -41,9 +49,15 @@ export class ThreadContext {
     this.config = config;
     this.deps = deps;
     const { headersMax } = config;
-    this.headLimits = { ...HEAD_LIMITS, headersMax };
-    this.requestHead = new RequestHead(headersMax, FORGEABLE);
-    this.responseHead = new ResponseHead(headersMax);
+    const { headBytesMax } = HEAD_LIMITS;
+    this.#headLimits = { ...HEAD_LIMITS, headersMax };
+    this.#peerHeadLimits = {
+      ...HEAD_LIMITS,
+      headBytesMax: headBytesMax + TAIL_BYTES_MAX,
+      headersMax: headersMax + TAIL_FIELDS_MAX,
+    };
+    this.requestHead = new RequestHead(headersMax + TAIL_FIELDS_MAX, FORGEABLE);
+    this.responseHead = new ResponseHead(headersMax + TAIL_FIELDS_MAX);
     this.buffers = new BufferPool({ poisons: config.poisonsBuffers });
     const trace = new TraceFields(TRACE_DEFAULTS, deps);
     this.sender = new HeadSender({ network: deps.network, trace });
@@ -51,6 +65,10 @@ export class ThreadContext {
       now: () => this.nowMs(),
       deadline: (run) => this.deadline(run),
     });
+  }
+
+  headLimitsOf(stream: Stream): HeadLimits {
+    return stream.mesh === undefined ? this.#headLimits : this.#peerHeadLimits;
   }
 
   nowMs(): number {

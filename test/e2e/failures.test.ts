@@ -14,7 +14,15 @@ let client: Remote;
 
 beforeAll(async () => {
   if (!can) return;
-  mesh = await Mesh.up(["--connections-max", `${CONNECTIONS_MAX}`]);
+  const http = [
+    "--http-headers-max",
+    "120",
+    "--http-header-seconds",
+    "2",
+    "--http-body-seconds",
+    "2",
+  ];
+  mesh = await Mesh.up(["--connections-max", `${CONNECTIONS_MAX}`, ...http]);
   client = await mesh.remote("a", UID.client);
   const outside = await mesh.remote("c", UID.outside);
   await outside.run(
@@ -111,6 +119,28 @@ describe.skipIf(!can)("limits hold over four threads together", () => {
     const refused = await mesh.accessOf("b", "/rationed/in-vain");
     expect([refused.response_code, refused.response_flags]).toEqual([429, "RL"]);
     expect(await mesh.metric("b", "ironmesh_rate_limited_total")).toBe(18 + 18 + 24);
+  });
+
+  test("--http-headers-max, --http-header-seconds and --http-body-seconds hold for clients of this agent", async () => {
+    const { vip4 } = await mesh.vipOf("web.default.mesh");
+    const fields = (count: number): string =>
+      Array.from({ length: count }, (_, i) => `x-${i}: 1\r\n`).join("");
+    const last = (line: string, more: string): string =>
+      `${line} HTTP/1.1\r\nhost: web\r\nconnection: close\r\n${more}`;
+    const said = [
+      last("GET /status/200", `${fields(97)}\r\n`),
+      last("GET /status/200", `${fields(119)}\r\n`),
+      last("GET /slow-head", "x: "),
+      last("POST /count", "content-length: 100\r\n\r\nonly this"),
+    ];
+    const heard = await client.run(
+      (kit, host, texts) =>
+        Promise.all(texts.map((send) => kit.converse({ host, port: 80, send, withinMs: 8_000 }))),
+      vip4,
+      said,
+    );
+    expect(heard.map(({ text }) => text.slice(9, 12))).toEqual(["200", "431", "408", "408"]);
+    for (const { ms } of heard.slice(2)) expect(ms).toBeWithin(1_900, 4_000);
   });
 
   test(`--connections-max ${CONNECTIONS_MAX}: what comes beyond is reset, and there is room again once they close`, async () => {

@@ -1,7 +1,14 @@
 // A mesh of two hosts with real agents from the executable, a config server on host c, an app on b and a client on a: what the tests
 // of this directory share. Nothing is configured by hand but what a join token tells.
 import type { ChildProcess } from "node:child_process";
-import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
 import { resolve } from "node:path";
 import { ADMIN_PATHS, type AgentStatus } from "../../agent/api/admin.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
@@ -246,6 +253,18 @@ export class Mesh {
   rssOf(host: Member): number {
     const text = readFileSync(`/proc/${this.#agents.get(host)?.pid}/status`, "utf8");
     return Number(/^VmRSS:\s+(\d+)/m.exec(text)?.[1]) * 1024;
+  }
+
+  /** Open descriptors of an agent. */
+  descriptorsOf(host: Member): number {
+    return readdirSync(`/proc/${this.#agents.get(host)?.pid}/fd`).length;
+  }
+
+  /** So that a long test does not fill the disk. */
+  async logErrorsOnly(host: Member): Promise<void> {
+    const path = `http://agent${ADMIN_PATHS.accessLog}?mode=errors`;
+    const reply = await fetch(path, { unix: this.#socketOf(host), method: "PUT" });
+    if (!reply.ok) throw new Error(`the access log of ${host}: ${await reply.text()}`);
   }
 
   log(name: string): string {

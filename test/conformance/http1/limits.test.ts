@@ -1,5 +1,7 @@
 // What a peer may not make grow or last: RFC 9112 2.2, 3, 5 and RFC 9110 5.4 leave the limits to the server; docs/operating.md names ours.
 import { describe, expect, test } from "bun:test";
+import { answering, app, ask } from "../../support/http-conversation.ts";
+import { MeshFixture } from "../../support/mesh-fixture.ts";
 import {
   answerEach,
   expectDistrusted,
@@ -28,6 +30,21 @@ describe("limits of a head", () => {
       expect(hop.statuses).toEqual([200]);
       expect(hop.client.text.length).toBeGreaterThan(HEAD_BYTES - 100);
       hop.expectNothingLeft();
+    }
+  });
+
+  test("what passes one agent passes its peer too, with the fields that agents add", () => {
+    const mesh = new MeshFixture();
+    app(
+      mesh,
+      answering(() => headOf(HEAD_BYTES, "HTTP/1.1 200 OK")),
+    );
+    for (const request of [
+      headOf(HEAD_BYTES, "GET / HTTP/1.1"),
+      `GET / HTTP/1.1\r\nhost: a\r\n${fields(99)}\r\n`,
+      "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n",
+    ]) {
+      expect(ask(mesh, request)).toStartWith("HTTP/1.1 200 OK\r\n");
     }
   });
 
