@@ -19,6 +19,10 @@ export const HEALTH_TURN_SLOT = 1;
 /** Hosts that are down now. */
 export const HOSTS_DOWN_SLOT = 2;
 
+/** Marks of ports whose servers speak first (agent/proxy/server-first.ts). */
+export const SERVER_FIRST_SLOT = 32;
+export const SERVER_FIRST_SLOTS = 32;
+
 /** Values of a host's slot; what leads from one to the other: agent/resilience/host-health.ts. */
 export const HOST_UP = 0;
 export const HOST_DOWN = 1;

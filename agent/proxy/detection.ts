@@ -6,25 +6,42 @@ import { detect } from "../protocol/detect.ts";
 import { Guarded } from "./guarded.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { OpenConnection } from "./open-connections.ts";
+import { type FirstWord, isServerFirst, noteServerFirst } from "./server-first.ts";
 import type { ThreadContext } from "./thread-context.ts";
 
-/** Takes the stream over: sets its handler. Bytes that came so far follow as the handler's first event. */
-export type TakeOver = (protocol: "http" | "opaque") => void;
+/** Takes the stream over: sets its handler. Bytes that came so far follow as the handler's first event. `spoke`, if given, wants to
+ *  know who of an opaque connection speaks first. */
+export type TakeOver = (protocol: "http" | "opaque", spoke?: FirstWord) => void;
 
-export class Detection extends Guarded implements OpenConnection {
+/** `place`: where it goes, as all that goes there says. */
+export function detectProtocol(
+  stream: Stream,
+  context: ThreadContext,
+  place: string,
+  takeOver: TakeOver,
+): void {
+  const { slots } = context.deps;
+  if (isServerFirst(slots, place))
+    takeOver("opaque", (by) => noteServerFirst(slots, place, by === "server"));
+  else new Detection(stream, context, place, takeOver);
+}
+
+class Detection extends Guarded implements OpenConnection {
   openAt = -1;
   readonly #stream: Stream;
+  readonly #place: string;
   readonly #takeOver: TakeOver;
   readonly #deadline: Deadline;
   readonly #held = new HeldBytes();
   #hasEnded = false;
   #isOver = false;
 
-  constructor(stream: Stream, context: ThreadContext, takeOver: TakeOver) {
+  constructor(stream: Stream, context: ThreadContext, place: string, takeOver: TakeOver) {
     super(context);
     this.#stream = stream;
+    this.#place = place;
     this.#takeOver = takeOver;
-    this.#deadline = context.deadline(() => this.#decide("opaque"));
+    this.#deadline = context.deadline(() => this.#decide("opaque", this.#held.isEmpty));
     this.#deadline.set(context.nowMs() + context.config.detectTimeoutMs);
     context.admit(this);
     stream.handler = this;
@@ -50,11 +67,15 @@ export class Detection extends Guarded implements OpenConnection {
     if (found !== "need_more") this.#decide(found === "http1" ? "http" : "opaque");
   }
 
-  #decide(protocol: "http" | "opaque"): void {
+  #decide(protocol: "http" | "opaque", wasSilent = false): void {
     if (this.#isOver) return;
     this.#over();
     const stream = this.#stream;
-    this.#takeOver(protocol);
+    const { slots } = this.context.deps;
+    const learn: FirstWord = (by) => {
+      if (by === "server") noteServerFirst(slots, this.#place, true);
+    };
+    this.#takeOver(protocol, wasSilent ? learn : undefined);
     if (!this.#held.isEmpty) {
       const shown = this.#held.take();
       stream.handler.onData(stream, shown, 0, shown.length - EDIT_ROOM);

@@ -19,6 +19,7 @@ import {
 import { connectionRecord } from "./connection-record.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { Relay } from "./relay.ts";
+import type { FirstWord } from "./server-first.ts";
 
 /** Undefined: allowed. */
 function deniedBy(inbound: Inbound, caller: Caller): Pick<Denial, "cause" | "by"> | undefined {
@@ -51,6 +52,7 @@ export function carryInboundTcp(
   arrival: Arrival,
   caller: Caller,
   stream: Stream,
+  spoke?: FirstWord,
 ): void {
   const family = inbound.view.connectionFamily(
     trafficKey(inbound, caller),
@@ -92,6 +94,7 @@ export function carryInboundTcp(
   const relay = new Relay(stream, plane.context, {
     connected: () => family.opened(),
     moved: (received, sent) => family.moved(received, sent),
+    spoke,
     mayStay: () => {
       const now = plane.view === undefined ? undefined : inboundFor(plane.view, arrival);
       refusal = now && refusalOf(plane, now, caller);

@@ -23,7 +23,7 @@ import {
 } from "./arrival.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { withDecision } from "./denial.ts";
-import { Detection } from "./detection.ts";
+import { detectProtocol, type TakeOver } from "./detection.ts";
 import type { Exchange } from "./exchange.ts";
 import { FAILURES } from "./failure.ts";
 import { HttpConnection } from "./http-connection.ts";
@@ -42,8 +42,8 @@ export function serveInbound(
   stream: Stream,
 ): void {
   const caller: Caller = { identity: stream.mesh?.identity, address: stream.peerAddress };
-  const serve = (spoken: "http" | "opaque"): void => {
-    if (spoken === "opaque") carryInboundTcp(plane, inbound, arrival, caller, stream);
+  const serve: TakeOver = (spoken, spoke) => {
+    if (spoken === "opaque") carryInboundTcp(plane, inbound, arrival, caller, stream, spoke);
     else {
       const key = `${arrivalKey(arrival)} ${caller.identity} ${caller.address}`;
       const role = inbound.view.role(key, () => new InboundRole(plane, inbound, arrival, caller));
@@ -53,8 +53,10 @@ export function serveInbound(
   const declared = inbound.at.port.protocol;
   if (arrival.is === "mesh") {
     serve(arrival.alpn === ALPN_HTTP && declared !== "tcp" ? "http" : "opaque");
-  } else if (declared === "auto") new Detection(stream, plane.context, serve);
-  else serve(declared === "http" ? "http" : "opaque");
+  } else if (declared === "auto") {
+    const { appAddress, appPort } = inbound.at.port;
+    detectProtocol(stream, plane.context, `at ${appAddress} ${appPort}`, serve);
+  } else serve(declared === "http" ? "http" : "opaque");
 }
 
 /** The app as a cluster of one: nothing is counted against it, and nothing ejects it. */

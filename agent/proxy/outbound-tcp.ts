@@ -7,6 +7,7 @@ import type { DataPlane } from "./data-plane.ts";
 import { type Destined, endpointParty, endpointPlan } from "./destined.ts";
 import type { ClientView } from "./mesh-view.ts";
 import { Relay } from "./relay.ts";
+import type { FirstWord } from "./server-first.ts";
 import type { Target, UpstreamCluster } from "./upstream-cluster.ts";
 
 /** Endpoints that are tried before a connection is given up; nothing was sent yet, so it is always fair. */
@@ -24,6 +25,7 @@ export function carryOutboundTcp(
   destined: Destined,
   stream: Stream,
   original: OriginalDestination,
+  spoke?: FirstWord,
 ): void {
   const way = wayOf(plane, client, destined, original);
   if (way === undefined) {
@@ -34,7 +36,7 @@ export function carryOutboundTcp(
     plane.refuse(stream, "overflow", { destination: original, identity: client.identity });
     return;
   }
-  new OutboundTcp(plane, client, way, stream, original).begin();
+  new OutboundTcp(plane, client, way, stream, original).begin(spoke);
 }
 
 function wayOf(
@@ -96,7 +98,7 @@ class OutboundTcp {
     this.#startMs = plane.context.nowMs();
   }
 
-  begin(): void {
+  begin(spoke: FirstWord | undefined): void {
     const first = this.#nextTarget();
     if (first === undefined) {
       this.#way.cluster.releaseConnection();
@@ -112,6 +114,7 @@ class OutboundTcp {
         this.#family?.moved(relay.receivedBytes, 0);
       },
       moved: (received, sent) => this.#family?.moved(received, sent),
+      spoke,
       connectFailed: () => {
         this.#report("gateway_error");
         return this.#tried.length < ATTEMPTS_MAX ? this.#nextTarget() : undefined;

@@ -8,7 +8,7 @@ import { requestRecord } from "./access-record.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { withDecision } from "./denial.ts";
 import { type Destined, destinedFor, endpointParty, endpointPlan, serviceOf } from "./destined.ts";
-import { Detection } from "./detection.ts";
+import { detectProtocol, type TakeOver } from "./detection.ts";
 import type { Exchange } from "./exchange.ts";
 import { FAILURES } from "./failure.ts";
 import { HttpConnection } from "./http-connection.ts";
@@ -29,11 +29,12 @@ export function serveOutbound(
   const client = view.client(workload);
   const destined = destinedFor(view, original);
   const protocol = protocolOf(view, destined, original);
-  const serve = (spoken: "http" | "opaque"): void => {
+  const serve: TakeOver = (spoken, spoke) => {
     if (spoken === "http") serveOutboundHttp(plane, client, stream, original);
-    else carryOutboundTcp(plane, client, destined, stream, original);
+    else carryOutboundTcp(plane, client, destined, stream, original, spoke);
   };
-  if (protocol === "auto") new Detection(stream, plane.context, serve);
+  const place = `to ${original.address} ${original.port}`;
+  if (protocol === "auto") detectProtocol(stream, plane.context, place, serve);
   else serve(protocol === "http" ? "http" : "opaque");
 }
 

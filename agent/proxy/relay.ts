@@ -5,6 +5,7 @@ import type { Deadline } from "../base/timer-wheel.ts";
 import { Guarded } from "./guarded.ts";
 import type { OpenConnection } from "./open-connections.ts";
 import { Outbox } from "./outbox.ts";
+import type { FirstWord } from "./server-first.ts";
 import type { ThreadContext } from "./thread-context.ts";
 
 export interface RelayHooks {
@@ -15,6 +16,8 @@ export interface RelayHooks {
   connected?(): void;
   /** Bytes taken from downstream, and bytes meant for it: as they come, so that a long life shows in the metrics. */
   moved?(receivedBytes: number, sentBytes: number): void;
+  /** Once: whose the first byte was. */
+  spoke?: FirstWord | undefined;
   /** The dial under way goes to a host that is down. */
   isHopeless?(): boolean;
   /** A snapshot replaced the one it began with; false: it must go. */
@@ -91,6 +94,7 @@ export class Relay implements OpenConnection {
   #connectDueMs = Number.POSITIVE_INFINITY;
   #connectTimeoutMs = 0;
   #isOver = false;
+  #hasSpoken = false;
   /** How it ended, as an Envoy response flag. */
   flags = "-";
   /** Why the last dial came to nothing. */
@@ -152,6 +156,8 @@ export class Relay implements OpenConnection {
     if (this.#isOver) return;
     this.#activeMs = this.#context.nowMs();
     const to = from === this.#down ? this.#up : this.#down;
+    if (!this.#hasSpoken) this.#hooks.spoke?.(from === this.#down ? "client" : "server");
+    this.#hasSpoken = true;
     to.sentBytes += end - start;
     if (to === this.#up) this.#hooks.moved?.(end - start, 0);
     else this.#hooks.moved?.(0, end - start);

@@ -198,6 +198,46 @@ describe("detection", () => {
     expect(client.text).toBe("");
     settle(mesh, 60);
     expect(client.text).toBe("220 ready\r\n");
+    const next = dial(mesh);
+    settle(mesh, 20);
+    expect(next.text).toBe("220 ready\r\n");
+  });
+
+  test("a client that is silent at a server that is too teaches nobody that the port is opaque", () => {
+    const mesh = meshOf("auto");
+    let heard = "";
+    app(mesh, (end) => {
+      end.onText = () => {
+        heard = end.text;
+      };
+    });
+    dial(mesh);
+    settle(mesh, 1_100);
+    const late = dial(mesh);
+    settle(mesh, 20);
+    late.send("GET / HTTP/1.1\r\nhost: server\r\n\r\n");
+    settle(mesh);
+    expect(heard).toContain("x-request-id");
+  });
+
+  test("a port that is taken for one whose server speaks first is looked at again once a client does", () => {
+    const mesh = meshOf("auto");
+    let speaksFirst = true;
+    const heard: string[] = [];
+    app(mesh, (end) => {
+      if (speaksFirst) end.send("220 ready\r\n");
+      else end.onText = () => heard.push(end.text);
+    });
+    dial(mesh);
+    settle(mesh, 1_100);
+    speaksFirst = false;
+    const get = "GET / HTTP/1.1\r\nhost: server\r\n\r\n";
+    for (let i = 0; i < 2; i++) {
+      dial(mesh).send(get);
+      settle(mesh);
+    }
+    expect(heard[0]).toBe(get);
+    expect(heard[1]).toContain("x-request-id");
   });
 });
 
