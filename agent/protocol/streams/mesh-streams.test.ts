@@ -251,6 +251,28 @@ test("when the connection fails every stream is told, those not open yet as a di
   expect(talks.map((one) => one.outcome.reason?.is)).toEqual(["failed", "failed", "failed"]);
 });
 
+test("9112 9.8: a connection that ends has cut the streams that are open: they fail, however its end is told", () => {
+  const ways: ((carrier: Stream) => void)[] = [
+    (carrier) => carrier.endWrite(),
+    (carrier) => carrier.close(),
+    (carrier) => carrier.handler.onClose(carrier, { is: "ended" }),
+  ];
+  for (const end of ways) {
+    const w = world(9);
+    const told: string[] = [];
+    w.serve((stream) => {
+      stream.handler = { ...quiet, onClose: (_s, reason) => told.push(reason.is) };
+    });
+    const { outcome } = talk(w, 1, 10);
+    w.clock.pass(100);
+    for (const carrier of w.carriers) end(carrier);
+    w.clock.pass(100);
+    told.push(outcome.reason?.is ?? "nothing");
+    expect(told).not.toContain("ended");
+    expect(told).toContain("failed");
+  }
+});
+
 test("who dials again while its stream dies gets another connection", () => {
   const { clock, client, carriers, serve } = world(41);
   serve(echo);
