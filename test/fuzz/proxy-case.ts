@@ -203,29 +203,40 @@ function checkHead(sent: NaiveTaken, request: NaiveTaken): void {
   insist(!has(/^te=(?!trailers$)/i), "TE passed", request);
 }
 
-/** Each answer that the client has is the app's to that very request, or the agent's own, in the order of requests. */
+/** Each answer that the client has is the app's to that very request, or an agent's own, in the order of requests. */
 function checkResponses(one: ProxyCase, hop: Hop, app: App): Shown[] {
   const accounts = new Accounts(one, app);
-  const records = [...hop.mesh.client.records(), ...hop.mesh.server.records()];
+  const { client, server } = hop.mesh;
+  // With two agents between, the client's is the one that says what its client got.
+  const records = (one.way === "inbound" ? server : client).records();
+  const peers = one.way === "mesh" ? server.records() : [];
   let rest = hop.client.text;
   const answers: Shown[] = [];
   for (const record of records) {
     const tries = accounts.of(record);
     const details = String(record["response_code_details"]);
-    if (details === "via_upstream") {
+    const code = record["response_code"];
+    const method = String(record["method"] ?? "GET");
+    const isPeers = peers.some((other) => other["response_code"] === code && !isApps(other));
+    if (isApps(record) && isAnswered(rest, tries)) {
       const before = takeInterims(rest, tries);
       rest = takeAnswered(rest, tries);
-      const text = before.slice(0, before.length - rest.length);
-      answers.push(shownAs("response", String(record["method"]), text));
-      if (record["response_code"] === 101) rest = takeTunnel(rest, tries);
+      answers.push(shownAs("response", method, before.slice(0, before.length - rest.length)));
+      if (code === 101) rest = takeTunnel(rest, tries);
     } else if (isCut(details)) {
       checkCut(hop, rest, tries);
       rest = "";
-    } else rest = takeOwn(rest, String(record["method"] ?? "GET"), record["response_code"], tries);
+    } else {
+      insist(!isApps(record) || isPeers, "no answer of the app", rest, tries, record);
+      rest = takeOwn(rest, method, code, tries);
+    }
   }
   insist(rest === "", "bytes behind the last answer", rest, hop.client.text, records);
   return answers;
 }
+
+const isApps = (record: Record<string, unknown>): boolean =>
+  record["response_code_details"] === "via_upstream";
 
 function wasOffered({ request, said }: Seen): boolean {
   const list = (message: NaiveTaken | undefined): string[] =>
@@ -240,12 +251,15 @@ function wasOffered({ request, said }: Seen): boolean {
 const isCut = (details: string): boolean =>
   details.includes("after_response_started") || details === "downstream_remote_disconnect";
 
+const isAnswered = (text: string, tries: readonly Seen[]): boolean =>
+  tries.some((seen) => takeAnswer(text, seen) !== undefined);
+
 function takeAnswered(text: string, tries: readonly Seen[]): string {
   for (const seen of tries) {
     const taken = takeAnswer(text, seen);
     if (taken !== undefined) return taken.rest;
   }
-  throw new Error(`no answer of the app: ${JSON.stringify([text, tries.map((one) => one.said)])}`);
+  throw new Error("asked of an answer that is none");
 }
 
 function takeTunnel(text: string, tries: readonly Seen[]): string {

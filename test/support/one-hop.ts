@@ -8,9 +8,10 @@ import { TextEnd } from "./text-stream.ts";
 
 const APP = { address: "10.0.0.2", port: 8080 };
 
-/** Which of the agent's two roles stands between: a local client's way out, or a stranger's way in to a local app. */
-export type Way = "outbound" | "inbound";
-export const WAYS: readonly Way[] = ["outbound", "inbound"];
+/** Which of the agent's two roles stands between: a local client's way out, or a stranger's way in to a local app. `mesh`: both, of an
+ *  agent each. */
+export type Way = "outbound" | "inbound" | "mesh";
+export const WAYS = ["outbound", "inbound"] as const satisfies readonly Way[];
 
 /** How bytes travel: as they are written, in pieces of random length, or one at a time. */
 export type Travel = "whole" | "pieces" | "bytes";
@@ -57,7 +58,9 @@ export class Hop {
       config: options.config ?? {},
       accessLog: options.accessLog ?? "off",
     });
-    this.mesh.swapClient({ endpoints: [endpoint(0, { mesh: undefined })] });
+    if (options.way !== "mesh") {
+      this.mesh.swapClient({ endpoints: [endpoint(0, { mesh: undefined })] });
+    }
     this.mesh.server.network.listen(APP.port, (stream) => {
       const end = new TextEnd().attach(stream);
       const nth = this.apps.push(end) - 1;

@@ -2,6 +2,7 @@
 import { describe, expect, test } from "bun:test";
 import { readNaively, valuesOf } from "../../support/naive-http1.ts";
 import {
+  type Answer,
   answerEach,
   expectPassed,
   expectRefused,
@@ -81,6 +82,39 @@ describe("RFC 9112 9.3: persistence", () => {
     expect(hop.statuses).toHaveLength(1);
     expect(hop.client.text).toContain("connection: close\r\n");
     expect(hop.isOver).toBe(true);
+  });
+});
+
+describe("RFC 9112 9.3.1: a kept connection that dies under a request", () => {
+  /** Answers once on its first connection, and resets it at the next request; answers on others. */
+  const forgetful: Answer = (end, nth) => {
+    const asked = end.text.split("HTTP/1.1\r\n").length - 1;
+    if (nth > 0 || asked < 2) return OK;
+    end.stream?.reset();
+    return undefined;
+  };
+
+  test.each(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"])(
+    "%s goes out again, once, on a new one",
+    (method) => {
+      for (const way of WAYS) {
+        const hop = new Hop(forgetful, { way });
+        hop.say(GET).say(`${method} /again HTTP/1.1\r\nhost: a\r\n\r\n`);
+        expect(hop.statuses).toEqual([200, 200]);
+        expect(hop.apps.map((end) => end.text.includes("/again"))).toEqual([true, true]);
+        hop.expectNothingLeft();
+      }
+    },
+  );
+
+  test.each(["POST", "PATCH", "X-ANY"])("%s does not: it may have been carried out", (method) => {
+    for (const way of WAYS) {
+      const hop = new Hop(forgetful, { way });
+      hop.say(GET).say(`${method} /again HTTP/1.1\r\nhost: a\r\n\r\n`);
+      expect(hop.statuses).toEqual([200, 503]);
+      expect(hop.apps).toHaveLength(1);
+      hop.expectNothingLeft();
+    }
   });
 });
 
