@@ -4,7 +4,7 @@
 //   SIZE_FIRST -> SIZE -> [extensions] -> SIZE_LF -> DATA -> DATA_CR -> DATA_LF -> SIZE_FIRST ...
 //                           size 0: SIZE_LF -> LINE -> NAME -> VALUE -> VALUE_LF -> LINE ... -> END_LF -> done
 //   extensions: EXT_NAME_FIRST -> EXT_NAME -> [EXT_VALUE_FIRST -> EXT_VALUE, or EXT_QUOTED <-> EXT_ESCAPED -> EXT_END] -> ; or CR
-import { FIELD_VALUE, HEX, LOWER, TOKEN } from "./grammar.ts";
+import { DASH, FIELD_VALUE, HEX, LOWER, TOKEN, UNDERSCORE } from "./grammar.ts";
 import type { BodyKind } from "./head.ts";
 import {
   NEED_MORE,
@@ -52,7 +52,7 @@ const BACKSLASH = 92;
 const HASH_START = 0x811c9dc5 | 0;
 
 /** Names that decide framing, routing, the hop, who asks or how content is read cannot come after the body they decide about (RFC 9110 6.5.1). By hash of the name, because
- *  a name may arrive in pieces; an innocent name of the same 32 bits would be refused too. */
+ *  a name may arrive in pieces, with `_` as good as `-`; an innocent name of the same 32 bits would be refused too. */
 const NOT_IN_TRAILERS: ReadonlySet<number> = new Set(
   [
     "transfer-encoding",
@@ -89,7 +89,8 @@ const NOT_IN_TRAILERS: ReadonlySet<number> = new Set(
 );
 
 function hashOf(hash: number, byte: number): number {
-  return Math.imul(hash ^ (LOWER[byte] as number), 0x01000193);
+  const letter = byte === UNDERSCORE ? DASH : (LOWER[byte] as number);
+  return Math.imul(hash ^ letter, 0x01000193);
 }
 
 /** Of a head: how the body is delimited. */

@@ -40,6 +40,9 @@ TARGET[0x2e] = 1 | TARGET_DOT;
 
 export const LOWER = Uint8Array.from({ length: 256 }, (_, i) => (i >= 65 && i <= 90 ? i | 32 : i));
 
+export const UNDERSCORE = 95;
+export const DASH = 45;
+
 /** Value of a hexadecimal digit; 255: none. */
 export const HEX = new Uint8Array(256).fill(255);
 for (let i = 0; i < 16; i++) {
@@ -52,6 +55,21 @@ export function isName(bytes: Uint8Array, start: number, end: number, lower: Uin
   if (end - start !== lower.length) return false;
   for (let i = 0; i < lower.length; i++) {
     if (LOWER[bytes[start + i] as number] !== lower[i]) return false;
+  }
+  return true;
+}
+
+/** As isName, with `_` as good as `-`: so reads whoever hands fields to programs as variables (CGI, WSGI, PHP). */
+export function isNameOrDisguise(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  lower: Uint8Array,
+): boolean {
+  if (end - start !== lower.length) return false;
+  for (let i = 0; i < lower.length; i++) {
+    const byte = bytes[start + i] as number;
+    if (LOWER[byte] !== lower[i] && (byte !== UNDERSCORE || lower[i] !== DASH)) return false;
   }
   return true;
 }

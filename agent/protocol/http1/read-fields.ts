@@ -1,7 +1,7 @@
 // Reads field lines, RFC 9112 5, and what fields say about framing (6), the connection (9) and hops (RFC 9110 7.6.1).
 // Shared by requests and responses.
 
-import { FIELD_VALUE, isName, LOWER, TOKEN } from "./grammar.ts";
+import { FIELD_VALUE, isName, isNameOrDisguise, LOWER, TOKEN } from "./grammar.ts";
 import type { Head, HeadLimits } from "./head.ts";
 import {
   NEED_MORE,
@@ -151,7 +151,7 @@ function isOneOf(
   names: readonly Uint8Array[],
 ): boolean {
   for (let i = 0; i < names.length; i++) {
-    if (isName(bytes, start, end, names[i] as Uint8Array)) return true;
+    if (isNameOrDisguise(bytes, start, end, names[i] as Uint8Array)) return true;
   }
   return false;
 }
@@ -173,15 +173,26 @@ function noteKnown(head: Head, bytes: Uint8Array, index: number, key: number): n
     case HOST_KEY:
       return is(head, bytes, index, HOST) ? noteHost(head, index) : 0;
     case CONTENT_LENGTH_KEY:
-      return is(head, bytes, index, CONTENT_LENGTH) ? noteContentLength(head, bytes, index) : 0;
+      return is(head, bytes, index, CONTENT_LENGTH)
+        ? noteContentLength(head, bytes, index)
+        : refusedDisguise(head, bytes, index, CONTENT_LENGTH);
     case TRANSFER_ENCODING_KEY:
-      return is(head, bytes, index, TRANSFER_ENCODING) ? noteCoding(head, bytes, index) : 0;
+      return is(head, bytes, index, TRANSFER_ENCODING)
+        ? noteCoding(head, bytes, index)
+        : refusedDisguise(head, bytes, index, TRANSFER_ENCODING);
     case EXPECT_KEY:
       if (is(head, bytes, index, EXPECT)) head.expectsContinue = isValue(head, index, CONTINUE);
       return 0;
     default:
       return noteHop(head, bytes, index, key);
   }
+}
+
+/** `content_length` frames nothing here, and could somewhere behind us. */
+function refusedDisguise(head: Head, bytes: Uint8Array, index: number, name: Uint8Array): number {
+  const start = head.fields[index * 4] as number;
+  const end = head.fields[index * 4 + 1] as number;
+  return isNameOrDisguise(bytes, start, end, name) ? REFUSED_FIELD_NAME : 0;
 }
 
 /** Fields for this hop only, RFC 9110 7.6.1. */

@@ -304,6 +304,13 @@ describe("RFC 9110 7.6.1: fields for one hop", () => {
     expect(hop.seen).not.toContain("evil");
   });
 
+  test.each(WAYS)("an identity field in disguise is kept from the app (%s)", (way) => {
+    const names = ["X-Forwarded-Client-Cert", "x_forwarded_client_cert", "X-Forwarded_Client-Cert"];
+    const fields = names.map((name) => `${name}: URI=spiffe://evil\r\n`).join("");
+    expect(expectPassed(get(`${fields}x_other: 1\r\n`), { way })).not.toContain("evil");
+    expect(expectPassed(get(`${fields}x_other: 1\r\n`), { way })).toContain("x_other: 1\r\n");
+  });
+
   test("7.4 TE: trailers goes on, named in Connection; codings in TE do not", () => {
     const asked = (te: string) =>
       readNaively(expectPassed(get(`te: ${te}\r\nconnection: te\r\n`)), "request");

@@ -158,6 +158,12 @@ export const FRAMING: readonly Refused[] = [
     post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
   ],
   [
+    "6.1 Transfer_Encoding, which is another field here and may be none behind us",
+    400,
+    post("Transfer_Encoding: chunked\r\n", "0\r\n\r\n"),
+  ],
+  ["6.2 Content_Length, likewise", 400, post("Content_Length: 3\r\nContent-Length: 0\r\n", "abc")],
+  [
     "6.1 Transfer-Encoding and Content-Length: 0",
     400,
     post("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
@@ -275,6 +281,11 @@ export const CHUNKS: readonly Refused[] = [
   ],
   ["6.5.1 (9110) Host as a trailer", 400, chunked("0\r\nHost: b\r\n\r\n")],
   ["6.5.1 (9110) Authorization as a trailer", 400, chunked("0\r\nAuthorization: x\r\n\r\n")],
+  [
+    "6.5.1 (9110) the identity field as a trailer, with underscores",
+    400,
+    chunked("0\r\nX_Forwarded_Client_Cert: x\r\n\r\n"),
+  ],
   [
     "6.5.1 (9110) the identity field as a trailer",
     400,
