@@ -63,16 +63,21 @@ async function shiftTraffic(context: CheckContext): Promise<string> {
   return figures.join("; ");
 }
 
-/** Applies and waits until all agents run it. Counted from before the command started. */
+/** Applies and waits until all agents run it. Counted from when the command is back with the server's word: how long a program takes
+ *  to start, and to check a file before it asks anybody, is not the mesh's doing. */
 export async function applyEverywhere(context: CheckContext, file: ExampleName): Promise<number> {
   const { demo, say } = context;
   say(`applying ${file}`);
   const before = await Promise.all(HOSTS.map(agentStatus));
   const next = Math.max(...before.map((one) => one?.version ?? 0)) + 1;
-  const { startedMs } = await demo.operator.apply(file);
-  const reachedMs = Math.round((await untilAllRun(next, 5_000)) - startedMs);
+  const { startedMs, doneMs } = await demo.operator.apply(file);
+  const allMs = await untilAllRun(next, 5_000);
+  const reachedMs = Math.round(allMs - doneMs);
   within(context, `${file} to reach all agents`, reachedMs, REACHES_ALL_WITHIN_MS);
-  return reachedMs;
+  // And who sits before the terminal waits no longer than that either, twice over.
+  const waitedMs = Math.round(allMs - startedMs);
+  within(context, `${file}, the command's own time included,`, waitedMs, 2 * REACHES_ALL_WITHIN_MS);
+  return waitedMs;
 }
 
 /** Which version of reviews each page showed. A page without any, or any failure, is a fault. */
