@@ -1,6 +1,6 @@
 // A pair at a steady 1,000 requests a second, as a service that is busy but not overrun: what it adds to each request, what CPU and
 // memory it takes; and what memory many large bodies at once take at most.
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { addressOf, DIRECTORY, LOAD_CORE, runToEnd } from "./hosts.ts";
 import type { Pace } from "./load-cases.ts";
 import { cpuMicros, median, memoryOf, wrk } from "./measure.ts";
@@ -76,7 +76,8 @@ export function steadyCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
 
 function steadily(url: string, pids: readonly number[], seconds: number): Steady {
   const log = `${DIRECTORY}/steady.log`;
-  rmSync(log, { force: true });
+  writeFileSync(log, "");
+  chmodSync(log, 0o666); // h2load runs as the client's own user
   const [before, startedMs] = [cpuMicros(pids), performance.now()];
   const rate = ["--rps", `${RATE / CONNECTIONS}`, "-D", `${seconds}`];
   const command = ["h2load", "--h1", "-t1", `-c${CONNECTIONS}`, ...rate, `--log-file=${log}`, url];
