@@ -10,7 +10,7 @@ import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { DecisionBook, type DecisionBookConfig } from "./observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { CannotListen } from "./os/cannot-listen.ts";
-import { ForwardSocket, type QueryEvents, ResolverSocket } from "./os/dns-sockets.ts";
+import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
 import { ListenerStore } from "./os/listener-store.ts";
 import { Loop } from "./os/loop.ts";
 import { collectGarbage } from "./os/memory.ts";
@@ -67,14 +67,15 @@ function startNames(
       },
     },
   );
-  const sockets = dns.resolvers.map((resolver) => {
-    const handed = store.take({ resolver }, resolver, 53);
-    const onQuery: QueryEvents["onQuery"] = (query, asked, reply) =>
-      names.answer(query, "udp", asked, reply);
-    const socket = new ResolverSocket(loop, resolver, { onQuery }, handed);
-    if (handed === undefined) store.keep({ resolver }, socket.fd);
-    return socket;
-  });
+  const sockets = dns.resolvers.map(
+    (resolver) =>
+      new ResolverSocket(
+        loop,
+        resolver,
+        { onQuery: (query, asked, reply) => names.answer(query, "udp", asked, reply) },
+        store.take("resolver", resolver, 53),
+      ),
+  );
   const listeners: TcpListener[] = [];
   const begin = (): void => {
     for (const socket of sockets) socket.begin();
@@ -95,7 +96,7 @@ function startNames(
       hasBegun = true;
     },
     sockets: () => [
-      ...sockets.map(({ fd }) => store.describe(fd)),
+      ...sockets.map(({ fd }) => ({ fd, name: store.nameOf("resolver") })),
       ...listeners.map(({ fd }) => store.describe(fd)),
     ],
     giveAway: () => {

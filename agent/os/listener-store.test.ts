@@ -1,13 +1,11 @@
 import { afterAll, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
-import { notifyManager } from "../../test/support/notify-manager.ts";
-import { writeSockaddr } from "./address.ts";
 import { closeLeftBehind } from "./left-behind.ts";
-import { AF_INET, openLibc, SOCK_DGRAM } from "./libc.ts";
+import { openLibc } from "./libc.ts";
 import { endListeners, keptFor } from "./listener-names.ts";
 import { ListenerStore } from "./listener-store.ts";
-import { ARGUMENTS_AT, Loop } from "./loop.ts";
+import { Loop } from "./loop.ts";
 import { localEnd } from "./socket.ts";
 import { TcpListener } from "./tcp-listener.ts";
 
@@ -100,45 +98,6 @@ test("what was kept for a thread that dies before it takes it up is ended with i
   expect(closeLeftBehind(dying.loop.descriptors)).toBe(1);
   expect(listens(port)).toBe(0);
 });
-
-test("a question asked while the process is away waits in the resolver's socket, which a change of resolvers ends", async () => {
-  const address = `@im-store-${process.pid}`;
-  const manager = notifyManager(address);
-  const resolver = "127.0.0.1";
-  const opened = (kept: { fd: number; name: string }[]) =>
-    new ListenerStore({ thread: 0, notifySocket: address, kept }, newLoop());
-  const loop = newLoop();
-  const fd = boundDatagramSocket(loop, resolver);
-  const { port } = localEnd(loop, fd);
-  opened([]).keep({ resolver }, fd);
-  const name = /FDNAME=(t0\.r-\w+)$/.exec(manager.next().text)?.[1] ?? "";
-  const stored = manager.next();
-  expect(stored.text).toBe(`FDSTORE=1\nFDNAME=${name}\nFDPOLL=0`);
-  loop.libc.close(fd);
-  const client = await Bun.udpSocket({});
-  client.send("a question", port, resolver);
-  const next = opened([{ fd: stored.fd, name }]);
-  expect(next.take({ resolver: "127.0.0.2" }, resolver, port)).toBeUndefined();
-  const taken = next.take({ resolver }, resolver, port) ?? -1;
-  expect(taken).toBe(stored.fd);
-  expect(received(loop, taken)).toBe("a question");
-  opened([{ fd: dup(taken), name }]).retireRest();
-  expect(manager.next().text).toBe(`FDSTOREREMOVE=1\nFDNAME=${name}`);
-  loop.libc.close(taken);
-  client.close();
-  manager.end();
-});
-
-function boundDatagramSocket({ libc, arena }: Loop, address: string): number {
-  const fd = libc.socket(AF_INET, SOCK_DGRAM, 0);
-  const length = writeSockaddr(arena.bytes, ARGUMENTS_AT, address, 0);
-  expect(libc.bind(fd, arena.base + ARGUMENTS_AT, length)).toBe(0);
-  return fd;
-}
-function received({ libc, arena }: Loop, fd: number): string {
-  const count = libc.recv(fd, arena.base + ARGUMENTS_AT, 512, 0);
-  return Buffer.from(arena.bytes.slice(ARGUMENTS_AT, ARGUMENTS_AT + count)).toString();
-}
 
 test("kept listeners go to the thread they were kept for", () => {
   const kept = [

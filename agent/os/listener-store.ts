@@ -21,8 +21,8 @@ export type Purpose =
   | "inbound"
   | "mesh"
   | "dns"
-  /** The datagram socket in a resolver's place: questions wait in it as connections do in a listener's queue. */
-  | { readonly resolver: string }
+  /** The datagram socket in a resolver's place: a predecessor passes it on, a manager does not keep it. */
+  | "resolver"
   | { readonly workload: string };
 
 export interface ListenerStoreConfig {
@@ -38,13 +38,10 @@ export interface ListenerStoreConfig {
 const NOTIFIER_AT = ARGUMENTS_AT + 1_024;
 
 /** Short, since all names together must fit into one environment variable (128 KiB). */
-function nameOf(thread: number, purpose: Purpose): string {
-  if (typeof purpose === "string") return storedName(thread);
-  return "resolver" in purpose
-    ? `${storedName(thread)}${RESOLVER}${shortHash(purpose.resolver)}`
+const nameOf = (thread: number, purpose: Purpose): string =>
+  typeof purpose === "string"
+    ? `${storedName(thread)}${purpose === "resolver" ? ".resolver" : ""}`
     : `${storedName(thread)}.${shortHash(purpose.workload)}`;
-}
-const RESOLVER = ".r-";
 
 /** Of a module that the data thread has for its TLS, and the main thread should not load at its start. */
 const shortHash = (text: string): string =>
@@ -91,6 +88,10 @@ export class ListenerStore {
     return { fd, name: this.#names.get(fd) ?? storedName(this.#thread) };
   }
 
+  nameOf(purpose: Purpose): string {
+    return nameOf(this.#thread, purpose);
+  }
+
   /** The kept one, if there is any. */
   take(purpose: Purpose, address: string, port: number): number | undefined {
     const name = nameOf(this.#thread, purpose);
@@ -115,28 +116,12 @@ export class ListenerStore {
     return opened.value;
   }
 
-  /** A resolver's socket that this thread bound itself. The newest one bound gets the questions, so an older copy goes first. */
-  keep(purpose: { readonly resolver: string }, fd: number): void {
-    const name = nameOf(this.#thread, purpose);
-    this.#forget(name);
-    // Not watched by the manager: an answer that a program no longer wants (ICMP) would end it there.
-    this.#notifier?.tell(["FDSTORE=1", `FDNAME=${name}`, "FDPOLL=0"], fd);
-    this.#names.set(fd, name);
-  }
-
   /** Once a version is served: nobody will ask for what is left. */
   retireRest(): void {
-    for (const [key, fd] of this.#kept) {
-      const [name = ""] = key.split(" ");
+    for (const fd of this.#kept.values()) {
       this.#loop.unwatch(fd);
       endListener(this.#loop.libc, fd);
-      // Shutting a datagram socket down ends no copy of it.
-      if (name.includes(RESOLVER)) this.#forget(name);
     }
     this.#kept.clear();
-  }
-
-  #forget(name: string): void {
-    this.#notifier?.tell(["FDSTOREREMOVE=1", `FDNAME=${name}`]);
   }
 }
