@@ -22,6 +22,8 @@ import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly, type SnapshotPiece } from "./policy/snapshot-pieces.ts";
+import { AppConnections } from "./protocol/http2/app-connections.ts";
+import { sharedByThread } from "./protocol/http2/shared-by-thread.ts";
 import { MeshStreams } from "./protocol/streams/mesh-streams.ts";
 import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
@@ -129,17 +131,27 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   loop.onIdle = collectGarbage;
   const log = toldLog();
   const sockets = new OsNetwork(loop, meshTls);
-  const network = new MeshStreams(
+  const soon = (task: () => void): void => loop.again({ onReady: task });
+  const streams = new MeshStreams(
     { alpn: MESH_ALPN_HTTP, carrierAlpn: MESH_ALPN_STREAMS },
     {
       network: sockets,
       timers: loop.wheel,
-      soon: (task) => loop.again({ onReady: task }),
+      soon,
       bug,
       onRetiring: () => plane.closeRetiring(),
       stage: sockets.stage,
     },
   );
+  const http2 = sharedByThread(config.http.headersMax, {
+    soon,
+    now: () => loop.nowMs(),
+    timers: loop.wheel,
+    stage: sockets.stage,
+    bug,
+    count: (reason) => metrics.counter("ironmesh_http2_refused_total", { reason }).add(),
+  });
+  const network = new AppConnections(streams, http2);
   const decisions = new DecisionBook(newBook(), { wallMs: () => loop.wallMs(), log });
   const plane = new DataPlane(
     {
@@ -151,6 +163,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     },
     {
       network,
+      http2,
       clock: loop,
       wheel: loop.wheel,
       random: new SeededRandom(config.seed),
@@ -170,7 +183,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       plane.acceptOutbound(stream, original, workload),
     acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
     acceptMesh: (stream) => {
-      if (!network.accept(stream, (one) => plane.acceptMesh(one))) plane.acceptMesh(stream);
+      if (!streams.accept(stream, (one) => plane.acceptMesh(one))) plane.acceptMesh(stream);
     },
     refusedPeer: (reason, address, serverName) =>
       plane.handshakeRefused(reason, address, serverName),
@@ -181,7 +194,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     },
   });
   const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, network, { listeners, names });
+  const drain = drainOf(plane, streams, { listeners, names });
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -210,7 +223,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     switch (message.type) {
       case "keys": {
         const renewed = meshTls.setKeys(message.keys);
-        network.renewed(renewed);
+        streams.renewed(renewed);
         plane.renewed(renewed);
         listeners.openMesh(message.keys);
         return;

@@ -79,6 +79,8 @@ export interface PlainTarget {
   readonly port: number;
   /** Source address to bind, e.g. 127.0.0.6 towards local apps. */
   readonly from?: string;
+  /** What is written and read is HTTP/1.1; who is dialled speaks this (protocol/http2/app-connections.ts). */
+  readonly speaks?: "http2" | undefined;
 }
 
 export interface MeshTarget {

@@ -172,12 +172,13 @@ interface Views {
 }
 
 const compilePort = (
-  { port, name, protocol }: PortSource,
+  { port, name, protocol, speaks }: PortSource,
   { common, own }: Views,
 ): ServicePort => ({
   port,
   name,
   protocol,
+  ...(speaks === undefined ? {} : { speaks }),
   ...common,
   ...(own.length === 0 ? {} : { inNamespace: Object.fromEntries(own) }),
 });

@@ -105,7 +105,8 @@ test("a port's protocol: declared, else by its name, else by its number, else by
   expect(portProtocol(undefined, "grpc-web-x", 1).protocol).toBe("http");
   expect(portProtocol("", "https", 1).protocol).toBe("tcp");
   expect(portProtocol("mongo", "", 1).protocol).toBe("tcp");
-  expect(portProtocol("", "grpc-api", 1)).toEqual({ protocol: "tcp", isHttp2: true });
+  expect(portProtocol("", "grpc-api", 1)).toEqual({ protocol: "http", speaks: "http2" });
+  expect(portProtocol("HTTP2", "", 1)).toEqual({ protocol: "http", speaks: "http2" });
   expect(portProtocol("", "", 3306).protocol).toBe("tcp");
   expect(portProtocol("", "httpish", 8080).protocol).toBe("auto");
 });

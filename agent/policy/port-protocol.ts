@@ -4,12 +4,11 @@ import type { Protocol } from "./snapshot.ts";
 
 export interface PortProtocol {
   readonly protocol: Protocol;
-  /** HTTP/2 inside, which is not routed request by request yet. */
-  readonly isHttp2: boolean;
+  readonly speaks?: "http2";
 }
 
 const HTTP2 = new Set(["HTTP2", "GRPC"]);
-const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS", ...HTTP2]);
+const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"]);
 const NAMED = /^(http|http2|grpc|grpc-web|tcp|tls|https|mongo|mysql|redis)(?:-|$)/i;
 /** The server speaks first there (SMTP, MySQL) or is never HTTP (DNS): waiting for a client's bytes would only delay. */
 const NEVER_HTTP = new Set([25, 53, 3306]);
@@ -20,9 +19,10 @@ export function portProtocol(
   port: number,
 ): PortProtocol {
   const word = (wordOf(declared) ?? wordOf(nameOf(name))) || "";
-  if (word === "HTTP" || word === "GRPC-WEB") return { protocol: "http", isHttp2: false };
-  if (OPAQUE.has(word)) return { protocol: "tcp", isHttp2: HTTP2.has(word) };
-  return { protocol: NEVER_HTTP.has(port) ? "tcp" : "auto", isHttp2: false };
+  if (word === "HTTP" || word === "GRPC-WEB") return { protocol: "http" };
+  if (HTTP2.has(word)) return { protocol: "http", speaks: "http2" };
+  if (OPAQUE.has(word)) return { protocol: "tcp" };
+  return { protocol: NEVER_HTTP.has(port) ? "tcp" : "auto" };
 }
 
 const wordOf = (text: string | undefined): string | undefined => {

@@ -25,6 +25,7 @@ export interface PortSource {
   readonly port: number;
   readonly name: string;
   readonly protocol: Protocol;
+  readonly speaks?: "http2";
 }
 
 type Entry = Rule<ServiceEntrySpec>;
@@ -55,27 +56,18 @@ export function collectServices(
       vip6: service.vip6 ? canonicalAddress(service.vip6) : undefined,
       addresses: entry === undefined ? [] : entryAddresses(entry, problems),
       isExternal: entry !== undefined && entry.spec.location !== "MESH_INTERNAL",
-      ports: service.ports.map((p) => readPort(p, host, problems)),
+      ports: service.ports.map(readPort),
       endpoints: [...listed, ...own],
     });
   }
   return [...found.values()];
 }
 
-function readPort(
-  { port, name, protocol }: CatalogService["ports"][number],
-  host: string,
-  problems: ProblemList,
-): PortSource {
-  const spoken = portProtocol(protocol, name, port);
-  if (spoken.isHttp2)
-    problems.warn(
-      `Service ${host}`,
-      `port ${port}`,
-      "is HTTP/2, which is not routed yet: carried as opaque TCP, without routes by request",
-    );
-  return { port, name, protocol: spoken.protocol };
-}
+const readPort = ({ port, name, protocol }: CatalogService["ports"][number]): PortSource => ({
+  port,
+  name,
+  ...portProtocol(protocol, name, port),
+});
 
 const canonicalHost = (written: string): string => written.toLowerCase().replace(/\.$/, "");
 

@@ -75,6 +75,8 @@ export interface InboundPort {
   readonly appAddress: string;
   readonly appPort: number;
   readonly protocol: Protocol;
+  /** To an app of `http`: HTTP/2 without TLS and without being asked. Absent: HTTP/1.1. */
+  readonly speaks?: "http2" | undefined;
   readonly mtls: "strict" | "permissive" | "disable";
   /** The PeerAuthentication that says so. Absent: none does, or an older agent wrote the snapshot to disk. */
   readonly mtlsBy?: MtlsSource | undefined;
@@ -102,6 +104,8 @@ export interface ServicePort {
   readonly port: number;
   readonly name: string;
   readonly protocol: Protocol;
+  /** As InboundPort's; for endpoints that no agent guards. */
+  readonly speaks?: "http2" | undefined;
   /** First match wins. Always ends in a route that matches all, unless a VirtualService left a gap (then: 404, NR). */
   readonly httpRoutes: readonly HttpRoute[];
   readonly tcpRoutes: readonly TcpRoute[];

@@ -8,7 +8,7 @@ import type { PortDraft, SlotDraft } from "./books.ts";
 import { type HostBook, meshHost } from "./hosts.ts";
 import { labelsHold } from "./labels.ts";
 import type { Holding, PeerAuthentications } from "./peer-authentication.ts";
-import { portProtocol } from "./port-protocol.ts";
+import { type PortProtocol, portProtocol } from "./port-protocol.ts";
 import { compileRateLimits } from "./rate-limits.ts";
 import type { InboundPort, LocalWorkload, ProcessSelector, Protocol } from "./snapshot.ts";
 import type { ProblemList, Rule, Sources } from "./sources.ts";
@@ -96,7 +96,7 @@ interface Declared {
   readonly host: string;
   readonly port: number;
   readonly targetPort: number;
-  readonly protocol: Protocol;
+  readonly spoken: PortProtocol;
 }
 
 /** By the port the app listens on: several services may share one. */
@@ -104,7 +104,7 @@ function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
   const { namespace, labels, title, spec } = workload;
   const byTarget = new Map<
     number,
-    { protocol: Protocol; services: InboundPort["services"][number][] }
+    { spoken: PortProtocol; services: InboundPort["services"][number][] }
   >();
   for (const declared of [
     ...ownPorts(workload),
@@ -115,29 +115,32 @@ function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
     const known = byTarget.get(declared.targetPort);
     if (known === undefined)
       byTarget.set(declared.targetPort, {
-        protocol: declared.protocol,
+        spoken: declared.spoken,
         services: [{ service, port: declared.port }],
       });
     else {
-      if (known.protocol !== declared.protocol)
+      const [holds, other] = [wordOf(known.spoken), wordOf(declared.spoken)];
+      if (holds !== other)
         deps.problems.warn(
           title,
           "spec.services",
-          `speak both ${known.protocol} and ${declared.protocol} at port ${declared.targetPort}; ${known.protocol} holds`,
+          `speak both ${holds} and ${other} at port ${declared.targetPort}; ${holds} holds`,
         );
       known.services.push({ service, port: declared.port });
     }
   }
   const appAddress =
     spec.address === "loopback" ? "127.0.0.1" : (deps.host.addresses[0] ?? "127.0.0.1");
-  return [...byTarget].map(([appPort, { protocol, services }]) => ({
+  return [...byTarget].map(([appPort, { spoken, services }]) => ({
     appAddress,
     appPort,
-    protocol,
+    ...spoken,
     ...mtlsOf(deps.peerAuthentications.holding(namespace, labels, appPort)),
     services,
   }));
 }
+
+const wordOf = ({ protocol, speaks }: PortProtocol): string => speaks ?? protocol;
 
 const mtlsOf = (holding: Holding | undefined): Pick<InboundPort, "mtls" | "mtlsBy"> =>
   holding === undefined ? { mtls: "permissive" } : { mtls: holding.mode, mtlsBy: holding.by };
@@ -148,7 +151,7 @@ const ownPorts = ({ namespace, spec }: Workload): Declared[] =>
       host: meshHost(service.name, namespace),
       port,
       targetPort,
-      protocol: portProtocol(protocol, name, port).protocol,
+      spoken: portProtocol(protocol, name, port),
     })),
   );
 
@@ -165,7 +168,7 @@ const entryPorts = (
         host,
         port: number,
         targetPort,
-        protocol: portProtocol(protocol, name, number).protocol,
+        spoken: portProtocol(protocol, name, number),
       })),
     );
   });

@@ -1,11 +1,11 @@
 // Says what a downstream speaks from its first bytes, before anything is parsed. A client that stays silent (server-first
 // protocols) never yields an answer: the caller's deadline decides then.
 import { isName, LOWER, METHOD } from "./http1/grammar.ts";
+import { PREFACE } from "./http2/frame.ts";
 
 export type Detected = "http1" | "http2_preface" | "tls" | "opaque" | "need_more";
 
 const word = (text: string): Uint8Array => Uint8Array.from(text, (c) => c.charCodeAt(0));
-const PREFACE = word("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 const CONNECT = word("connect");
 const OPTIONS = word("options");
 const HTTP = word("http://");
@@ -29,6 +29,18 @@ function detectTls(bytes: Uint8Array, start: number, end: number): Detected {
   if (end - start > 2 && (bytes[start + 2] as number) > 4) return "opaque";
   if (end - start < 6) return "need_more";
   return bytes[start + 5] === 1 ? "tls" : "opaque";
+}
+
+/** Whether a client's first bytes are HTTP/2's preface, or may be once more have come. */
+export function prefaceAt(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+): "no" | "begins" | "whole" {
+  if (bytes[start] !== PREFACE[0]) return "no";
+  const same = matchingPreface(bytes, start, end);
+  if (same === PREFACE.length) return "whole";
+  return same === end - start ? "begins" : "no";
 }
 
 function matchingPreface(bytes: Uint8Array, start: number, end: number): number {

@@ -1,5 +1,5 @@
 // How a connection of somebody else came in, which local port it means, and what is known of its caller.
-import type { DialTarget, OriginalDestination, Stream } from "../base/net.ts";
+import type { DialTarget, OriginalDestination, PlainTarget, Stream } from "../base/net.ts";
 import type { Denial } from "../observe/decision-book.ts";
 import { type Party, type Traffic, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
 import type { Caller } from "../policy/request-view.ts";
@@ -36,12 +36,25 @@ export function inboundFor(view: MeshView, arrival: Arrival): Inbound | undefine
   return at === undefined || workload === undefined ? undefined : { view, at, workload };
 }
 
-export function appTarget(port: InboundPort): DialTarget {
+export function appTarget(port: InboundPort): PlainTarget {
   const { appAddress: address, appPort } = port;
   return address.includes(":")
     ? { is: "plain", address, port: appPort }
     : { is: "plain", address, port: appPort, from: FROM };
 }
+
+/** For requests, which are written in HTTP/1.1 whatever the app speaks. */
+export const appHttpTarget = (port: InboundPort): DialTarget =>
+  port.speaks === undefined ? appTarget(port) : { ...appTarget(port), speaks: port.speaks };
+
+/** The app's cluster, as logs call it. Another protocol is another cluster: its connections are no use to this one. */
+export const appClusterName = (
+  { appPort, appAddress, speaks }: InboundPort,
+  workload: Pick<LocalWorkload, "name" | "namespace">,
+): string => {
+  const name = `inbound|${appPort}|${appAddress}|${workload.name}.${workload.namespace}`;
+  return speaks === undefined ? name : `${name}|${speaks}`;
+};
 
 /** As far as it is known before its port is found. */
 export const destinationOf = (arrival: Arrival): OriginalDestination =>

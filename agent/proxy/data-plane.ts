@@ -8,9 +8,11 @@ import type { AccessLog } from "../observe/access-log.ts";
 import type { DecisionBook, Denial } from "../observe/decision-book.ts";
 import type { Counter, SeriesTable } from "../observe/series.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
+import type { Http2Deps } from "../protocol/http2/shared-by-thread.ts";
 import type { KeyedBuckets } from "../resilience/keyed-buckets.ts";
 import {
   type Arrival,
+  appClusterName,
   byPeerAuthentication,
   deniedAt,
   destinationOf,
@@ -27,6 +29,8 @@ import type { UpstreamCluster } from "./upstream-cluster.ts";
 
 export interface DataPlaneDeps {
   readonly network: Network;
+  /** What its HTTP/2 connections share. */
+  readonly http2: Http2Deps;
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly random: Random;
@@ -306,9 +310,7 @@ export class DataPlane {
 function inboundNames({ workloads }: Snapshot): Set<string> {
   const names = new Set<string>();
   for (const { name, namespace, ports } of workloads) {
-    for (const { appPort, appAddress } of ports) {
-      names.add(`inbound|${appPort}|${appAddress}|${name}.${namespace}`);
-    }
+    for (const port of ports) names.add(appClusterName(port, { name, namespace }));
   }
   return names;
 }

@@ -47,8 +47,6 @@ class Detection extends Guarded implements OpenConnection {
     stream.handler = this;
   }
 
-  protected override opened(): void {}
-
   protected override received(stream: Stream, bytes: Uint8Array, start: number, end: number): void {
     if (this.#held.isEmpty) {
       const found = detect(bytes, start, end);

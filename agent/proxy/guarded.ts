@@ -9,7 +9,8 @@ export abstract class Guarded implements StreamHandler {
     this.context = context;
   }
 
-  protected abstract opened(stream: Stream): void;
+  /** Only what was dialled opens. */
+  protected opened(_stream: Stream): void {}
   protected abstract received(stream: Stream, bytes: Uint8Array, start: number, end: number): void;
   protected abstract writable(stream: Stream): void;
   protected abstract ended(stream: Stream): void;
@@ -48,6 +49,15 @@ export abstract class Guarded implements StreamHandler {
   onClose(stream: Stream, reason: CloseReason): void {
     try {
       this.closed(stream, reason);
+    } catch (error) {
+      this.fell(error);
+    }
+  }
+
+  /** For what is not an event of its stream. */
+  protected guarded(run: () => void): void {
+    try {
+      run();
     } catch (error) {
       this.fell(error);
     }

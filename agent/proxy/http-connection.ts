@@ -5,6 +5,7 @@
 //   head -> body -> answering -> head ...      any -> closed, if need be by way of Lingering
 import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
 import type { RequestView } from "../policy/request-view.ts";
+import { prefaceAt } from "../protocol/detect.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import { normalizeTarget } from "../protocol/http1/normalize.ts";
 import { readRequestHead } from "../protocol/http1/read-request.ts";
@@ -15,6 +16,7 @@ import { Guarded } from "./guarded.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { HttpRole } from "./http-role.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
+import { Http2Downstream } from "./http2-downstream.ts";
 import { Lingering } from "./lingering.ts";
 import type { OpenConnection } from "./open-connections.ts";
 import type { ThreadContext } from "./thread-context.ts";
@@ -59,8 +61,6 @@ export class HttpConnection extends Guarded implements OpenConnection {
 
   // ---- reading requests
 
-  protected override opened(): void {}
-
   protected override received(
     _stream: Stream,
     bytes: Uint8Array,
@@ -102,15 +102,13 @@ export class HttpConnection extends Guarded implements OpenConnection {
   }
 
   #takeHead(bytes: Uint8Array, start: number, end: number, limit: number): number {
+    const preface = this.#requests === 0 ? prefaceAt(bytes, start, end) : "no";
+    if (preface !== "no") return this.#takePreface(preface === "whole", bytes, start, end);
     const exchange = this.#borrow();
-    const head = this.context.requestHead;
-    const limits = this.context.headLimitsOf(this.#stream);
-    const headEnd = readRequestHead(head, bytes, start, end, limits);
-    if (headEnd === NEED_MORE) {
-      this.#hold(bytes, start, end);
-      exchange.awaitHead(this.#activeMs);
-      return end;
-    }
+    const { context } = this;
+    const head = context.requestHead;
+    const headEnd = readRequestHead(head, bytes, start, end, context.headLimitsOf(this.#stream));
+    if (headEnd === NEED_MORE) return this.#awaitHead(bytes, start, end);
     const refused = headEnd < 0 ? headEnd : normalizeTarget(head);
     this.#requests++;
     exchange.reset(this.#activeMs);
@@ -119,6 +117,23 @@ export class HttpConnection extends Guarded implements OpenConnection {
       return end;
     }
     return this.#takeRequest(exchange, head, bytes, headEnd, end, limit);
+  }
+
+  #awaitHead(bytes: Uint8Array, start: number, end: number): number {
+    this.#hold(bytes, start, end);
+    this.#borrow().awaitHead(this.#activeMs);
+    return end;
+  }
+
+  /** The client speaks HTTP/2, without having asked (RFC 9113 3.3). */
+  #takePreface(isWhole: boolean, bytes: Uint8Array, start: number, end: number): number {
+    if (!isWhole) return this.#awaitHead(bytes, start, end);
+    const [stream, role] = [this.#stream, this.#role];
+    const serve = (lane: Stream) => new HttpConnection(lane, role, this.context);
+    this.#over();
+    new Http2Downstream(stream, role, this.context, serve);
+    stream.handler.onData(stream, bytes, start, end);
+    return end;
   }
 
   #takeRequest(
@@ -254,14 +269,9 @@ export class HttpConnection extends Guarded implements OpenConnection {
   ): void {
     const role = this.#role;
     const ends = { down: this.#stream, up, upstream, mayStay: () => role.mayStay(request) };
-    const held = this.#held;
+    const said = { early: this.#held?.take(), hasEnded: this.#hasEnded };
     this.#over();
-    const relay = openTunnel(ends, bytes, headEnd, end, this.context);
-    if (relay === undefined) return;
-    const early = held?.take();
-    if (early !== undefined) relay.sendUp(early, 0, early.length - EDIT_ROOM);
-    if (this.#hasEnded) relay.downstreamEnded();
-    this.#resume();
+    if (openTunnel(ends, said, bytes, headEnd, end, this.context)) this.#resume();
   }
 
   // ---- flow
@@ -298,15 +308,13 @@ export class HttpConnection extends Guarded implements OpenConnection {
 
   /** The exchange's deadline ran. */
   requestDue(): void {
-    try {
+    this.guarded(() => {
       const nowMs = this.context.nowMs();
       const due = this.#exchange;
       if (due !== undefined && this.#dueMs(due) <= nowMs) this.#runDue(due, nowMs);
       const next = this.#exchange;
       if (next !== undefined) next.arm(Math.max(this.#dueMs(next), nowMs + 1));
-    } catch (error) {
-      this.fell(error);
-    }
+    });
   }
 
   #runDue(exchange: Exchange, nowMs: number): void {
@@ -320,15 +328,10 @@ export class HttpConnection extends Guarded implements OpenConnection {
   }
 
   endIdle(nowMs: number): number {
-    const { idleTimeoutMs } = this.context.config;
-    if (this.#exchange !== undefined) return nowMs + idleTimeoutMs;
-    const dueMs = this.#activeMs + idleTimeoutMs;
+    const sinceMs = this.#exchange === undefined ? this.#activeMs : nowMs;
+    const dueMs = sinceMs + this.context.config.idleTimeoutMs;
     if (dueMs > nowMs) return dueMs;
-    try {
-      this.#endInOrder();
-    } catch (error) {
-      this.fell(error);
-    }
+    this.guarded(() => this.#endInOrder());
     return Number.POSITIVE_INFINITY;
   }
 
@@ -361,8 +364,8 @@ export class HttpConnection extends Guarded implements OpenConnection {
   }
 
   drain(isLastCall: boolean): void {
-    const isWanted = isLastCall || this.#requests > 0;
-    if (isWanted && this.#state === "head" && this.#held === undefined) this.#endInOrder();
+    if (this.#state !== "head" || this.#held !== undefined) return;
+    if (isLastCall || this.#requests > 0) this.#endInOrder();
   }
 
   /** Each request is decided by the snapshot of its moment. */

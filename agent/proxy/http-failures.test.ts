@@ -206,3 +206,18 @@ describe("what goes wrong upstream", () => {
     expect(mesh.server.count("istio_requests_total", { response_flags: "UPE" })).toBe(1);
   });
 });
+
+test("a body that turns out nonsense in the middle of its response ends the connection: no answer is put into another", () => {
+  const mesh = new MeshFixture();
+  app(mesh, (end) =>
+    end.text.includes("abc") ? "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\npart" : undefined,
+  );
+  const client = dial(mesh);
+  client.send("POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n");
+  settle(mesh);
+  expect(client.take()).toEndWith("part");
+  client.send("nonsense\r\n");
+  settle(mesh);
+  expect(client.text).toBe("");
+  expect(client.closed).toMatchObject({ is: "failed" });
+});

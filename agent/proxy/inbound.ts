@@ -10,6 +10,8 @@ import type { Endpoint } from "../policy/snapshot.ts";
 import { requestRecord } from "./access-record.ts";
 import {
   type Arrival,
+  appClusterName,
+  appHttpTarget,
   appTarget,
   arrivalKey,
   arrivesUnproven,
@@ -63,7 +65,7 @@ export function serveInbound(
 export function appCluster(plane: DataPlane, book: ClusterBook, inbound: Inbound): UpstreamCluster {
   const { port } = inbound.at;
   const { identity, name, namespace, labels } = inbound.workload;
-  const clusterName = `inbound|${port.appPort}|${port.appAddress}|${name}.${namespace}`;
+  const clusterName = appClusterName(port, inbound.workload);
   return book.get(identity, clusterName, () => {
     const endpoint: Endpoint = {
       id: `${port.appAddress}:${port.appPort}`,
@@ -76,7 +78,6 @@ export function appCluster(plane: DataPlane, book: ClusterBook, inbound: Inbound
       labels,
       slots: NO_SLOTS,
     };
-    const dial = appTarget(port);
     return {
       name: clusterName,
       service: undefined,
@@ -92,7 +93,7 @@ export function appCluster(plane: DataPlane, book: ClusterBook, inbound: Inbound
         idleTimeoutMs: plane.config.appIdleTimeoutMs,
       },
       slots: undefined,
-      targets: [new Target(endpoint, dial, dial)],
+      targets: [new Target(endpoint, appHttpTarget(port), appTarget(port))],
     };
   });
 }

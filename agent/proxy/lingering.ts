@@ -22,7 +22,6 @@ export class Lingering extends Guarded implements OpenConnection, Due {
     stream.endWrite();
   }
 
-  protected override opened(): void {}
   /** Nobody reads it any more. */
   protected override received(): void {}
   protected override writable(): void {}

@@ -245,26 +245,37 @@ export const partyOf = (
 });
 
 export function clusterView(snapshot: Snapshot, cluster: Cluster, identity: string): ClusterView {
+  const { service: host, port } = cluster;
+  const speaks = snapshot.services[host]?.ports.find((one) => one.port === port)?.speaks;
   const targets: Target[] = [];
   for (const index of cluster.endpoints) {
     const endpoint = snapshot.endpoints[index];
-    if (endpoint !== undefined) targets.push(targetOf(endpoint, identity));
+    if (endpoint !== undefined) targets.push(targetOf(endpoint, identity, speaks));
   }
   const { name, balancer, outlier, limits, slots } = cluster;
   const service = snapshot.services[cluster.service];
   return { name, service, balancer, outlier, limits, slots, targets };
 }
 
-const targetOf = (endpoint: Endpoint, identity: string): Target =>
+const targetOf = (endpoint: Endpoint, identity: string, speaks: "http2" | undefined): Target =>
   new Target(
     endpoint,
-    dialOf(endpoint, identity, ALPN_HTTP),
-    dialOf(endpoint, identity, ALPN_OPAQUE),
+    dialOf(endpoint, identity, ALPN_HTTP, speaks),
+    dialOf(endpoint, identity, ALPN_OPAQUE, undefined),
   );
 
-function dialOf(endpoint: Endpoint, identity: string, alpn: string): DialTarget {
+/** Between agents requests are HTTP/1.1; the one beside the app speaks as the app does. */
+function dialOf(
+  endpoint: Endpoint,
+  identity: string,
+  alpn: string,
+  speaks: "http2" | undefined,
+): DialTarget {
   const { address, port, mesh } = endpoint;
-  if (mesh === undefined) return { is: "plain", address, port };
+  if (mesh === undefined)
+    return speaks === undefined
+      ? { is: "plain", address, port }
+      : { is: "plain", address, port, speaks };
   const { serverName } = mesh;
   return {
     is: "mesh",

@@ -24,6 +24,7 @@ import { Loop, SCRATCH_AT } from "../os/loop.ts";
 import { connectTcp, localEnd, setOption } from "../os/socket.ts";
 import { SCRATCH_END, TcpStream } from "../os/tcp.ts";
 import { listenOn, type TcpListener } from "../os/tcp-listener.ts";
+import { sharedByThread } from "../protocol/http2/shared-by-thread.ts";
 import { bucketMemory, KeyedBuckets } from "../resilience/keyed-buckets.ts";
 import { DATA_PLANE_DEFAULTS } from "./config.ts";
 import { DataPlane } from "./data-plane.ts";
@@ -79,6 +80,14 @@ describe.each([
       { ...DATA_PLANE_DEFAULTS, ...QUICK, poisonsBuffers: true },
       {
         network: smallBuffers(loop),
+        http2: sharedByThread(DATA_PLANE_DEFAULTS.headersMax, {
+          soon: (task) => loop.again({ onReady: task }),
+          now: () => loop.nowMs(),
+          timers: loop.wheel,
+          stage: { bytes: new Uint8Array(32_768), start: 0, end: 32_768 },
+          bug: (error) => bugs.push(error),
+          count: () => {},
+        }),
         clock: loop,
         wheel: loop.wheel,
         random,

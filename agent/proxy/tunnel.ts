@@ -1,5 +1,5 @@
 // What a request became whose upstream agreed to another protocol (RFC 9110 7.8): bytes both ways, for as long as policy admits it.
-import type { Stream } from "../base/net.ts";
+import { EDIT_ROOM, type Stream } from "../base/net.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
 import { Relay } from "./relay.ts";
 import type { ThreadContext } from "./thread-context.ts";
@@ -25,25 +25,35 @@ const protocolsOf = (list: string): string[] =>
     .map((one) => one.trim())
     .filter((one) => one !== "");
 
-/** Sends the 101, whose head is the thread's response head and ends at headEnd, and what came behind it. Undefined: it may not be, and
+/** What the client said before it knew. */
+interface Said {
+  /** With EDIT_ROOM behind it. */
+  readonly early: Uint8Array | undefined;
+  readonly hasEnded: boolean;
+}
+
+/** Sends the 101, whose head is the thread's response head and ends at headEnd, and what came behind it. False: it may not be, and
  *  both ends are reset. */
 export function openTunnel(
   { down, up, upstream, mayStay }: TunnelEnds,
+  { early, hasEnded }: Said,
   bytes: Uint8Array,
   headEnd: number,
   end: number,
   context: ThreadContext,
-): Relay | undefined {
+): boolean {
   const { sender, responseHead } = context;
   if (!mayStay() || sender.placeSwitch(responseHead, bytes, headEnd) < 0) {
     up.reset();
     down.reset();
     upstream.detachedClosed();
-    return undefined;
+    return false;
   }
   const relay = new Relay(down, context, { ended: () => upstream.detachedClosed(), mayStay });
   relay.adopt(up);
   relay.sendDown(sender.bytes, sender.start, sender.end);
   relay.sendDown(bytes, headEnd, end);
-  return relay;
+  if (early !== undefined) relay.sendUp(early, 0, early.length - EDIT_ROOM);
+  if (hasEnded) relay.downstreamEnded();
+  return true;
 }

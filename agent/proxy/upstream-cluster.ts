@@ -33,7 +33,8 @@ export class Target {
     this.dialHttp = dialHttp;
     this.dialOpaque = dialOpaque;
     const { mesh } = endpoint;
-    this.key = `${endpoint.id} ${mesh?.port} ${mesh?.serverName} ${mesh?.identity}`;
+    const speaks = dialHttp.is === "plain" ? dialHttp.speaks : undefined;
+    this.key = `${endpoint.id} ${mesh?.port} ${mesh?.serverName} ${mesh?.identity} ${speaks}`;
   }
 }
 

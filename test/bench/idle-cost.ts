@@ -6,23 +6,10 @@ import { heapStats } from "bun:jsc";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
-import { MESH_ALPNS } from "../../agent/api/mesh-wire.ts";
-import { SeededRandom } from "../../agent/base/clock.ts";
-import { SILENT_LOG } from "../../agent/base/log.ts";
-import { SharedSlots } from "../../agent/base/slots.ts";
-import { ACCESS_LOG_DEFAULTS, AccessLog } from "../../agent/observe/access-log.ts";
-import { DecisionBook } from "../../agent/observe/decision-book.ts";
-import { SERIES_TABLE_DEFAULTS, SeriesTable } from "../../agent/observe/series.ts";
 import { Loop } from "../../agent/os/loop.ts";
 import { collectGarbage } from "../../agent/os/memory.ts";
-import { MeshTls } from "../../agent/os/mesh-tls.ts";
-import { OsNetwork } from "../../agent/os/network.ts";
-import { listenTcp, localEnd } from "../../agent/os/socket.ts";
-import { TcpListener } from "../../agent/os/tcp-listener.ts";
-import { DATA_PLANE_DEFAULTS } from "../../agent/proxy/config.ts";
-import { DataPlane } from "../../agent/proxy/data-plane.ts";
-import { bucketMemory, KeyedBuckets } from "../../agent/resilience/keyed-buckets.ts";
-import { endpoint, snapshot, VIP } from "../support/mesh-fixture.ts";
+import { endpoint, VIP } from "../support/mesh-fixture.ts";
+import { realPlane } from "../support/real-plane.ts";
 import { memoryOf } from "./measure.ts";
 
 const CONNECTIONS = Number(process.argv[2] ?? 5_000);
@@ -43,34 +30,11 @@ const firstLine = async (child: ChildProcess): Promise<string> => {
 const settle = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 
 function startPlane(loop: Loop, appPort: number): number {
-  const plane = new DataPlane(DATA_PLANE_DEFAULTS, {
-    network: new OsNetwork(loop, new MeshTls(loop, MESH_ALPNS)),
-    clock: loop,
-    wheel: loop.wheel,
-    random: new SeededRandom(7),
-    slots: new SharedSlots(new SharedArrayBuffer(65_536)),
-    buckets: new KeyedBuckets([1, 2], bucketMemory(64)),
-    metrics: new SeriesTable(SERIES_TABLE_DEFAULTS, () => {}),
-    accessLog: new AccessLog({ ...ACCESS_LOG_DEFAULTS, mode: "off" }, { write: () => {} }),
-    decisions: new DecisionBook(
-      { nonce: 1, hashSeed: 2 },
-      { wallMs: () => 1_000, log: SILENT_LOG },
-    ),
-    log: SILENT_LOG,
-    isLocalAddress: () => false,
-    bug: (error) => {
-      throw error;
-    },
-  });
   const app = endpoint(0, { mesh: undefined, address: "127.0.0.1", port: appPort });
-  plane.swap(snapshot("client", { endpoints: [app] }));
-  const fd = listenTcp(loop, "127.0.0.1", 0);
-  if (!fd.ok) throw new Error(fd.error);
-  const original = { address: VIP, port: 80 };
-  new TcpListener(loop, fd.value, {
-    onAccept: (stream) => plane.acceptOutbound(stream, original, undefined),
+  const { listen } = realPlane(loop, "client", { endpoints: [app] }, (error) => {
+    throw error;
   });
-  return localEnd(loop, fd.value).port;
+  return listen("outbound", { address: VIP, port: 80 });
 }
 
 function weigh(): { heap: number; anonymous: number } {

@@ -10,6 +10,7 @@ import { TimerWheel } from "../../agent/base/timer-wheel.ts";
 import { AccessLog } from "../../agent/observe/access-log.ts";
 import { DecisionBook } from "../../agent/observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "../../agent/observe/series.ts";
+import { sharedByThread } from "../../agent/protocol/http2/shared-by-thread.ts";
 import { DATA_PLANE_DEFAULTS } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
 import { bucketMemory, KeyedBuckets } from "../../agent/resilience/keyed-buckets.ts";
@@ -78,10 +79,24 @@ const network: Network = {
   },
 };
 
+const fail = (error: unknown): never => {
+  throw error;
+};
+/** Nothing here speaks HTTP/2. */
+const http2 = sharedByThread(DATA_PLANE_DEFAULTS.headersMax, {
+  soon: fail,
+  now: () => 1_000,
+  timers: { after: fail },
+  stage: { bytes: arena, start: 0, end: 0 },
+  bug: fail,
+  count: fail,
+});
+
 function planeOf(host: string, changes: Parameters<typeof snapshot>[1]): DataPlane {
   const clock = { nowMs: () => 1_000.5, wallMs: () => 1_000 };
   const plane = new DataPlane(DATA_PLANE_DEFAULTS, {
     network,
+    http2,
     clock,
     wheel: new TimerWheel(clock.nowMs),
     random: new SeededRandom(7),
@@ -95,9 +110,7 @@ function planeOf(host: string, changes: Parameters<typeof snapshot>[1]): DataPla
     ),
     log: SILENT_LOG,
     isLocalAddress: () => false,
-    bug: (error) => {
-      throw error;
-    },
+    bug: fail,
   });
   plane.swap(snapshot(host, changes));
   return plane;

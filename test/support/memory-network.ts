@@ -81,14 +81,19 @@ export class MemoryFabric {
 export class MemoryNetwork implements Network {
   readonly address: string;
   readonly scratch: Scratch;
+  /** A place of its own, EDIT_ROOM included, that becomes worthless as the arena does. */
+  readonly stage: Scratch;
   readonly #fabric: MemoryFabric;
-  readonly #arena = new Uint8Array(RECEIVE_BYTES + EDIT_ROOM + SCRATCH_BYTES).fill(POISON);
+  readonly #arena = new Uint8Array(
+    RECEIVE_BYTES + EDIT_ROOM + SCRATCH_BYTES + RECEIVE_BYTES + EDIT_ROOM,
+  ).fill(POISON);
 
   constructor(fabric: MemoryFabric, address: string) {
     this.#fabric = fabric;
     this.address = address;
     const start = RECEIVE_BYTES + EDIT_ROOM;
     this.scratch = { bytes: this.#arena, start, end: start + SCRATCH_BYTES };
+    this.stage = { bytes: this.#arena, start: this.scratch.end, end: this.#arena.length };
   }
 
   listen(port: number, accept: Accept, address = this.address): void {

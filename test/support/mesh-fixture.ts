@@ -16,6 +16,8 @@ import type {
   Service,
   Snapshot,
 } from "../../agent/policy/snapshot.ts";
+import { AppConnections } from "../../agent/protocol/http2/app-connections.ts";
+import { sharedByThread } from "../../agent/protocol/http2/shared-by-thread.ts";
 import { DATA_PLANE_DEFAULTS, type DataPlaneConfig } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
 import { bucketMemory, KeyedBuckets } from "../../agent/resilience/keyed-buckets.ts";
@@ -203,10 +205,19 @@ export class Host {
         },
       },
     );
+    const http2 = sharedByThread(options.config?.headersMax ?? DATA_PLANE_DEFAULTS.headersMax, {
+      soon: (task) => void fabric.clock.after(0, task),
+      now: () => fabric.clock.nowMs(),
+      timers: fabric.clock,
+      stage: this.network.stage,
+      bug: (error) => bugs.push(error),
+      count: (reason) => this.#metrics.counter("ironmesh_http2_refused_total", { reason }).add(),
+    });
     this.plane = new DataPlane(
       { ...DATA_PLANE_DEFAULTS, poisonsBuffers: true, ...options.config },
       {
-        network: this.network,
+        network: new AppConnections(this.network, http2),
+        http2,
         clock: fabric.clock,
         wheel,
         random: new SeededRandom(options.seed ?? 1),

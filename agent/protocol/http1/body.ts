@@ -22,6 +22,9 @@ const EXTENSION_BYTES_MAX = 256;
 const EXTENSION_EXCESS_MAX = 16_384;
 /** All trailer fields of a message, with their line ends. */
 const TRAILER_BYTES_MAX = 8192;
+/** Kept sections begin with so much room. */
+const TRAILER_BYTES_FIRST = 256;
+const NO_BYTES = new Uint8Array(0);
 
 const DATA = 0; // bodies of a given length begin and stay here
 const SIZE_FIRST = 1;
@@ -107,6 +110,11 @@ export class BodyReader {
   /** What the last nextContent() found. */
   contentStart = 0;
   contentEnd = 0;
+  /** Keep the trailer section's bytes, without line feeds: each field ends in CR, and one more CR ends it. */
+  readonly #keepsTrailers: boolean;
+  /** [0, trailerBytes) of it. */
+  trailers: Uint8Array = NO_BYTES;
+  trailerBytes = 0;
   #kind: BodyKind = "none";
   #state = DATA;
   /** DATA: bytes to come. SIZE: the size so far. */
@@ -117,6 +125,10 @@ export class BodyReader {
   /** Bytes of extensions beyond those of content. */
   #excess = 0;
 
+  constructor(keepsTrailers = false) {
+    this.#keepsTrailers = keepsTrailers;
+  }
+
   /** Begins the body of a head that was read. */
   begin(framing: Framing): void {
     this.bytesSeen = 0;
@@ -125,6 +137,7 @@ export class BodyReader {
     this.#left = framing.bodyKind === "length" ? framing.contentLength : 0;
     this.#count = 0;
     this.#excess = 0;
+    this.trailerBytes = 0;
     this.isDone =
       framing.bodyKind === "none" || (framing.bodyKind === "length" && this.#left === 0);
   }
@@ -140,16 +153,16 @@ export class BodyReader {
     return this.isDone ? p : NEED_MORE;
   }
 
-  /** As scan(), but stops behind each run of content: bytes[contentStart..contentEnd), without chunk framing. For a next hop that reads no
-   *  chunks. Returns where to go on, or a refusal's code; the run may be empty. */
-  nextContent(bytes: Uint8Array, start: number, end: number): number {
+  /** As scan(), but stops behind each run of content: bytes[contentStart..contentEnd), without chunk framing, at most `contentMax` of it. For a
+   *  next hop that reads no chunks. Returns where to go on, or a refusal's code; the run may be empty. */
+  nextContent(bytes: Uint8Array, start: number, end: number, contentMax = end): number {
     this.contentStart = start;
     this.contentEnd = start;
     let p = start;
     let refused = 0;
     while (refused === 0 && !this.isDone && p < end) {
       if (this.#state === DATA) {
-        p = this.#takeData(p, end);
+        p = this.#takeData(p, Math.min(end, p + contentMax));
         break;
       }
       refused = this.#take(bytes[p] as number);
@@ -285,6 +298,7 @@ export class BodyReader {
 
   #takeTrailer(byte: number): number {
     if (++this.#count > TRAILER_BYTES_MAX) return REFUSED_TRAILER;
+    if (this.#keepsTrailers) this.#keep(byte);
     switch (this.#state) {
       case LINE:
         this.#hash = HASH_START;
@@ -296,6 +310,16 @@ export class BodyReader {
         if (byte === CR) this.#state = VALUE_LF;
         return byte === CR || FIELD_VALUE[byte] === 1 ? 0 : REFUSED_TRAILER;
     }
+  }
+
+  #keep(byte: number): void {
+    if (this.trailers.length === 0) this.trailers = new Uint8Array(TRAILER_BYTES_FIRST);
+    if (this.trailerBytes === this.trailers.length) {
+      const larger = new Uint8Array(2 * this.trailers.length);
+      larger.set(this.trailers);
+      this.trailers = larger;
+    }
+    this.trailers[this.trailerBytes++] = byte;
   }
 
   #takeName(byte: number, isFirst: boolean): number {

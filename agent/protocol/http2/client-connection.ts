@@ -1,0 +1,108 @@
+// The dialling side of an HTTP/2 connection: lanes on which we ask.
+import type { CloseReason, Stream, StreamHandler } from "../../base/net.ts";
+import { ClientLane } from "./client-lane.ts";
+import { Http2Connection } from "./connection.ts";
+import { FIELD_BYTES_MAX } from "./field-list.ts";
+import { CODE, PREFACE, SETTING, STREAM_ID_MAX } from "./frame.ts";
+import type { Lane } from "./lane.ts";
+import type { Http2Deps } from "./shared-by-thread.ts";
+
+const SETTINGS = [
+  [SETTING.enablePush, 0],
+  [SETTING.maxHeaderListSize, FIELD_BYTES_MAX],
+] as const;
+
+export interface ClientEvents {
+  /** No more requests may begin on it. */
+  onRetired(connection: ClientConnection): void;
+  /** Nobody holds a lane of it any more. */
+  onEmpty(connection: ClientConnection): void;
+  onOver(connection: ClientConnection): void;
+}
+
+export class ClientConnection extends Http2Connection {
+  override readonly isServer = false;
+  readonly #events: ClientEvents;
+  readonly #all = new Set<Lane>();
+
+  constructor(deps: Http2Deps, events: ClientEvents) {
+    super(deps);
+    this.#events = events;
+  }
+
+  connecting(stream: Stream): void {
+    this.stream = stream;
+  }
+
+  /** Lanes in use and idle. */
+  get laneCount(): number {
+    return this.#all.size;
+  }
+
+  get isConnecting(): boolean {
+    return this.state === "connecting";
+  }
+
+  /** A lane: onOpen or onClose(connect_failed) follows. */
+  dial(handler: StreamHandler): Stream {
+    const lane = new ClientLane(this, handler);
+    this.#all.add(lane);
+    if (this.state === "open") this.soon(() => lane.opened());
+    return lane;
+  }
+
+  override get mayOpen(): boolean {
+    return !this.isRetiring && this.lanes.size < this.peer.streamsMax;
+  }
+
+  override open(lane: Lane): number {
+    this.lastId = this.lastId === 0 ? 1 : this.lastId + 2;
+    this.lanes.set(this.lastId, lane);
+    if (this.lastId >= STREAM_ID_MAX - 1) this.#retire();
+    return this.lastId;
+  }
+
+  override onOpen(stream: Stream): void {
+    if (this.state !== "connecting") return;
+    this.out.preface(PREFACE);
+    this.start(stream, SETTINGS);
+    for (const lane of [...this.#all]) if (lane instanceof ClientLane) lane.opened();
+  }
+
+  protected override isIdle(id: number): boolean {
+    return id % 2 === 0 || id > this.lastId;
+  }
+
+  protected override onNewFields(id: number): void {
+    if (this.isIdle(id)) this.fail(CODE.protocolError, "stream_id");
+    else this.late(id);
+  }
+
+  protected override onPong(): void {}
+
+  /** Streams above `last` were not begun by the server: they may be asked again elsewhere (RFC 9113 6.8). */
+  protected override goneAway(last: number): void {
+    this.#retire();
+    for (const [id, lane] of [...this.lanes]) {
+      if (id <= last) continue;
+      this.lanes.delete(id);
+      lane.died({ is: "failed", code: "ECONNRESET" });
+    }
+    this.emptied();
+  }
+
+  #retire(): void {
+    if (this.isRetiring) return;
+    this.isRetiring = true;
+    this.#events.onRetired(this);
+  }
+
+  override left(lane: Lane): void {
+    if (this.#all.delete(lane) && this.#all.size === 0) this.#events.onEmpty(this);
+  }
+
+  protected override ended(reason: CloseReason): void {
+    this.#events.onOver(this);
+    for (const lane of [...this.#all]) if (lane.streamId === 0) lane.died(reason);
+  }
+}

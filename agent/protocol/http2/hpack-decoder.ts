@@ -1,0 +1,164 @@
+// Decodes header blocks, RFC 7541 3 and 6. One for each direction of a connection. Whatever a block says is decoded to its end or is an
+// error of the connection (RFC 9113 4.3): a block that was skipped would leave the two ends with different tables.
+import { DynamicTable } from "./dynamic-table.ts";
+import type { FieldList } from "./field-list.ts";
+import { decodeHuffman } from "./huffman.ts";
+import { STATIC_TABLE, type TableEntry } from "./static-table.ts";
+
+/** SETTINGS_HEADER_TABLE_SIZE as it is when nobody says otherwise; we do not. */
+export const TABLE_BYTES_MAX = 4096;
+/** Size updates that may begin a block: its sender's smallest and its last, RFC 7541 4.2. */
+const SIZE_UPDATES_MAX = 2;
+/** No number in a block means more. */
+const NUMBER_MAX = 1 << 24;
+
+export class HpackDecoder {
+  readonly #table: DynamicTable;
+  readonly #sizeMax: number;
+  /** Of the block at hand. */
+  #bytes: Uint8Array = NO_BYTES;
+  #at = 0;
+  #end = 0;
+  /** The string read last did not fit in any list nor table. */
+  #isHuge = false;
+
+  constructor(sizeMax = TABLE_BYTES_MAX) {
+    this.#sizeMax = sizeMax;
+    this.#table = new DynamicTable(sizeMax);
+  }
+
+  /** Bytes and entries that the peer keeps here. */
+  get table(): { readonly size: number; readonly count: number } {
+    return this.#table;
+  }
+
+  /** Decodes a whole block to `list`. False: it is none (COMPRESSION_ERROR). */
+  decode(bytes: Uint8Array, start: number, end: number, list: FieldList): boolean {
+    this.#bytes = bytes;
+    this.#at = start;
+    this.#end = end;
+    list.clear();
+    let updates = 0;
+    while (this.#at < this.#end) {
+      const first = bytes[this.#at] as number;
+      let isFine: boolean;
+      if (first >= 0x80) isFine = this.#indexed(list);
+      else if (first >= 0x40) isFine = this.#literal(list, 6, true);
+      else if (first >= 0x20) {
+        const isFirst = list.count === 0 && !list.isTooLong;
+        isFine = isFirst && ++updates <= SIZE_UPDATES_MAX && this.#resize();
+      } else isFine = this.#literal(list, 4, false);
+      if (!isFine) return false;
+    }
+    return true;
+  }
+
+  #indexed(list: FieldList): boolean {
+    const entry = this.#entry(this.#number(7));
+    if (entry === undefined) return false;
+    if (list.isTooLong) return true; // counting it on would be work for nothing
+    const { end } = list;
+    const nameEnd = end + entry.name.length;
+    const valueEnd = nameEnd + entry.value.length;
+    if (valueEnd > list.bytes.length) return true;
+    put(list.bytes, end, entry.name);
+    put(list.bytes, nameEnd, entry.value);
+    list.add(end, nameEnd, valueEnd);
+    return true;
+  }
+
+  #literal(list: FieldList, prefixBits: number, isIndexed: boolean): boolean {
+    const index = this.#number(prefixBits);
+    if (index < 0) return false;
+    const { bytes, end } = list;
+    this.#isHuge = false;
+    let nameEnd: number;
+    if (index === 0) nameEnd = this.#string(bytes, end);
+    else {
+      const entry = this.#entry(index);
+      if (entry === undefined) return false;
+      nameEnd = end + entry.name.length;
+      if (nameEnd > bytes.length) this.#isHuge = true;
+      else put(bytes, end, entry.name);
+    }
+    if (nameEnd < 0) return false;
+    const valueEnd = this.#string(bytes, this.#isHuge ? end : nameEnd);
+    if (valueEnd < 0) return false;
+    if (this.#isHuge) {
+      list.isTooLong = true;
+      list.count = 0;
+      list.end = 0;
+      if (isIndexed) this.#table.insert(NO_BYTES, 0, 0, TABLE_BYTES_MAX + 1);
+      return true;
+    }
+    if (isIndexed) this.#table.insert(bytes, end, nameEnd, valueEnd);
+    list.add(end, nameEnd, valueEnd);
+    return true;
+  }
+
+  #resize(): boolean {
+    const size = this.#number(5);
+    if (size < 0 || size > this.#sizeMax) return false;
+    this.#table.resize(size);
+    return true;
+  }
+
+  #entry(index: number): TableEntry | undefined {
+    if (index < 1) return undefined;
+    return index <= STATIC_TABLE.length
+      ? STATIC_TABLE[index - 1]
+      : this.#table.at(index - STATIC_TABLE.length - 1);
+  }
+
+  /** RFC 7541 5.1; negative: cut short, or beyond anything that is meant. */
+  #number(prefixBits: number): number {
+    const mask = (1 << prefixBits) - 1;
+    let value = (this.#bytes[this.#at++] as number) & mask;
+    if (value < mask) return value;
+    for (let shift = 0; this.#at < this.#end && shift <= 28; shift += 7) {
+      const byte = this.#bytes[this.#at++] as number;
+      value += (byte & 0x7f) * 2 ** shift;
+      if (value > NUMBER_MAX) return -1;
+      if (byte < 0x80) return value;
+    }
+    return -1;
+  }
+
+  /** RFC 7541 5.2, to out from `to` on. Returns where it ended; negative: none. */
+  #string(out: Uint8Array, to: number): number {
+    if (this.#at >= this.#end) return -1;
+    const isHuffman = (this.#bytes[this.#at] as number) >= 0x80;
+    const length = this.#number(7);
+    if (length < 0 || length > this.#end - this.#at) return -1;
+    const start = this.#at;
+    this.#at += length;
+    if (isHuffman) {
+      const end = decodeHuffman(this.#bytes, start, this.#at, out, to);
+      if (end !== -2) return end;
+    } else if (to + length <= out.length) {
+      copy(this.#bytes, start, this.#at, out, to);
+      return to + length;
+    }
+    this.#isHuge = true;
+    return to;
+  }
+}
+
+const NO_BYTES = new Uint8Array(0);
+/** Below this a loop is cheaper than a view. */
+const COPY_BY_HAND_MAX = 64;
+
+function put(out: Uint8Array, to: number, bytes: Uint8Array): void {
+  for (let i = 0; i < bytes.length; i++) out[to + i] = bytes[i] as number;
+}
+
+export function copy(
+  bytes: Uint8Array,
+  start: number,
+  end: number,
+  out: Uint8Array,
+  to: number,
+): void {
+  if (end - start > COPY_BY_HAND_MAX) out.set(bytes.subarray(start, end), to);
+  else for (let i = start, at = to; i < end; i++, at++) out[at] = bytes[i] as number;
+}

@@ -1,0 +1,398 @@
+// One place on an HTTP/2 connection where streams pass one after the other. To the data path it is a connection that speaks HTTP/1.1: it shows
+// what the peer's frames say as HTTP/1.1, and says in frames what is written to it. Both ways are exact, or the stream is reset. An idle
+// lane is taken for the next stream, so a request in steady state makes no objects.
+//
+//   peer -> us:  none -> head -> body -> done        us -> peer:  head -> body -> done        both done: the stream is over
+import type { CloseReason, MeshPeer, Stream, StreamHandler } from "../../base/net.ts";
+import { BodyReader } from "../http1/body.ts";
+import { NEED_MORE } from "../http1/refusal.ts";
+import type { Http2Connection } from "./connection.ts";
+import type { FieldList } from "./field-list.ts";
+import { type Mistake, readTrailerFields } from "./field-rules.ts";
+import { CODE, WINDOW_AT_FIRST } from "./frame.ts";
+import { HeldPieces } from "./held-pieces.ts";
+import { copy } from "./hpack-decoder.ts";
+import { PartialHead } from "./partial-head.ts";
+import {
+  CHUNK_END,
+  CHUNK_OVERHEAD,
+  type Framing,
+  LAST_CHUNK,
+  writeChunkSize,
+  writeTrailers,
+} from "./to-http1.ts";
+
+export abstract class Lane implements Stream {
+  handler: StreamHandler;
+  readonly mesh: MeshPeer | undefined = undefined;
+  /** The stream at hand; 0: none. */
+  streamId = 0;
+  isWaiting = false;
+  protected readonly wire: Http2Connection;
+  protected receiving: "none" | "head" | "body" | "done" = "none";
+  protected sending: "head" | "body" | "done" = "head";
+  protected readonly body = new BodyReader(true);
+  readonly #partial = new PartialHead();
+  protected framing: Framing = "none";
+  protected isAlive: boolean;
+  #sendWindow = 0;
+  #receiveWindow = 0;
+  /** Shown, and not yet given back to the peer. */
+  #shown = 0;
+  #contentLeft = 0;
+  #isPaused = false;
+  #hasEnded = false;
+  readonly #held = new HeldPieces();
+  #heldDeath: CloseReason | undefined;
+
+  constructor(wire: Http2Connection, handler: StreamHandler, isOpen: boolean) {
+    this.wire = wire;
+    this.handler = handler;
+    this.isAlive = isOpen;
+  }
+
+  get isOpen(): boolean {
+    return this.isAlive;
+  }
+  get isRetiring(): boolean {
+    return this.wire.isRetiring;
+  }
+  get peerAddress(): string {
+    return this.wire.peerAddress;
+  }
+  get peerPort(): number {
+    return this.wire.peerPort;
+  }
+  /** For the next stream. */
+  get isReusable(): boolean {
+    return this.isAlive && !this.#hasEnded && this.#held.isEmpty;
+  }
+
+  protected begin(id: number): void {
+    this.streamId = id;
+    this.#sendWindow = this.wire.peerWindow;
+    this.#receiveWindow = WINDOW_AT_FIRST;
+    this.#shown = 0;
+    this.isWaiting = false;
+    this.receiving = "head";
+  }
+
+  // ---- what the owner does
+
+  write(bytes: Uint8Array, start: number, end: number): number {
+    if (!this.isAlive || this.#hasEnded) return 0;
+    let at = start;
+    while (at < end && this.isAlive) {
+      const next = this.#send(bytes, at, end);
+      if (next === at) break;
+      at = next;
+    }
+    if (at < end && this.isAlive) this.wire.wait(this);
+    return at - start;
+  }
+
+  #send(bytes: Uint8Array, start: number, end: number): number {
+    if (this.sending === "head")
+      return this.maySendHead ? this.#sendHead(bytes, start, end) : start;
+    if (this.sending === "body") return this.#sendBody(bytes, start, end);
+    return end; // to a stream that wants no more of it
+  }
+
+  /** There is room, and a stream to send it on. */
+  protected get maySendHead(): boolean {
+    return this.wire.canSend;
+  }
+
+  /** Returns where to go on. */
+  #sendHead(bytes: Uint8Array, start: number, end: number): number {
+    const partial = this.#partial;
+    if (partial.length === 0) {
+      const headEnd = this.takeHead(bytes, start, end);
+      if (headEnd !== NEED_MORE) return headEnd < 0 ? this.#unsayable(end) : headEnd;
+      partial.add(bytes, start, end, this.wire.deps.headLimits);
+      return end;
+    }
+    const before = partial.length;
+    if (!partial.add(bytes, start, end, this.wire.deps.headLimits)) return end;
+    const headEnd = this.takeHead(partial.bytes, 0, partial.length);
+    if (headEnd === NEED_MORE) return end;
+    partial.clear();
+    return headEnd < 0 ? this.#unsayable(end) : start + headEnd - before;
+  }
+
+  /** Says the head that begins at `start` in frames. Returns where it ended, NEED_MORE, or a refusal's code. */
+  protected abstract takeHead(bytes: Uint8Array, start: number, end: number): number;
+
+  #unsayable(end: number): number {
+    this.cut(CODE.internalError, "http1_invalid");
+    return end;
+  }
+
+  #sendBody(bytes: Uint8Array, start: number, end: number): number {
+    const { body, wire } = this;
+    const most = Math.max(0, Math.min(this.#sendWindow, wire.sendWindow, wire.out.room));
+    const next = body.nextContent(bytes, start, end, most);
+    if (next < 0) return this.#unsayable(end);
+    const count = body.contentEnd - body.contentStart;
+    const isWhole = body.isDone && body.trailerBytes === 0;
+    if (count > 0) {
+      this.#sendWindow -= count;
+      wire.sendWindow -= count;
+      wire.out.data(this.streamId, bytes, body.contentStart, body.contentEnd, isWhole);
+      if (isWhole) this.sent();
+    } else if (body.isDone) {
+      // One CR alone is the section's end.
+      if (body.trailerBytes > 1) wire.sendTrailers(this.streamId, body.trailers, body.trailerBytes);
+      else wire.out.end(this.streamId);
+      this.sent();
+    }
+    return next;
+  }
+
+  /** Our direction of the stream ended in order. */
+  protected sent(): void {
+    this.sending = "done";
+    this.settle();
+  }
+
+  /** Looks whether the stream at hand is over. */
+  protected abstract settle(): void;
+
+  /** The stream at hand is over, the lane is free. */
+  protected finish(): void {
+    const id = this.streamId;
+    this.streamId = 0;
+    this.receiving = "none";
+    this.sending = "head";
+    this.wire.forget(id, this);
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return;
+    this.#isPaused = false;
+    if (!this.#held.isEmpty) this.wire.soon(() => this.#showHeld());
+  }
+
+  endWrite(): void {
+    if (!this.isAlive || this.#hasEnded) return;
+    this.#hasEnded = true;
+    if (this.streamId !== 0 && this.sending === "body" && this.body.end()) {
+      this.wire.out.end(this.streamId);
+      this.sent();
+    }
+    if (this.streamId !== 0) this.cut(CODE.internalError, undefined);
+    else this.wire.soon(() => this.#tellEnd());
+  }
+
+  #tellEnd(): void {
+    if (this.isAlive) this.handler.onEnd(this);
+  }
+
+  close(): void {
+    if (this.streamId !== 0) this.#abandonStream(CODE.cancel);
+    this.isAlive = false;
+    this.wire.consumed(this.#held.clear());
+    this.wire.left(this);
+  }
+
+  reset(): void {
+    if (this.streamId !== 0)
+      this.#abandonStream(this.wire.isServer ? CODE.internalError : CODE.cancel);
+    this.close();
+  }
+
+  #abandonStream(code: number): void {
+    const id = this.streamId;
+    this.streamId = 0;
+    this.receiving = "none";
+    this.sending = "done";
+    this.wire.resetStream(id, code);
+    this.wire.forget(id, undefined);
+  }
+
+  /** Ends it with its stream, for something that cannot be said; `reason` is counted. */
+  protected cut(code: number, reason: string | undefined): void {
+    if (reason !== undefined) this.wire.count(reason);
+    if (this.streamId !== 0) this.#abandonStream(code);
+    this.wire.soon(() => this.died({ is: "failed", code: "EPROTO" }));
+  }
+
+  // ---- what the connection tells
+
+  writable(): void {
+    this.isWaiting = false;
+    if (this.isAlive) this.handler.onWritable(this);
+  }
+
+  /** False: more than a window can be. */
+  credited(bytes: number): boolean {
+    const wasBlocked = this.#sendWindow <= 0;
+    this.#sendWindow += bytes;
+    if (this.#sendWindow > 0x7fff_ffff) return false;
+    if (wasBlocked && this.#sendWindow > 0 && this.isWaiting) this.wire.soon(() => this.writable());
+    return true;
+  }
+
+  get isBlocked(): boolean {
+    return this.#sendWindow <= 0 && this.sending === "body";
+  }
+
+  /** A header block of the stream at hand was decoded. Undefined: well; otherwise what is wrong with it. */
+  abstract receiveFields(fields: FieldList, isLast: boolean): Mistake | undefined;
+
+  protected beginContent(framing: Framing, length: number): void {
+    this.framing = framing;
+    this.#contentLeft = framing === "length" ? length : 0;
+    this.receiving = "body";
+  }
+
+  /** `length`: of the whole frame, which all counts. Undefined: well. */
+  receiveData(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    length: number,
+    isEnd: boolean,
+    isEditable: boolean,
+  ): Mistake | undefined {
+    const wrong = this.#countContent(end - start, length, isEnd);
+    if (wrong !== undefined) return wrong;
+    this.#consumed(length - (end - start)); // padding is nobody's
+    const isChunked = this.framing === "chunked";
+    // Before anything is shown: who sees the end of a response may ask again at once, on this lane.
+    if (isEnd) this.#received();
+    if (isChunked) {
+      this.#showChunks(bytes, start, end);
+      if (isEnd) this.#showCopy(LAST_CHUNK, 0, LAST_CHUNK.length, 0);
+    } else if (isEditable && start < end) this.#give(bytes, start, end, end - start);
+    else this.#showCopy(bytes, start, end, end - start);
+    return undefined;
+  }
+
+  #countContent(content: number, length: number, isEnd: boolean): Mistake | undefined {
+    if (this.receiving === "head") return "data_before_head";
+    if (this.receiving !== "body") return "stream_closed";
+    this.#receiveWindow -= length;
+    if (this.#receiveWindow < 0) return "flow_control";
+    if (this.framing === "chunked") return undefined;
+    this.#contentLeft -= content;
+    return this.#contentLeft < 0 || (isEnd && this.#contentLeft > 0) ? "content_length" : undefined;
+  }
+
+  #received(): void {
+    this.receiving = "done";
+    this.settle();
+  }
+
+  protected receiveTrailers(fields: FieldList, isLast: boolean): Mistake | undefined {
+    if (this.receiving !== "body") return "stream_closed";
+    const { facts } = this.wire.deps;
+    const malformed = isLast ? readTrailerFields(fields, facts) : "trailers_not_last";
+    if (malformed !== undefined) return malformed;
+    const isChunked = this.framing === "chunked";
+    // HTTP/1.1 has no trailers behind a body of a given length.
+    if (!isChunked && fields.count > 0) return "trailers_with_length";
+    if (!isChunked && this.#contentLeft > 0) return "content_length";
+    this.#received();
+    if (!isChunked) return undefined;
+    const { bytes, start } = this.wire.roomFor(fields);
+    this.showOwned(bytes, start, writeTrailers(fields, facts, bytes, start));
+    return undefined;
+  }
+
+  #showChunks(bytes: Uint8Array, start: number, end: number): void {
+    const { bytes: room, start: from } = this.wire.deps.stage;
+    const most = this.wire.pieceBytesMax - CHUNK_OVERHEAD;
+    for (let at = start; at < end; ) {
+      const until = Math.min(end, at + most);
+      const to = writeChunkSize(room, from, until - at);
+      copy(bytes, at, until, room, to);
+      copy(CHUNK_END, 0, CHUNK_END.length, room, to + until - at);
+      this.#give(room, from, to + until - at + CHUNK_END.length, until - at);
+      at = until;
+    }
+  }
+
+  /** Bytes behind which lies what is not the handler's. */
+  #showCopy(bytes: Uint8Array, start: number, end: number, content: number): void {
+    const { bytes: room, start: from } = this.wire.deps.stage;
+    let left = content;
+    for (let at = start; at < end; ) {
+      const until = Math.min(end, at + this.wire.pieceBytesMax);
+      const counted = until === end ? left : Math.min(left, until - at);
+      copy(bytes, at, until, room, from);
+      this.#give(room, from, from + until - at, counted);
+      left -= counted;
+      at = until;
+    }
+  }
+
+  /** Bytes with EDIT_ROOM behind them, which are not kept: shown, held, or nobody's any more. */
+  #give(bytes: Uint8Array, start: number, end: number, content: number): void {
+    if (!this.isAlive) this.wire.consumed(content);
+    else if (this.#isPaused || !this.#held.isEmpty) this.#held.add(bytes, start, end, content);
+    else {
+      this.#consumed(content);
+      this.handler.onData(this, bytes, start, end);
+    }
+  }
+
+  protected showOwned(bytes: Uint8Array, start: number, end: number): void {
+    this.#give(bytes, start, end, 0);
+  }
+
+  /** Whoever pauses again in the middle has the rest held again. */
+  #showHeld(): void {
+    if (this.#isPaused || !this.isAlive) return;
+    for (const { bytes, end, content } of this.#held.takeAll())
+      this.#showCopy(bytes, 0, end, content);
+    if (!this.#held.isEmpty || !this.isAlive) return;
+    if (this.#heldDeath !== undefined) this.#die(this.#heldDeath);
+    else if (this.streamId === 0) this.wire.idleAgain(this);
+  }
+
+  /** The peer may send so much more. */
+  #consumed(bytes: number): void {
+    if (bytes === 0) return;
+    this.wire.consumed(bytes);
+    this.#shown += bytes;
+    if (this.streamId === 0 || this.receiving === "done") return;
+    if (this.#shown < WINDOW_AT_FIRST / 2) return;
+    this.wire.sendCredit(this.streamId, this.#shown);
+    this.#receiveWindow += this.#shown;
+    this.#shown = 0;
+  }
+
+  peerReset(): void {
+    // A server that said all it has to say may end what it is still being told, RFC 9113 8.1.
+    if (this.receiving === "done" && !this.wire.isServer) this.sent();
+    else this.died({ is: "failed", code: "ECONNRESET" });
+  }
+
+  /** The peer reset its stream, or the connection is gone. */
+  died(reason: CloseReason): void {
+    this.streamId = 0;
+    this.sending = "done";
+    if (this.isAlive && !this.#held.isEmpty) this.#heldDeath = reason;
+    else this.#die(reason);
+  }
+
+  #die(reason: CloseReason): void {
+    const wasOpening = this.isOpening;
+    if (!this.isAlive && !wasOpening) return;
+    this.isAlive = false;
+    this.wire.consumed(this.#held.clear());
+    this.wire.left(this);
+    const code = "code" in reason ? reason.code : "ECONNRESET";
+    this.handler.onClose(this, { is: wasOpening ? "connect_failed" : "failed", code });
+  }
+
+  /** Dialled, and its connection does not stand yet. */
+  protected get isOpening(): boolean {
+    return false;
+  }
+}

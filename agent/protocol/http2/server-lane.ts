@@ -1,0 +1,80 @@
+// A lane on which a client's requests come.
+import type { StreamHandler } from "../../base/net.ts";
+import { readResponseHead } from "../http1/read-response.ts";
+import { REFUSED_UPGRADE } from "../http1/refusal.ts";
+import type { Http2Connection } from "./connection.ts";
+import type { FieldList } from "./field-list.ts";
+import { type Mistake, readRequestFields } from "./field-rules.ts";
+import { CODE } from "./frame.ts";
+import { blockBytesMax, writeResponseBlock } from "./from-http1.ts";
+import { Lane } from "./lane.ts";
+import { framingOf, writeRequest } from "./to-http1.ts";
+
+export class ServerLane extends Lane {
+  #isHead = false;
+  /** The request was not heard to its end: its owner ends the lane. */
+  #isSpoiled = false;
+
+  constructor(wire: Http2Connection, handler: StreamHandler) {
+    super(wire, handler, true);
+  }
+
+  override get isReusable(): boolean {
+    return super.isReusable && !this.#isSpoiled;
+  }
+
+  /** A request of the peer's; undefined: its head is shown. Otherwise it is malformed. */
+  open(id: number, fields: FieldList, isLast: boolean): Mistake | undefined {
+    const { facts } = this.wire.deps;
+    const malformed = readRequestFields(fields, facts);
+    if (malformed !== undefined) return malformed;
+    if (isLast && facts.contentLength > 0) return "content_length";
+    this.begin(id);
+    this.#isHead = facts.isHead;
+    const framing = isLast ? "none" : framingOf(facts);
+    this.beginContent(framing, facts.contentLength);
+    if (isLast) this.receiving = "done";
+    const { bytes, start } = this.wire.roomFor(fields);
+    this.showOwned(bytes, start, writeRequest(fields, facts, framing, bytes, start));
+    return undefined;
+  }
+
+  override receiveFields(fields: FieldList, isLast: boolean): Mistake | undefined {
+    return this.receiveTrailers(fields, isLast);
+  }
+
+  protected override takeHead(bytes: Uint8Array, start: number, end: number): number {
+    const head = this.wire.deps.responseHead;
+    const headEnd = readResponseHead(
+      head,
+      bytes,
+      start,
+      end,
+      this.wire.deps.headLimits,
+      this.#isHead,
+      false,
+    );
+    if (headEnd < 0) return headEnd;
+    if (head.status === 101) return REFUSED_UPGRADE;
+    const { out } = this.wire;
+    const { isInterim } = head;
+    if (!isInterim) {
+      this.body.begin(head);
+      this.sending = "body";
+    }
+    const isLast = !isInterim && this.body.isDone;
+    const at = this.wire.beginBlock(blockBytesMax(head));
+    out.endBlock(this.streamId, writeResponseBlock(head, out.bytes, at), isLast);
+    if (isLast) this.sent();
+    return headEnd;
+  }
+
+  protected override settle(): void {
+    if (this.sending !== "done" || this.streamId === 0) return;
+    if (this.receiving !== "done") {
+      this.#isSpoiled = true;
+      this.wire.resetStream(this.streamId, CODE.noError);
+    }
+    this.finish();
+  }
+}
