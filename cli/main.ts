@@ -106,6 +106,9 @@ async function startAgent(options: readonly string[]): Promise<void> {
 /** Whatever threads or sockets a failure left behind; but not before what was printed has reached its pipe. */
 async function end(exitCode: number): Promise<never> {
   for (const stream of [process.stdout, process.stderr])
-    await new Promise<void>((resolve) => stream.write("", () => resolve()));
+    await new Promise<void>((resolve) => {
+      stream.on("error", () => resolve()); // nobody reads any more
+      stream.end(() => resolve()); // the callback of a write comes before what waits in a full pipe has left
+    });
   return process.exit(exitCode);
 }

@@ -26,3 +26,18 @@ test.skipIf(!isBuilt)(
     expect(stdout + stderr).toContain("contexts.json");
   },
 );
+
+test.skipIf(!isBuilt)("what it prints reaches a reader that is slower than a pipe is long", () => {
+  const cwd = mkdtempSync(join(tmpdir(), "ironmesh-pipe-"));
+  const wrong =
+    'apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: { name: "?" }\n';
+  writeFileSync(join(cwd, "wrong.yaml"), Array(2_000).fill(wrong).join("---\n"));
+  const script = `"${EXECUTABLE}" validate -f wrong.yaml -o json | (sleep 1; cat)`;
+  const { stdout } = spawnSync("sh", ["-c", script], { cwd, encoding: "utf8", maxBuffer: 1 << 26 });
+  expect(stdout.length).toBeGreaterThan(200_000);
+  expect((JSON.parse(stdout) as { problems: unknown[] }).problems.length).toBeGreaterThan(2_000);
+  const { status } = spawnSync("sh", ["-c", script.replace("(sleep 1; cat)", "head -c 10")], {
+    cwd,
+  });
+  expect(status).toBe(0); // and a reader that leaves early holds nobody up
+});
