@@ -60,21 +60,29 @@ export function trafficLabels(traffic: Traffic): SeriesLabels {
 class RequestSeries {
   readonly status: number;
   readonly flags: string;
+  readonly grpc: string | undefined;
   readonly #total: Counter;
   readonly #duration: Histogram;
   readonly #requestBytes: Histogram;
   readonly #responseBytes: Histogram;
 
-  constructor(table: SeriesTable, base: SeriesLabels, status: number, flags: string) {
+  constructor(
+    table: SeriesTable,
+    base: SeriesLabels,
+    status: number,
+    flags: string,
+    grpc: string | undefined,
+  ) {
     const labels = {
       ...base,
-      request_protocol: "http",
+      request_protocol: grpc === undefined ? "http" : "grpc",
       response_code: String(status),
-      grpc_response_status: "",
+      grpc_response_status: grpc ?? "",
       response_flags: flags,
     };
     this.status = status;
     this.flags = flags;
+    this.grpc = grpc;
     this.#total = table.counter("istio_requests_total", labels);
     this.#duration = table.histogram("istio_request_duration_milliseconds", labels, BUCKETS);
     this.#requestBytes = table.histogram("istio_request_bytes", labels, BUCKETS);
@@ -89,6 +97,13 @@ class RequestSeries {
   }
 }
 
+const isOf = (
+  series: RequestSeries,
+  status: number,
+  flags: string,
+  grpc: string | undefined,
+): boolean => series.status === status && series.flags === flags && series.grpc === grpc;
+
 export class RequestFamily {
   readonly #table: SeriesTable;
   readonly #labels: SeriesLabels;
@@ -100,26 +115,28 @@ export class RequestFamily {
     this.#labels = trafficLabels(traffic);
   }
 
+  /** `grpc`: the status of a gRPC call, "" if it said none; undefined: it is no gRPC. */
   record(
     status: number,
     flags: string,
     durationMs: number,
     requestBytes: number,
     responseBytes: number,
+    grpc?: string,
   ): void {
     let series = this.#last;
-    if (series === undefined || series.status !== status || series.flags !== flags) {
-      series = this.#find(status, flags);
+    if (series === undefined || !isOf(series, status, flags, grpc)) {
+      series = this.#find(status, flags, grpc);
       this.#last = series;
     }
     series.record(durationMs, requestBytes, responseBytes);
   }
 
   /** Statuses an app makes up freely are bounded by the table's overflow series. */
-  #find(status: number, flags: string): RequestSeries {
-    const known = this.#known.find((s) => s.status === status && s.flags === flags);
+  #find(status: number, flags: string, grpc: string | undefined): RequestSeries {
+    const known = this.#known.find((series) => isOf(series, status, flags, grpc));
     if (known !== undefined) return known;
-    const made = new RequestSeries(this.#table, this.#labels, status, flags);
+    const made = new RequestSeries(this.#table, this.#labels, status, flags, grpc);
     this.#known.push(made);
     return made;
   }

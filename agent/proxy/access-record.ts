@@ -13,6 +13,10 @@ export interface RequestEntry {
   readonly requestId: string | undefined;
 }
 
+/** What an errors-only access log writes down. */
+export const isFailed = ({ status, flags, grpc }: Exchange): boolean =>
+  status >= 400 || status === 0 || flags !== "-" || grpc.isFailed;
+
 export const requestEntry = (head: RequestHead): RequestEntry => ({
   method: head.method,
   path: head.target,
@@ -43,6 +47,7 @@ export function requestRecord(
     path: entry?.path,
     protocol: "HTTP/1.1",
     response_code: exchange.status,
+    grpc_status: exchange.grpc.label,
     response_flags: exchange.flags,
     response_code_details: exchange.details,
     decision_id: exchange.decision,

@@ -11,6 +11,7 @@ import { isIdempotent } from "../resilience/retry.ts";
 import { type RequestEntry, requestEntry } from "./access-record.ts";
 import { BodyPace } from "./body-pace.ts";
 import { FAILURES, type Failure, withRetriesSpent } from "./failure.ts";
+import { GrpcCall } from "./grpc-call.ts";
 import { keptView } from "./head-view.ts";
 import type { HttpConnection } from "./http-connection.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
@@ -34,6 +35,7 @@ export class Exchange implements Due {
   readonly response: ResponseWriter;
   readonly requestBody = new BodyReader();
   readonly pace: BodyPace;
+  readonly grpc = new GrpcCall();
   state: State = "over";
   plan: ForwardPlan | undefined;
   /** Kept for the access log, when it is on. */
@@ -101,11 +103,6 @@ export class Exchange implements Due {
     return this.tries.transportFailure;
   }
 
-  /** What an errors-only access log writes down. */
-  get isError(): boolean {
-    return this.status >= 400 || this.status === 0 || this.flags !== "-";
-  }
-
   // ---- the request
 
   /** Part of a head has come. */
@@ -126,6 +123,7 @@ export class Exchange implements Due {
     this.details = "via_upstream";
     this.decision = undefined;
     this.isHead = false;
+    this.grpc.forget();
     this.tries.reset();
     this.response.reset();
   }
@@ -137,7 +135,9 @@ export class Exchange implements Due {
     if (this.#context.deps.accessLog.mode !== "off") this.entry = requestEntry(head);
     this.response.begin(head);
     this.requestBody.begin(head);
-    if (!this.requestBody.isDone) {
+    this.grpc.begin(head);
+    // A stream of messages may be silent for as long as its caller likes.
+    if (!this.requestBody.isDone && !this.grpc.isGrpc) {
       this.pace.begin(head.bodyKind, this.startMs, head.expectsContinue);
     }
   }
@@ -145,13 +145,18 @@ export class Exchange implements Due {
   /** Answered here, without an upstream. */
   answer(answer: LocalAnswer): void {
     this.pace.end();
-    this.status = answer.status;
     this.flags = answer.flag;
     this.details = answer.details;
     this.decision = answer.decision;
-    this.responseBytes += this.response.sendAnswer(answer);
+    this.#say(answer);
     this.connection.record(this);
     this.connection.responseDone();
+  }
+
+  #say(answer: LocalAnswer): void {
+    const said = this.grpc.said(answer);
+    this.status = said.status;
+    this.responseBytes += this.response.sendAnswer(said);
   }
 
   /** Sends the head in bytes[..headEnd) and the body in [headEnd, stop) on their way; `plan` has a cluster. Nothing of use lies in
@@ -194,8 +199,8 @@ export class Exchange implements Due {
   }
 
   #try(plan: ForwardPlan): void {
-    this.#totalDueMs =
-      plan.timeoutMs === undefined ? NEVER : this.#context.nowMs() + plan.timeoutMs;
+    const dueMs = plan.timeoutMs === undefined ? NEVER : this.#context.nowMs() + plan.timeoutMs;
+    this.#totalDueMs = Math.min(dueMs, this.startMs + this.grpc.timeoutMs);
     this.state = "trying";
     if (plan.cluster?.claimRequest() !== true) {
       this.fail(FAILURES.overflow);
@@ -249,6 +254,7 @@ export class Exchange implements Due {
     isReusable: boolean,
   ): boolean {
     const head = this.#context.responseHead;
+    this.grpc.answered(head);
     if (this.tries.again(head.status, isReusable)) return false;
     const plan = this.plan?.response;
     const sent = this.response.sendHead(head, plan, bytes, headEnd, stop, limit);
@@ -357,11 +363,10 @@ export class Exchange implements Due {
   // ---- ends
 
   fail(failure: Failure): void {
-    this.status = failure.status;
     const isSpent = this.tries.areSpent && failure.side !== "downstream";
     this.flags = isSpent ? withRetriesSpent(failure.flag) : failure.flag;
     this.details = failure.details;
-    this.responseBytes += this.response.sendAnswer(answerOf(failure));
+    this.#say(answerOf(failure));
     this.#finish();
     this.connection.responseDone();
   }

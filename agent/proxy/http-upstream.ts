@@ -25,7 +25,7 @@ export class HttpUpstream extends Guarded {
   readonly generation: number;
   /** Given up because its host is down: whoever waits for an answer is served elsewhere, if its request may be sent twice. */
   isHostDown = false;
-  readonly #body = new BodyReader();
+  readonly #body = new BodyReader(true);
   #isInBody = false;
   /** An unfinished head. */
   readonly #held = new HeldBytes();
@@ -194,7 +194,7 @@ export class HttpUpstream extends Guarded {
     const isDone = this.#body.isDone;
     const isReusable = isDone && head.keepAlive && this.#endsAt(stop, end);
     if (!exchange.forwardResponse(bytes, headEnd, stop, limit, isReusable)) return;
-    if (isDone) exchange.responseDone(isReusable);
+    if (isDone) this.#done(exchange, isReusable);
     else this.#keepAlive = head.keepAlive;
   }
 
@@ -207,8 +207,13 @@ export class HttpUpstream extends Guarded {
     const stop = scanned === NEED_MORE ? end : scanned;
     exchange.forwardBody(bytes, start, stop);
     if (this.exchange === exchange && this.#body.isDone) {
-      exchange.responseDone(this.#keepAlive && this.#endsAt(stop, end));
+      this.#done(exchange, this.#keepAlive && this.#endsAt(stop, end));
     }
+  }
+
+  #done(exchange: Exchange, isReusable: boolean): void {
+    exchange.grpc.ended(this.#body);
+    exchange.responseDone(isReusable);
   }
 
   /** Nothing came behind the response, nor has arrived unseen, which the next request would take for its own (RFC 9112 6.3). */

@@ -7,7 +7,7 @@ import { authorizeRequest, isOpen } from "../policy/authorize.ts";
 import type { ReachedPort } from "../policy/clauses.ts";
 import type { Caller, RequestView } from "../policy/request-view.ts";
 import type { Endpoint } from "../policy/snapshot.ts";
-import { requestRecord } from "./access-record.ts";
+import { isFailed, requestRecord } from "./access-record.ts";
 import {
   type Arrival,
   appClusterName,
@@ -237,9 +237,10 @@ class InboundRole implements HttpRole {
       nowMs - exchange.startMs,
       exchange.requestBytes,
       exchange.responseBytes,
+      exchange.grpc.label,
     );
     const { accessLog, clock } = this.#plane.deps;
-    if (!accessLog.wants(exchange.isError)) return;
+    if (!accessLog.wants(isFailed(exchange))) return;
     const peers = inboundPeers(this.#inbound, this.#arrival, this.#caller, downstream);
     accessLog.add(requestRecord(exchange, peers, { nowMs, wallMs: clock.wallMs() }));
   }

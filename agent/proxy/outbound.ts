@@ -4,7 +4,7 @@ import { RequestFamily, type Traffic, UNKNOWN_PARTY } from "../observe/request-m
 import { pickDestination, routeHttp } from "../policy/match-route.ts";
 import type { HttpRoute, Protocol, ServicePort } from "../policy/snapshot.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
-import { requestRecord } from "./access-record.ts";
+import { isFailed, requestRecord } from "./access-record.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { withDecision } from "./denial.ts";
 import { type Destined, destinedFor, endpointParty, endpointPlan, serviceOf } from "./destined.ts";
@@ -165,9 +165,10 @@ class OutboundRole implements HttpRole {
       nowMs - exchange.startMs,
       exchange.requestBytes,
       exchange.responseBytes,
+      exchange.grpc.label,
     );
     const { accessLog, clock } = this.#plane.deps;
-    if (!accessLog.wants(exchange.isError)) return;
+    if (!accessLog.wants(isFailed(exchange))) return;
     const { address, port } = this.#original;
     const peers = {
       downstreamAddress: `${downstream.peerAddress}:${downstream.peerPort}`,

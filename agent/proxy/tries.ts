@@ -4,7 +4,12 @@
 //   idle -> waiting? -> connecting? -> sent -> (response) idle
 //             ^---- backing off <---------|
 import { verdictOf } from "../resilience/outlier.ts";
-import { retriesFailure, retriesStatus, type TryFailure } from "../resilience/retry.ts";
+import {
+  retriesFailure,
+  retriesGrpcStatus,
+  retriesStatus,
+  type TryFailure,
+} from "../resilience/retry.ts";
 import type { Exchange } from "./exchange.ts";
 import { FAILURES, type Failure } from "./failure.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
@@ -161,8 +166,11 @@ export class Tries implements Waiter {
 
   /** A response has begun: true if it is not wanted, since another try is to come. `isReusable`: it is whole. */
   again(status: number, isReusable: boolean): boolean {
-    const retry = this.#exchange.plan?.retry;
-    if (retry === undefined || !retriesStatus(retry, status) || !this.#mayRetry()) return false;
+    const { plan, grpc } = this.#exchange;
+    const retry = plan?.retry;
+    if (retry === undefined) return false;
+    const isWanted = retriesStatus(retry, status) || retriesGrpcStatus(retry, grpc.status);
+    if (!isWanted || !this.#mayRetry()) return false;
     this.reportHealth(status);
     this.drop(isReusable && this.#exchange.isRequestSent);
     this.#backOff();

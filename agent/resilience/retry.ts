@@ -1,5 +1,6 @@
 // Whether a failed try may be tried again: Istio's retryOn words, with Envoy's meaning
-// (router_filter.html#x-envoy-retry-on). Conditions on gRPC status are for HTTP/2 and never hold on HTTP/1.1.
+// (router_filter.html#x-envoy-retry-on, #x-envoy-retry-grpc-on). A gRPC status counts where it comes before any message, in a response of
+// trailers only.
 import type { ClusterLimits, RetryPolicy } from "../policy/snapshot.ts";
 
 /** Retries that may be under way at once while `active` requests are, those that are retried among them. */
@@ -39,6 +40,21 @@ export function retriesStatus(policy: RetryPolicy, status: number): boolean {
     if (condition === "retriable-4xx" && status === 409) return true;
   }
   return policy.statusCodes.includes(status);
+}
+
+const GRPC_STATUS: { readonly [condition: string]: string } = {
+  cancelled: "1",
+  "deadline-exceeded": "4",
+  "resource-exhausted": "8",
+  internal: "13",
+  unavailable: "14",
+};
+
+/** `status` as its number is written; "": there is none. */
+export function retriesGrpcStatus(policy: RetryPolicy, status: string): boolean {
+  if (status === "") return false;
+  for (const condition of policy.on) if (GRPC_STATUS[condition] === status) return true;
+  return false;
 }
 
 /** Methods that mean the same when they are sent twice (RFC 9110 9.2.2). */
