@@ -7,19 +7,18 @@ const ROUTED = new Set(["HTTP", "HTTP2", "GRPC"]);
 const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"]);
 const NOT_YET: Readonly<Record<string, string>> = {
   "GRPC-WEB": "write HTTP",
-  UDP: "",
 };
 
 /** Istio compares protocols without regard to case. */
 export const portProtocolName = z.string().check((context) => {
   const name = context.value.toUpperCase();
-  if (ROUTED.has(name) || OPAQUE.has(name)) return;
+  if (ROUTED.has(name) || OPAQUE.has(name) || name === "UDP") return;
   const instead = NOT_YET[name];
   context.issues.push({
     code: "custom",
     message:
       instead === undefined
-        ? `must be ${[...ROUTED, ...OPAQUE].join(", ")}, not ${JSON.stringify(context.value)}`
+        ? `must be ${[...ROUTED, ...OPAQUE, "UDP"].join(", ")}, not ${JSON.stringify(context.value)}`
         : `${name} is not supported yet${instead && `: ${instead}`}`,
     input: context.value,
     continue: true,

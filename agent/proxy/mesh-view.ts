@@ -178,7 +178,8 @@ function remembered<T>(known: Map<string, T>, key: string, make: () => T): T {
 function httpPortsOf({ services }: Snapshot): Set<number> {
   const ports = new Set<number>();
   for (const service of services) {
-    for (const { port, protocol } of service.ports) if (protocol !== "tcp") ports.add(port);
+    for (const { port, protocol } of service.ports)
+      if (protocol !== "tcp" && protocol !== "udp") ports.add(port);
   }
   return ports;
 }
