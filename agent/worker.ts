@@ -1,6 +1,11 @@
 // A data thread: its own loop, arena, listeners and TLS contexts. It wires and decides nothing.
 
-import { MESH_ALPN_HTTP, MESH_ALPN_STREAMS, MESH_ALPNS } from "./api/mesh-wire.ts";
+import {
+  MESH_ALPN_DATAGRAMS,
+  MESH_ALPN_HTTP,
+  MESH_ALPN_STREAMS,
+  MESH_ALPNS,
+} from "./api/mesh-wire.ts";
 import { SeededRandom } from "./base/clock.ts";
 import type { Log, LogFields } from "./base/log.ts";
 import type { Network } from "./base/net.ts";
@@ -10,6 +15,7 @@ import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { DecisionBook, type DecisionBookConfig } from "./observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { CannotListen } from "./os/cannot-listen.ts";
+import { OsDatagrams } from "./os/datagram-network.ts";
 import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
 import { ListenerStore } from "./os/listener-store.ts";
 import { Loop } from "./os/loop.ts";
@@ -20,6 +26,7 @@ import type { KeptDescriptor } from "./os/notify.ts";
 import { isLocalAddress } from "./os/route.ts";
 import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
+import { UdpListeners } from "./os/udp-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly, type SnapshotPiece } from "./policy/snapshot-pieces.ts";
 import { AppConnections } from "./protocol/http2/app-connections.ts";
@@ -29,6 +36,7 @@ import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
 import { NameServer, namesOf, type ResolveName } from "./proxy/names.ts";
 import { forwardOverTcp, NameStreams } from "./proxy/names-stream.ts";
+import { UdpPlane } from "./proxy/udp/udp-plane.ts";
 import { KeyedBuckets } from "./resilience/keyed-buckets.ts";
 
 declare const self: {
@@ -177,24 +185,34 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       bug,
     },
   );
+  const udp = new UdpPlane({ meshPort: config.meshPort }, plane, new OsDatagrams(loop));
+  const datagrams = new UdpListeners(loop, config, {
+    takeOutbound: (datagram, listener, workload) => udp.takeOutbound(datagram, listener, workload),
+    refusePlain: (datagram) => udp.refusePlain(datagram),
+    bug,
+  });
   const store = new ListenerStore({ ...config, thread: config.index }, loop);
   const listeners = new ThreadListeners(loop, store, meshTls, config, {
     acceptOutbound: (stream, original, workload) =>
       plane.acceptOutbound(stream, original, workload),
     acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
     acceptMesh: (stream) => {
-      if (!streams.accept(stream, (one) => plane.acceptMesh(one))) plane.acceptMesh(stream);
+      if (streams.accept(stream, (one) => plane.acceptMesh(one))) return;
+      if (stream.mesh?.alpn === MESH_ALPN_DATAGRAMS) udp.acceptMesh(stream);
+      else plane.acceptMesh(stream);
     },
     refusedPeer: (reason, address, serverName) =>
       plane.handshakeRefused(reason, address, serverName),
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
     identityFor: (serverName) => {
-      const target = plane.view?.tables.inboundByServerName(serverName);
+      const tables = plane.view?.tables;
+      const target =
+        tables?.inboundByServerName(serverName) ?? tables?.udpInboundByServerName(serverName);
       return target && plane.view?.snapshot.workloads[target.workload]?.identity;
     },
   });
   const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, streams, { listeners, names });
+  const drain = drainOf(plane, streams, { listeners, names, datagrams, udp });
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -205,12 +223,13 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const serve = (snapshot: Snapshot): void => {
     plane.swap(snapshot);
     names?.follow(namesOf(snapshot));
-    listeners.follow(
-      snapshot.workloads.map(({ outboundPort: port, namespace, name }) => ({
-        port,
-        workload: `${namespace}/${name}`,
-      })),
-    );
+    udp.swap();
+    const workloads = snapshot.workloads.map(({ outboundPort: port, namespace, name }) => ({
+      port,
+      workload: `${namespace}/${name}`,
+    }));
+    listeners.follow(workloads);
+    datagrams.follow(config.takesDatagrams && hasUdp(snapshot) ? workloads : undefined);
     tell({ type: "serving", epoch: snapshot.epoch, version: snapshot.version });
   };
   const take = (piece: SnapshotPiece): void => {
@@ -225,6 +244,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         const renewed = meshTls.setKeys(message.keys);
         streams.renewed(renewed);
         plane.renewed(renewed);
+        udp.renewed(renewed);
         listeners.openMesh(message.keys);
         return;
       }
@@ -233,6 +253,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         return;
       case "hosts":
         plane.hostsChanged();
+        udp.hostsChanged();
         return;
       case "access_log":
         accessLog.mode = message.mode;
@@ -260,6 +281,10 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   };
 }
 
+/** Somebody has declared UDP. */
+const hasUdp = ({ services, workloads }: Snapshot): boolean =>
+  [...services, ...workloads].some(({ ports }) => ports.some((port) => port.protocol === "udp"));
+
 /** The main thread writes it. */
 function toldLog(): Log {
   const line =
@@ -285,8 +310,22 @@ function suffer(fault: ThreadFault): void {
 function drainOf(
   plane: DataPlane,
   streams: MeshStreams,
-  { listeners, names }: { readonly listeners: ThreadListeners; readonly names: Names | undefined },
+  {
+    listeners,
+    names,
+    datagrams,
+    udp,
+  }: {
+    readonly listeners: ThreadListeners;
+    readonly names: Names | undefined;
+    readonly datagrams: UdpListeners;
+    readonly udp: UdpPlane;
+  },
 ) {
+  const endDatagrams = (): void => {
+    datagrams.close();
+    udp.close();
+  };
   let state: "serving" | "draining" | "drained" = "serving";
   return {
     begin(): void {
@@ -294,12 +333,14 @@ function drainOf(
       plane.drain();
       streams.drain();
       listeners.close();
+      endDatagrams();
     },
     handOver(limitMs: number): void {
       state = "draining";
       plane.handOver(limitMs);
       streams.drain();
       listeners.giveAway();
+      endDatagrams();
       names?.giveAway();
     },
     look(): void {
