@@ -1,5 +1,5 @@
 // One caller's flow to a local app: authorized once, and again whenever the snapshot changes. A refused one is remembered, so that a caller
-// who goes on costs one decision and not one a datagram.
+// who goes on costs one decision and not one a datagram; allowed later, it begins anew.
 import type { DatagramSocket } from "../../base/datagrams.ts";
 import { FlowFamily } from "../../observe/flow-metrics.ts";
 import type { Caller } from "../../policy/request-view.ts";
@@ -17,12 +17,14 @@ export interface InboundEnds {
   answer(bytes: Uint8Array, start: number, end: number): boolean;
 }
 
+const nothing = (): FlowTally => ({ receivedBytes: 0, sentBytes: 0, received: 0, sent: 0 });
+
 export class InboundFlow implements Flow {
   lastMs: number;
   readonly #udp: UdpContext;
   readonly #ends: InboundEnds;
-  readonly #startMs: number;
-  readonly #tally: FlowTally = { receivedBytes: 0, sentBytes: 0, received: 0, sent: 0 };
+  #startMs: number;
+  #tally: FlowTally = nothing();
   readonly #family: FlowFamily;
   #inbound: Inbound;
   #refusal: Refusal | undefined;
@@ -41,8 +43,10 @@ export class InboundFlow implements Flow {
       trafficKey(inbound, ends.caller),
       () => new FlowFamily(udp.plane.deps.metrics, inboundTraffic(inbound, ends.caller)),
     );
+    // A refusal ends it for figures and log, as it ends a connection.
     this.#refusal = refusalOf(udp.plane, inbound, ends.caller);
     if (this.#refusal === undefined) this.#openApp();
+    else this.#finish();
   }
 
   #openApp(): void {
@@ -84,11 +88,18 @@ export class InboundFlow implements Flow {
   /** A new snapshot. */
   refresh(inbound: Inbound): void {
     this.#inbound = inbound;
+    const wasRefused = this.#refusal !== undefined;
     this.#refusal = refusalOf(this.#udp.plane, inbound, this.#ends.caller);
-    if (this.#refusal !== undefined) {
-      this.#app?.close();
-      this.#app = undefined;
-    } else if (this.#app === undefined) this.#openApp();
+    if (wasRefused) this.#beginAnew();
+    if (this.#refusal === undefined) {
+      if (this.#app === undefined) this.#openApp();
+    } else if (!wasRefused) this.#finish();
+  }
+
+  #beginAnew(): void {
+    this.#startMs = this.#udp.plane.context.nowMs();
+    this.#tally = nothing();
+    this.#isUnreachable = false;
   }
 
   #guard(task: () => void): void {
@@ -103,8 +114,13 @@ export class InboundFlow implements Flow {
   end(): void {
     if (this.isOver) return;
     this.isOver = true;
-    this.#app?.close();
     releaseFlow(this.#udp);
+    if (this.#refusal === undefined) this.#finish();
+  }
+
+  #finish(): void {
+    this.#app?.close();
+    this.#app = undefined;
     const flags = this.#isUnreachable ? "UF" : "-";
     this.#family.closed(flags);
     this.#log(flags);
