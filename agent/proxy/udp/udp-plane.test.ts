@@ -123,7 +123,7 @@ describe("a flow", () => {
         }),
       ]);
     }
-    expect(mesh.client.slots.load(11)).toBe(0);
+    expect(mesh.client.slots.read(10)).toBe(0);
   });
 
   test("goes on while somebody speaks, ends when nobody does, and the app sees another one then", () => {
