@@ -14,13 +14,12 @@ export type MeshAlpn =
 export const MESH_ALPN_STREAMS: MeshAlpn = "ironmesh/1+streams";
 export const MESH_ALPN_HTTP: MeshAlpn = "ironmesh/1+http/1.1";
 export const MESH_ALPN_OPAQUE: MeshAlpn = "ironmesh/1+opaque";
-/** Keys and liveness of datagrams that go beside it, on UDP at the same port number (docs/decisions/0025-udp.md). */
+/** Keys and liveness of datagrams that go beside it, on UDP at the same port number (docs/decisions/0025-udp.md). Not spoken yet. */
 export const MESH_ALPN_DATAGRAMS: MeshAlpn = "ironmesh/1+datagrams";
 export const MESH_ALPNS: readonly MeshAlpn[] = [
   MESH_ALPN_STREAMS,
   MESH_ALPN_HTTP,
   MESH_ALPN_OPAQUE,
-  MESH_ALPN_DATAGRAMS,
 ];
 
 /** One declared port of one workload, and the service it is called as. */

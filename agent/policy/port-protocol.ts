@@ -9,7 +9,7 @@ export interface PortProtocol {
 
 const HTTP2 = new Set(["HTTP2", "GRPC"]);
 const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"]);
-const NAMED = /^(http|http2|grpc|grpc-web|tcp|tls|https|mongo|mysql|redis|udp)(?:-|$)/i;
+const NAMED = /^(http|http2|grpc|grpc-web|tcp|tls|https|mongo|mysql|redis)(?:-|$)/i;
 /** The server speaks first there (SMTP, MySQL) or is never HTTP (DNS): waiting for a client's bytes would only delay. */
 const NEVER_HTTP = new Set([25, 53, 3306]);
 

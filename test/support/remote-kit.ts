@@ -117,55 +117,6 @@ function serveNames(address: string, data: string): Promise<void> {
   return new Promise((resolve) => socket.bind(53, address, () => resolve()));
 }
 
-/** Answers each datagram with itself, over both families, and counts them by where they came from and how long they are. */
-async function echoDatagrams(port: number): Promise<void> {
-  const socket = createSocket("udp6");
-  socket.on("message", (bytes, from) => {
-    const source = `${from.address} ${from.port}`;
-    kit.counts.set(source, (kit.counts.get(source) ?? 0) + 1);
-    socket.send(bytes, from.port, from.address);
-  });
-  await new Promise<void>((resolve) => socket.bind(port, "::", () => resolve()));
-}
-
-export interface DatagramsOptions {
-  readonly host: string;
-  readonly port: number;
-  /** Of the payloads; each has bytes of its own. */
-  readonly sizes: readonly number[];
-  /** Names a socket that is kept and used again. */
-  readonly socket?: string;
-  readonly withinMs?: number;
-}
-
-/** Sends them one after the other and listens until as many answers have come or the time is over: how long each answer is, in the
- *  order they came, or what is wrong with it. */
-async function datagrams(options: DatagramsOptions): Promise<(number | string)[]> {
-  const { host, port, sizes, socket: name, withinMs = 2_000 } = options;
-  const fillingOf = (length: number): number => (length * 7 + 1) & 255;
-  const socket = udpSockets.get(name ?? "") ?? createSocket(host.includes(":") ? "udp6" : "udp4");
-  if (name !== undefined) udpSockets.set(name, socket);
-  const answers: (number | string)[] = [];
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const read = (bytes: Buffer, from: { address: string; port: number }): void => {
-    const isWhole = bytes.every((byte) => byte === fillingOf(bytes.length));
-    if (from.address !== host || from.port !== port)
-      answers.push(`${bytes.length} from ${from.address}:${from.port}`);
-    else answers.push(isWhole ? bytes.length : `${bytes.length} altered`);
-    if (answers.length >= sizes.length) resolve();
-  };
-  socket.on("message", read);
-  socket.on("error", (error) => answers.push(error.message));
-  const timer = setTimeout(resolve, withinMs);
-  for (const size of sizes) socket.send(Buffer.alloc(size, fillingOf(size)), port, host);
-  await promise;
-  clearTimeout(timer);
-  socket.removeAllListeners();
-  if (name === undefined) socket.close();
-  else socket.on("error", () => {}); // also between two calls
-  return answers;
-}
-
 const kit = {
   connect,
   createServer,
@@ -173,8 +124,6 @@ const kit = {
   converse,
   query,
   serveNames,
-  echoDatagrams,
-  datagrams,
   /** What outlives one function. */
   sockets: new Map<string, Socket>(),
   counts: new Map<string, number>(),

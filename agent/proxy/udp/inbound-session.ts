@@ -57,7 +57,7 @@ export class InboundSession extends Guarded {
     return this.#inbound.workload.identity;
   }
 
-  protected opened(): void {}
+  protected override opened(): void {}
   protected received(stream: Stream, bytes: Uint8Array, start: number, end: number): void {
     for (let at = start; at < end; at++) this.#hello.push(bytes[at] as number);
     if (this.#socket !== undefined || this.#hello.length > HELLO_BYTES) this.end();

@@ -88,7 +88,7 @@ export class OutboundSession extends Guarded {
     this.#end("closed");
   }
 
-  protected opened(stream: Stream): void {
+  protected override opened(stream: Stream): void {
     const { datagrams } = this.#udp;
     const exported = datagrams.exportKey(stream, EXPORTER_LABEL, SESSION_KEY_BYTES);
     const keys = sessionKeys(exported, "dialler", (key) => datagrams.aead(key));
