@@ -1,11 +1,6 @@
 // A data thread: its own loop, arena, listeners and TLS contexts. It wires and decides nothing.
 
-import {
-  MESH_ALPN_DATAGRAMS,
-  MESH_ALPN_HTTP,
-  MESH_ALPN_STREAMS,
-  MESH_ALPNS,
-} from "./api/mesh-wire.ts";
+import { MESH_ALPN_HTTP, MESH_ALPN_STREAMS, MESH_ALPNS } from "./api/mesh-wire.ts";
 import { SeededRandom } from "./base/clock.ts";
 import type { Log, LogFields } from "./base/log.ts";
 import type { Network } from "./base/net.ts";
@@ -15,7 +10,6 @@ import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { DecisionBook, type DecisionBookConfig } from "./observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { CannotListen } from "./os/cannot-listen.ts";
-import { OsDatagrams } from "./os/datagram-network.ts";
 import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
 import { ListenerStore } from "./os/listener-store.ts";
 import { Loop } from "./os/loop.ts";
@@ -26,7 +20,6 @@ import type { KeptDescriptor } from "./os/notify.ts";
 import { isLocalAddress } from "./os/route.ts";
 import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
-import { UdpListeners } from "./os/udp-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly, type SnapshotPiece } from "./policy/snapshot-pieces.ts";
 import { AppConnections } from "./protocol/http2/app-connections.ts";
@@ -36,7 +29,6 @@ import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
 import { NameServer, namesOf, type ResolveName } from "./proxy/names.ts";
 import { forwardOverTcp, NameStreams } from "./proxy/names-stream.ts";
-import { UdpPlane } from "./proxy/udp/udp-plane.ts";
 import { KeyedBuckets } from "./resilience/keyed-buckets.ts";
 
 declare const self: {
@@ -185,34 +177,24 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       bug,
     },
   );
-  const udp = new UdpPlane({ meshPort: config.meshPort }, plane, new OsDatagrams(loop));
-  const datagrams = new UdpListeners(loop, config, {
-    takeOutbound: (datagram, listener, workload) => udp.takeOutbound(datagram, listener, workload),
-    refusePlain: (datagram) => udp.refusePlain(datagram),
-    bug,
-  });
   const store = new ListenerStore({ ...config, thread: config.index }, loop);
   const listeners = new ThreadListeners(loop, store, meshTls, config, {
     acceptOutbound: (stream, original, workload) =>
       plane.acceptOutbound(stream, original, workload),
     acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
     acceptMesh: (stream) => {
-      if (streams.accept(stream, (one) => plane.acceptMesh(one))) return;
-      if (stream.mesh?.alpn === MESH_ALPN_DATAGRAMS) udp.acceptMesh(stream);
-      else plane.acceptMesh(stream);
+      if (!streams.accept(stream, (one) => plane.acceptMesh(one))) plane.acceptMesh(stream);
     },
     refusedPeer: (reason, address, serverName) =>
       plane.handshakeRefused(reason, address, serverName),
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
     identityFor: (serverName) => {
-      const tables = plane.view?.tables;
-      const target =
-        tables?.inboundByServerName(serverName) ?? tables?.udpInboundByServerName(serverName);
+      const target = plane.view?.tables.inboundByServerName(serverName);
       return target && plane.view?.snapshot.workloads[target.workload]?.identity;
     },
   });
   const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, streams, { listeners, names, datagrams, udp });
+  const drain = drainOf(plane, streams, { listeners, names });
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -223,13 +205,12 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const serve = (snapshot: Snapshot): void => {
     plane.swap(snapshot);
     names?.follow(namesOf(snapshot));
-    udp.swap();
-    const workloads = snapshot.workloads.map(({ outboundPort: port, namespace, name }) => ({
-      port,
-      workload: `${namespace}/${name}`,
-    }));
-    listeners.follow(workloads);
-    datagrams.follow(config.takesDatagrams && hasUdp(snapshot) ? workloads : undefined);
+    listeners.follow(
+      snapshot.workloads.map(({ outboundPort: port, namespace, name }) => ({
+        port,
+        workload: `${namespace}/${name}`,
+      })),
+    );
     tell({ type: "serving", epoch: snapshot.epoch, version: snapshot.version });
   };
   const take = (piece: SnapshotPiece): void => {
@@ -244,7 +225,6 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         const renewed = meshTls.setKeys(message.keys);
         streams.renewed(renewed);
         plane.renewed(renewed);
-        udp.renewed(renewed);
         listeners.openMesh(message.keys);
         return;
       }
@@ -253,7 +233,6 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         return;
       case "hosts":
         plane.hostsChanged();
-        udp.hostsChanged();
         return;
       case "access_log":
         accessLog.mode = message.mode;
@@ -281,10 +260,6 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   };
 }
 
-/** Somebody has declared UDP. */
-const hasUdp = ({ services, workloads }: Snapshot): boolean =>
-  [...services, ...workloads].some(({ ports }) => ports.some((port) => port.protocol === "udp"));
-
 /** The main thread writes it. */
 function toldLog(): Log {
   const line =
@@ -310,22 +285,8 @@ function suffer(fault: ThreadFault): void {
 function drainOf(
   plane: DataPlane,
   streams: MeshStreams,
-  {
-    listeners,
-    names,
-    datagrams,
-    udp,
-  }: {
-    readonly listeners: ThreadListeners;
-    readonly names: Names | undefined;
-    readonly datagrams: UdpListeners;
-    readonly udp: UdpPlane;
-  },
+  { listeners, names }: { readonly listeners: ThreadListeners; readonly names: Names | undefined },
 ) {
-  const endDatagrams = (): void => {
-    datagrams.close();
-    udp.close();
-  };
   let state: "serving" | "draining" | "drained" = "serving";
   return {
     begin(): void {
@@ -333,14 +294,12 @@ function drainOf(
       plane.drain();
       streams.drain();
       listeners.close();
-      endDatagrams();
     },
     handOver(limitMs: number): void {
       state = "draining";
       plane.handOver(limitMs);
       streams.drain();
       listeners.giveAway();
-      endDatagrams();
       names?.giveAway();
     },
     look(): void {

@@ -35,9 +35,6 @@ export interface EdgeEnd {
   readonly identity: string;
 }
 
-/** Of `tcp` and `udp` connections are counted; a flow of datagrams is one. */
-export type EdgeProtocol = "http" | "tcp" | "udp";
-
 export interface EdgeSample {
   /** Which end this agent stands at. */
   readonly reporter: "source" | "destination";
@@ -45,7 +42,7 @@ export interface EdgeSample {
   readonly destination: EdgeEnd;
   /** Canonical host of the service that was meant. */
   readonly service: string;
-  readonly protocol: EdgeProtocol;
+  readonly protocol: "http" | "tcp";
   /** `unknown`: no endpoint was reached, so nothing went anywhere. */
   readonly security: "mutual_tls" | "none" | "unknown";
   readonly requests: number;
@@ -128,7 +125,7 @@ export interface EdgeView {
   /** Node ids. */
   readonly source: string;
   readonly destination: string;
-  readonly protocol: EdgeProtocol;
+  readonly protocol: "http" | "tcp";
   readonly mtls: "all" | "some" | "none" | "unknown";
   readonly health: Health;
   readonly figures: Figures;

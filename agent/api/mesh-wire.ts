@@ -5,17 +5,11 @@
 export const MESH_PORT = 15008;
 
 /** What flows inside. `h2` alone is HBONE and not spoken yet. */
-export type MeshAlpn =
-  | "ironmesh/1+streams"
-  | "ironmesh/1+http/1.1"
-  | "ironmesh/1+opaque"
-  | "ironmesh/1+datagrams";
+export type MeshAlpn = "ironmesh/1+streams" | "ironmesh/1+http/1.1" | "ironmesh/1+opaque";
 /** Many streams of HTTP/1.1 (docs/decisions/0013-mesh-streams.md): what agents dial. */
 export const MESH_ALPN_STREAMS: MeshAlpn = "ironmesh/1+streams";
 export const MESH_ALPN_HTTP: MeshAlpn = "ironmesh/1+http/1.1";
 export const MESH_ALPN_OPAQUE: MeshAlpn = "ironmesh/1+opaque";
-/** Keys and liveness of datagrams that go beside it, on UDP at the same port number (docs/decisions/0025-udp.md). Not spoken yet. */
-export const MESH_ALPN_DATAGRAMS: MeshAlpn = "ironmesh/1+datagrams";
 export const MESH_ALPNS: readonly MeshAlpn[] = [
   MESH_ALPN_STREAMS,
   MESH_ALPN_HTTP,

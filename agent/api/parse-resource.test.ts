@@ -339,7 +339,7 @@ test("a Workload names its processes in exactly one way, and a slice only if it 
   expect(workload({ services: [{ name: "a", ports: [] }] })[0]).toContain("must not be empty");
   expect(
     workload({ services: [{ name: "a", ports: [{ port: 80, protocol: "UDP" }] }] })[0],
-  ).toContain("UDP is not carried yet");
+  ).toContain("UDP is not supported yet");
   for (const protocol of ["GRPC", "http2"])
     expect(workload({ services: [{ name: "a", ports: [{ port: 80, protocol }] }] })).toEqual([]);
 });

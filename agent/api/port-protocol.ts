@@ -6,20 +6,21 @@ const ROUTED = new Set(["HTTP", "HTTP2", "GRPC"]);
 /** Carried as opaque bytes, whatever is inside. */
 const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"]);
 const NOT_YET: Readonly<Record<string, string>> = {
-  "GRPC-WEB": "GRPC-WEB is not supported yet: write HTTP",
-  // The code for it is there and no test on real sockets has passed: docs/decisions/0025-udp.md, State.
-  UDP: "UDP is not carried yet",
+  "GRPC-WEB": "write HTTP",
+  UDP: "",
 };
 
 /** Istio compares protocols without regard to case. */
 export const portProtocolName = z.string().check((context) => {
   const name = context.value.toUpperCase();
   if (ROUTED.has(name) || OPAQUE.has(name)) return;
+  const instead = NOT_YET[name];
   context.issues.push({
     code: "custom",
     message:
-      NOT_YET[name] ??
-      `must be ${[...ROUTED, ...OPAQUE].join(", ")}, not ${JSON.stringify(context.value)}`,
+      instead === undefined
+        ? `must be ${[...ROUTED, ...OPAQUE].join(", ")}, not ${JSON.stringify(context.value)}`
+        : `${name} is not supported yet${instead && `: ${instead}`}`,
     input: context.value,
     continue: true,
   });

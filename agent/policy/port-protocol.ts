@@ -21,7 +21,6 @@ export function portProtocol(
   const word = (wordOf(declared) ?? wordOf(nameOf(name))) || "";
   if (word === "HTTP" || word === "GRPC-WEB") return { protocol: "http" };
   if (HTTP2.has(word)) return { protocol: "http", speaks: "http2" };
-  if (word === "UDP") return { protocol: "udp" };
   if (OPAQUE.has(word)) return { protocol: "tcp" };
   return { protocol: NEVER_HTTP.has(port) ? "tcp" : "auto" };
 }

@@ -103,8 +103,8 @@ interface Declared {
 function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
   const { namespace, labels, title, spec } = workload;
   const byTarget = new Map<
-    string,
-    { appPort: number; spoken: PortProtocol; services: InboundPort["services"][number][] }
+    number,
+    { spoken: PortProtocol; services: InboundPort["services"][number][] }
   >();
   for (const declared of [
     ...ownPorts(workload),
@@ -112,12 +112,9 @@ function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
   ]) {
     const service = deps.hosts.find(declared.host, namespace);
     if (service === undefined) continue;
-    // TCP and UDP ports of one number are two.
-    const target = `${declared.targetPort}${declared.spoken.protocol === "udp" ? "/udp" : ""}`;
-    const known = byTarget.get(target);
+    const known = byTarget.get(declared.targetPort);
     if (known === undefined)
-      byTarget.set(target, {
-        appPort: declared.targetPort,
+      byTarget.set(declared.targetPort, {
         spoken: declared.spoken,
         services: [{ service, port: declared.port }],
       });
@@ -134,37 +131,19 @@ function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
   }
   const appAddress =
     spec.address === "loopback" ? "127.0.0.1" : (deps.host.addresses[0] ?? "127.0.0.1");
-  return [...byTarget.values()].map(({ appPort, spoken, services }) => ({
+  return [...byTarget].map(([appPort, { spoken, services }]) => ({
     appAddress,
     appPort,
     ...spoken,
-    ...mtlsOf(
-      spoken.protocol,
-      deps.peerAuthentications.holding(namespace, labels, appPort),
-      (reason) => deps.problems.error(title, `spec.services: port ${appPort}`, reason),
-    ),
+    ...mtlsOf(deps.peerAuthentications.holding(namespace, labels, appPort)),
     services,
   }));
 }
 
 const wordOf = ({ protocol, speaks }: PortProtocol): string => speaks ?? protocol;
 
-function mtlsOf(
-  protocol: Protocol,
-  holding: Holding | undefined,
-  refuse: (reason: string) => void,
-): Pick<InboundPort, "mtls" | "mtlsBy"> {
-  if (protocol !== "udp")
-    return holding === undefined
-      ? { mtls: "permissive" }
-      : { mtls: holding.mode, mtlsBy: holding.by };
-  // Datagrams of callers without an agent could be answered by the app alone, past the policy.
-  if (holding?.mode === "disable")
-    refuse(
-      `is UDP, which is taken from the mesh only, and PeerAuthentication ${holding.by.policy} says DISABLE (${holding.by.path}): not supported yet`,
-    );
-  return holding?.mode === "strict" ? { mtls: "strict", mtlsBy: holding.by } : { mtls: "strict" };
-}
+const mtlsOf = (holding: Holding | undefined): Pick<InboundPort, "mtls" | "mtlsBy"> =>
+  holding === undefined ? { mtls: "permissive" } : { mtls: holding.mode, mtlsBy: holding.by };
 
 const ownPorts = ({ namespace, spec }: Workload): Declared[] =>
   (spec.services ?? []).flatMap((service) =>

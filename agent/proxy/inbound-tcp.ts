@@ -31,13 +31,12 @@ function deniedBy(inbound: Inbound, caller: Caller): Pick<Denial, "cause" | "by"
   return verdict.allowed ? undefined : { cause: "authorization", by: verdict.policy };
 }
 
-export interface Refusal {
+interface Refusal {
   readonly details: string;
   readonly decision: string;
 }
 
-/** Undefined: this caller may connect. A refusal is in the decision book by now. */
-export function refusalOf(plane: DataPlane, inbound: Inbound, caller: Caller): Refusal | undefined {
+function refusalOf(plane: DataPlane, inbound: Inbound, caller: Caller): Refusal | undefined {
   const denied = deniedBy(inbound, caller);
   if (denied === undefined) return undefined;
   const about = { ...deniedAt(inbound), caller, request: undefined };

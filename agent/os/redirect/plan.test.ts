@@ -4,8 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describePlan } from "./apply.ts";
 import { type RedirectInput, refuseResolvers } from "./input.ts";
-import { planRedirect } from "./plan.ts";
-import { rangesOf } from "./plan-parts.ts";
+import { planRedirect, rangesOf } from "./plan.ts";
 import { readSlice, slicePath } from "./slice.ts";
 
 const INPUT: RedirectInput = {

@@ -35,19 +35,16 @@ function listeners(facts: Facts): readonly Finding[] {
 
 function judge(
   workload: LocalWorkload,
-  { appAddress, appPort, protocol: spoken }: InboundPort,
+  { appAddress, appPort }: InboundPort,
   facts: Facts,
 ): readonly Finding[] {
   const title = `${workload.namespace}/${workload.name}`;
-  const transport = spoken === "udp" ? "udp" : "tcp";
-  const here = facts.sockets.filter(
-    ({ protocol, port }) => protocol === transport && port === appPort,
-  );
+  const here = facts.sockets.filter(({ protocol, port }) => protocol === "tcp" && port === appPort);
   if (here.length === 0)
     return [
       warning(
         "not-listening",
-        `nothing listens on ${transport === "udp" ? "UDP " : ""}port ${appPort} of ${title}: ${transport === "udp" ? "datagrams to it are lost" : "calls to it fail with 503"}`,
+        `nothing listens on port ${appPort} of ${title}: calls to it fail with 503`,
         "start the app, or correct the Workload's targetPort",
       ),
     ];
