@@ -39,15 +39,18 @@ test("the admin socket is for its owner and group alone, answers on kept connect
   server.close();
 });
 
-test("a server that closes ends idle connections and answers what was asked; its path, and a successor on its socket, stay", async () => {
+test("a server that closes ends idle connections, and answers what was asked and who has not asked yet; its path, and a successor on its socket, stay", async () => {
   const path = unix("handed.sock");
   const asked = Promise.withResolvers<void>();
   const old = Promise.withResolvers<string>();
+  let questions = 0;
   const first: LocalServer = serveLocally(listenLocally(path, undefined), async () => {
+    if (questions++ === 0) return answerWith("at once")();
     asked.resolve();
     return answerWith(await old.promise)();
   });
-  const [idle, busy] = [await keep(path), await keep(path)];
+  const [idle, busy, late] = [await keep(path), await keep(path), await keep(path)];
+  expect(await idle.ask()).toBe("at once");
   const answer = busy.ask();
   await asked.promise;
   // As another process would have it: a descriptor of its own for the same socket.
@@ -59,8 +62,8 @@ test("a server that closes ends idle connections and answers what was asked; its
   first.close();
   await idle.ended;
   old.resolve("old");
-  expect(await answer).toBe("old");
-  await busy.ended;
+  expect(await Promise.all([answer, late.ask()])).toEqual(["old", "old"]);
+  await Promise.all([busy.ended, late.ended]);
   expect(existsSync(path)).toBe(true);
   for (let i = 0; i < 3; i++) expect(await (await keep(path)).ask()).toBe("new");
   second.close();

@@ -15,7 +15,8 @@ export interface LocalServer {
   /** The listening socket. */
   readonly fd: number;
   /** Accepts no more and ends idle connections: who keeps one would go on talking to a process that is not the agent any more. What is
-   *  asked already is answered. A unix socket's path stays: it may be a successor's. */
+   *  asked already is answered, and so is who has connected and not asked yet: the question may be on its way. A unix socket's path
+   *  stays: it may be a successor's. */
   close(): void;
 }
 
@@ -28,9 +29,11 @@ const CONNECTIONS_MAX = 64;
 export function serveLocally(fd: number, answer: Answerer): LocalServer {
   /** Of connections that wait for a request. */
   const deadlines = new Map<Socket, ReturnType<typeof setTimeout>>();
+  /** Those that have had an answer, and could do without another. */
+  const served = new WeakSet<Socket>();
   let isClosed = false;
   const limit = (socket: Socket): void => {
-    if (isClosed) socket.end();
+    if (isClosed && served.has(socket)) socket.end();
     else
       deadlines.set(
         socket,
@@ -44,6 +47,7 @@ export function serveLocally(fd: number, answer: Answerer): LocalServer {
   const http = createServer(async (request, response) => {
     const { socket } = request;
     unlimit(socket);
+    served.add(socket);
     request.resume(); // bodies are not read here
     response.once("close", () => {
       if (!socket.destroyed) limit(socket);
@@ -68,7 +72,7 @@ export function serveLocally(fd: number, answer: Answerer): LocalServer {
     close: () => {
       isClosed = true;
       listener.close();
-      for (const socket of deadlines.keys()) socket.end();
+      for (const socket of deadlines.keys()) if (served.has(socket)) socket.end();
     },
   };
 }
