@@ -194,7 +194,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     },
   });
   const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, streams, { listeners, names });
+  const drain = drainOf(plane, { streams, meshTls }, { listeners, names });
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -284,7 +284,7 @@ function suffer(fault: ThreadFault): void {
 /** `look` tells, once, that the last connection has ended. Call it after the log lines of a turn are told. */
 function drainOf(
   plane: DataPlane,
-  streams: MeshStreams,
+  { streams, meshTls }: { readonly streams: MeshStreams; readonly meshTls: MeshTls },
   { listeners, names }: { readonly listeners: ThreadListeners; readonly names: Names | undefined },
 ) {
   let state: "serving" | "draining" | "drained" = "serving";
@@ -304,6 +304,7 @@ function drainOf(
     },
     look(): void {
       if (state !== "draining" || plane.openConnections > 0 || !streams.isDrained) return;
+      if (meshTls.handshakes > 0 && !streams.hasWaited) return;
       state = "drained";
       tell({ type: "drained" });
     },

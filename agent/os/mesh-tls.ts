@@ -55,6 +55,8 @@ export class MeshTls {
   readonly #view: Buffer;
   readonly #alpn: Buffer;
   readonly #alpns: readonly string[];
+  /** Accepted, and not proven yet. A client is done before we are and may have sent its first request (RFC 8446 2). */
+  handshakes = 0;
   #contexts = new Map<string, Context>();
   #trust: readonly string[] = [];
   /** What each context was made of. */
@@ -115,7 +117,8 @@ export class MeshTls {
           const stream = new TlsStream(this.#loop, this.#view, IGNORE);
           socket.data = stream;
           stream.opened(socket);
-          stream.limitHandshake(HANDSHAKE_TIMEOUT_MS);
+          this.handshakes++;
+          stream.limitHandshake(HANDSHAKE_TIMEOUT_MS, () => this.handshakes--);
         },
         handshake: (socket: RawSocket, _done: boolean, error: Error | null) =>
           this.#accepted(socket, error, acceptor),

@@ -41,6 +41,7 @@ export class TlsStream implements Stream {
   /** What came while paused: the runtime's pause() takes effect only after the chunk at hand. */
   #held: Uint8Array[] = [];
   #handshakeLimit: { cancel(): void } | undefined;
+  #whenHandshakeOver = (): void => {};
 
   constructor(loop: Loop, view: Buffer, handler: StreamHandler) {
     this.#loop = loop;
@@ -66,12 +67,16 @@ export class TlsStream implements Stream {
   setOpen(): void {
     this.#isOpen = true;
   }
-  limitHandshake(timeoutMs: number): void {
+  /** `whenOver` is called once: it is done, or the connection is gone. */
+  limitHandshake(timeoutMs: number, whenOver: () => void): void {
+    this.#whenHandshakeOver = whenOver;
     this.#handshakeLimit = this.#loop.wheel.after(timeoutMs, () => this.reset());
   }
   handshakeDone(): void {
-    this.#handshakeLimit?.cancel();
+    if (this.#handshakeLimit === undefined) return;
+    this.#handshakeLimit.cancel();
     this.#handshakeLimit = undefined;
+    this.#whenHandshakeOver();
   }
   failDial(code: string): void {
     if (this.#isClosed) return;

@@ -16,6 +16,7 @@ import {
   forwardRoute,
   MeshFixture,
   NO_HEADERS,
+  SERVER_ID,
   service,
 } from "../../test/support/mesh-fixture.ts";
 import { TextEnd } from "../../test/support/text-stream.ts";
@@ -183,6 +184,47 @@ describe("what goes wrong upstream", () => {
     client.send(post);
     settle(mesh);
     expect(client.take()).toStartWith("HTTP/1.1 503 ");
+  });
+
+  /** An agent that ends after it took a request, and before it said anything. */
+  const endingAgent = (mesh: MeshFixture): { requests: number } => {
+    const seen = { requests: 0 };
+    mesh.server.network.listenMesh(15008, {
+      identityOf: () => SERVER_ID,
+      accept: (stream) => {
+        if (seen.requests > 0) return mesh.server.plane.acceptMesh(stream);
+        const end = new TextEnd();
+        end.attach(stream);
+        end.onText = () => {
+          seen.requests++;
+          end.stream?.reset();
+        };
+      },
+    });
+    return seen;
+  };
+
+  test("another agent that ends with a request on its way to it is not the client's trouble", () => {
+    const mesh = new MeshFixture();
+    app(
+      mesh,
+      answering(() => ok("fresh")),
+    );
+    const seen = endingAgent(mesh);
+    expect(ask(mesh)).toBe(ok("fresh"));
+    expect(seen.requests).toBe(1);
+  });
+
+  test("but a POST to it is 503 UC, once", () => {
+    const mesh = new MeshFixture();
+    app(
+      mesh,
+      answering(() => ok()),
+    );
+    endingAgent(mesh);
+    const post = "POST / HTTP/1.1\r\nhost: server\r\ncontent-length: 0\r\n\r\n";
+    expect(ask(mesh, post)).toStartWith("HTTP/1.1 503 ");
+    expect(mesh.client.count("istio_requests_total", { response_flags: "UC" })).toBe(1);
   });
 
   test("a response that is cut short cuts the client's connection too", () => {

@@ -55,6 +55,12 @@ export class HttpUpstream extends Guarded {
     return this.#isInBody || !this.#held.isEmpty;
   }
 
+  /** It was there before this request: a pooled connection, or one to another agent, which many streams share and which is open to us
+   *  before that agent has seen our certificate (RFC 8446 2). */
+  get wasInUse(): boolean {
+    return this.requests > 1 || this.stream.mesh !== undefined;
+  }
+
   pause(): void {
     this.#isPaused = true;
     this.stream.pause();

@@ -152,7 +152,7 @@ export class Tries implements Waiter {
     // A pooled connection may be closed by its server while a request is on its way to it (RFC 9112 9.3.1): what may be sent
     // twice is, once, on a new connection, and nobody's health is blamed.
     const isSilent = upstream !== undefined && !upstream.hasAnswered;
-    const wasReused = isSilent && (upstream.requests > 1 || upstream.isHostDown);
+    const wasReused = isSilent && (upstream.wasInUse || upstream.isHostDown);
     const isFirstTime = !this.#wantsNewConnection;
     if (wasReused && isFirstTime && this.#exchange.isIdempotent && this.#outbox.isReplayable) {
       this.drop();

@@ -43,7 +43,8 @@ function world(seed: number, splits = true) {
       stage: { bytes: new Uint8Array(STAGE_BYTES), start: 0, end: STAGE_BYTES },
     });
   const server = fabric.host("10.0.0.2");
-  const client = streamsOf(fabric.host("10.0.0.1"));
+  const network = fabric.host("10.0.0.1");
+  const client = streamsOf(network);
   const accepting = streamsOf(server);
   const carriers: Stream[] = [];
   const others: Stream[] = [];
@@ -58,6 +59,7 @@ function world(seed: number, splits = true) {
   return {
     clock,
     random,
+    network,
     client,
     accepting,
     carriers,
@@ -318,6 +320,31 @@ test("a draining server's peers open new streams elsewhere, and what is under wa
   expect(before.stream.isRetiring).toBe(true);
   expect(w.accepting.isDrained).toBe(true);
   expect(w.carriers.length).toBeGreaterThan(1);
+});
+
+test("a draining server has drained when its peers have ended what they dialled", () => {
+  const w = world(11);
+  w.serve(echo);
+  talk(w, 1, 1_000);
+  w.clock.pass(20);
+  w.accepting.drain();
+  for (let ms = 0; ms < 50; ms++) {
+    expect(w.accepting.isDrained).toBe(w.carriers.every((one) => !one.isOpen));
+    w.clock.pass(1);
+  }
+  expect(w.accepting.isDrained).toBe(true);
+});
+
+test("a draining server waits a second for a peer that ends nothing", () => {
+  const w = world(12);
+  w.serve(echo);
+  const peer = w.network.dial({ ...TARGET, alpn: CONFIG.carrierAlpn }, quiet);
+  w.clock.pass(20);
+  w.accepting.drain();
+  w.clock.pass(900);
+  expect([peer.isOpen, w.accepting.isDrained]).toEqual([true, false]);
+  w.clock.pass(200);
+  expect(w.accepting.isDrained).toBe(true);
 });
 
 test("a renewed certificate ends no stream, and new ones use a new connection", () => {

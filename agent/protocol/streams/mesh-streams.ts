@@ -20,7 +20,7 @@ const STREAMS_PER_CARRIER = 256;
 /** A dialled carrier without streams is kept for the next. */
 const IDLE_MS = 60_000;
 const ACCEPTED_MAX = 8_192;
-/** How long a peer may take to say that it opens no more streams. */
+/** How long a peer may take to end what it dialled: by then it has read all. */
 const RETIRE_WAIT_MS = 1_000;
 
 export interface MeshStreamsConfig {
@@ -53,7 +53,8 @@ export class MeshStreams implements Network {
   readonly #accepted = new Set<Carrier>();
   readonly #idle = new Map<Carrier, Timer>();
   #isDraining = false;
-  #hasWaited = false;
+  /** After drain(): peers had their time to end what they dialled. */
+  hasWaited = false;
 
   constructor(config: MeshStreamsConfig, deps: MeshStreamsDeps) {
     this.#config = config;
@@ -161,14 +162,17 @@ export class MeshStreams implements Network {
     this.#isDraining = true;
     for (const carrier of [...this.#accepted]) carrier.retire();
     this.#deps.timers.after(RETIRE_WAIT_MS, () => {
-      this.#hasWaited = true;
+      this.hasWaited = true;
     });
   }
 
-  /** After drain(): no peer will open another stream, and all that was said has left. */
+  /** After drain(): no peer will open another stream, and all have read what was said. A connection that we end before its peer does
+   *  may take the last answer with it, since what the peer still says (a credit, the end of a stream) resets it. */
   get isDrained(): boolean {
-    return [...this.#accepted].every(
-      (one) => (this.#hasWaited || one.retirement === "retired") && !one.hasUnsent,
-    );
+    return this.#accepted.size === 0 || (this.hasWaited && !this.#hasUnsent);
+  }
+
+  get #hasUnsent(): boolean {
+    return [...this.#accepted].some((one) => one.hasUnsent);
   }
 }
