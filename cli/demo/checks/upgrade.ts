@@ -12,6 +12,8 @@ import { Watch } from "./watch.ts";
 /** Long enough for five upgrades and the load's end, so that the echo's one connection lives on; times slack. */
 const DRAIN_LIMIT_S = 15;
 const GIVES_UP_MS = 15_000;
+/** The load goes on for as long after the last upgrade: a client learns that its idle connection ends when it uses it once more. */
+const USED_ONCE_MORE_MS = 2_000;
 const METRICS = { host: "127.0.0.1", port: 15020, path: "/healthz/ready" };
 const web = hostOf("productpage");
 
@@ -54,6 +56,7 @@ async function upgradeAll(context: CheckContext, old: number[]): Promise<string>
       old.push(await upgradeOne(context, host));
       tookMs.push(performance.now() - startedMs);
     }
+    await new Promise((resolve) => setTimeout(resolve, USED_ONCE_MORE_MS));
   } finally {
     await metrics.stop();
     await admin.stop();
