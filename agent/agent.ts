@@ -30,7 +30,7 @@ import { systemClock, systemTimers } from "./os/clock.ts";
 import { hasIpv6, hostAddresses, readResolvers } from "./os/host-facts.ts";
 import { closeLeftBehind, type LoopDescriptors } from "./os/left-behind.ts";
 import { endListeners, keptFor, storedName, threadOf } from "./os/listener-names.ts";
-import { MemoryTidy } from "./os/memory.ts";
+import { collectGarbage, dropCleanPages, filePagesKib, MemoryTidy } from "./os/memory.ts";
 import { type KeptDescriptor, managerWords, Notifier, type ServiceManager } from "./os/notify.ts";
 import { refuseResolvers } from "./os/redirect/input.ts";
 import { findPredecessor, type Predecessor, startSuccessor } from "./os/successor.ts";
@@ -118,7 +118,12 @@ export class Agent {
       random: this.#random,
       log: this.#log,
     };
-    this.#tidy = new MemoryTidy(this.#timers);
+    this.#tidy = new MemoryTidy({
+      timers: this.#timers,
+      collectGarbage,
+      dropCleanPages,
+      filePagesKib,
+    });
     this.#resolvers = options.dns && options.redirect !== "none" ? readResolvers() : [];
     const refusal = refuseResolvers(this.#resolvers);
     if (refusal !== undefined) throw new Error(refusal);

@@ -13,7 +13,7 @@ import { CannotListen } from "./os/cannot-listen.ts";
 import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
 import { ListenerStore } from "./os/listener-store.ts";
 import { Loop } from "./os/loop.ts";
-import { collectGarbage } from "./os/memory.ts";
+import { collectGarbage, collectShortLived } from "./os/memory.ts";
 import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
 import type { KeptDescriptor } from "./os/notify.ts";
@@ -200,6 +200,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     beat[0] = (beat[0] as number) + 1;
     accessLog.flush();
     drain.look();
+    collectShortLived(loop);
   };
   const assembly = new SnapshotAssembly();
   const serve = (snapshot: Snapshot): void => {

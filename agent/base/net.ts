@@ -32,6 +32,8 @@ export interface Stream {
   readonly isOpen: boolean;
   /** The connection under it takes no new streams and waits for its last: whoever holds this one idle should close it. */
   readonly isRetiring?: boolean;
+  /** It ended because the connection under it did, with all its streams: nobody meant this one. */
+  readonly isCarrierGone?: boolean;
   /** Bytes, or an end, may have arrived that no event has shown yet. Not known of every transport. */
   readonly hasUnread?: boolean;
   /** Text of the remote address, without port; made when asked. IPv4-mapped addresses are shown as IPv4. */

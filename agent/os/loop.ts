@@ -77,6 +77,8 @@ export class Loop implements Clock {
   #yieldNow = false;
   #isStopped = false;
   #quietSince = 0;
+  /** Of buffers that the runtime made for one event each, since whoever collects them set this to 0. */
+  shortLivedBytes = 0;
   onIdle: () => void = () => {};
   /** After each round of events, before the loop sleeps. */
   onTurnEnd: () => void = () => {};

@@ -22,19 +22,14 @@ import {
   MSG_NOSIGNAL,
   SHUT_WR,
 } from "./libc.ts";
-import {
-  type Loop,
-  RECEIVE_AT,
-  RECEIVE_BYTES,
-  SCRATCH_AT,
-  SCRATCH_BYTES,
-  type Watcher,
-} from "./loop.ts";
+import { type Loop, RECEIVE_AT, SCRATCH_AT, SCRATCH_BYTES, type Watcher } from "./loop.ts";
 import { setResetOnClose, takeError } from "./socket.ts";
 import { NOT_RUN } from "./uring.ts";
 
-/** Reads of 64 KiB that one socket may make before the others, and the runtime, get their turn. */
-const READS_MAX = 4;
+/** Where the other side does not keep up, so much of a connection is kept here at most. */
+const READ_BYTES = 32_768;
+/** Reads that one socket may make before the others, and the runtime, get their turn. */
+const READS_MAX = 8;
 /** How long what was taken from write() may outlive close(). */
 const LEFTOVER_MAX_MS = 30_000;
 /** Where bytes that do not lie in the arena are copied before they are sent: the end of scratch, which builders do not reach. */
@@ -185,7 +180,7 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
   /** Whether there may be more. */
   #readOnce(): boolean {
     const { libc, arena } = this.#loop;
-    const count = libc.recv(this.fd, arena.base + RECEIVE_AT, RECEIVE_BYTES, 0);
+    const count = libc.recv(this.fd, arena.base + RECEIVE_AT, READ_BYTES, 0);
     if (count <= 0) {
       this.#readNothing(count === 0 ? 0 : this.#loop.errno());
       return false;
@@ -193,8 +188,7 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
     this.#reading = count < SLOT_BYTES ? "shared" : "alone";
     // A short read empties the queue, and what comes later is a new edge; unless the end came together with the data, or a
     // failed write is to be told once all is read. Known before it is shown: the handler may ask.
-    const isMore =
-      count === RECEIVE_BYTES || this.#peerEnd !== "none" || this.#writing === "failed";
+    const isMore = count === READ_BYTES || this.#peerEnd !== "none" || this.#writing === "failed";
     this.#isReadable &&= isMore;
     this.#show(RECEIVE_AT, count);
     return this.#isReadable;

@@ -85,6 +85,7 @@ export class TlsStream implements Stream {
   }
 
   received(chunk: Uint8Array): void {
+    this.#loop.shortLivedBytes += chunk.length;
     if (this.#isClosed || !this.#isOpen) return;
     if (this.#isPaused || this.#held.length > 0) {
       this.#held.push(chunk.slice());

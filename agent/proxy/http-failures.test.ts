@@ -169,6 +169,25 @@ describe("what goes wrong upstream", () => {
     expect(apps).toHaveLength(2);
   });
 
+  test("unless it had begun to answer: nobody gets an interim response twice", () => {
+    const mesh = new MeshFixture();
+    const apps = app(mesh, (end, nth) => {
+      if (nth > 0) return ok("fresh");
+      if (end.text.split("\r\n\r\n").length === 2) return ok();
+      end.send("HTTP/1.1 103 Early Hints\r\n\r\n");
+      end.stream?.close();
+      return undefined;
+    });
+    const client = dial(mesh);
+    client.send(GET);
+    settle(mesh);
+    client.take();
+    client.send(GET);
+    settle(mesh);
+    expect(client.take()).toMatch(/^HTTP\/1.1 103 Early Hints\r\n\r\nHTTP\/1.1 503 /);
+    expect(apps).toHaveLength(1);
+  });
+
   test("but a POST on it is 503 UC: it may have been carried out", () => {
     const mesh = new MeshFixture();
     const post = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n";
@@ -186,9 +205,16 @@ describe("what goes wrong upstream", () => {
     expect(client.take()).toStartWith("HTTP/1.1 503 ");
   });
 
-  /** An agent that ends after it took a request, and before it said anything. */
-  const endingAgent = (mesh: MeshFixture): { requests: number } => {
+  /** An agent that ends after it took a request, and before it said anything; `isStreamOnly`: it is that stream that it resets. */
+  const endingAgent = (mesh: MeshFixture, isStreamOnly = false): { requests: number } => {
     const seen = { requests: 0 };
+    const { network } = mesh.client;
+    const dialPlainly = network.dial.bind(network);
+    network.dial = (target, handler) => {
+      const stream = dialPlainly(target, handler);
+      const isCarrierGone = (): boolean => !isStreamOnly && !stream.isOpen;
+      return Object.defineProperty(stream, "isCarrierGone", { get: isCarrierGone });
+    };
     mesh.server.network.listenMesh(15008, {
       identityOf: () => SERVER_ID,
       accept: (stream) => {
@@ -215,7 +241,18 @@ describe("what goes wrong upstream", () => {
     expect(seen.requests).toBe(1);
   });
 
-  test("but a POST to it is 503 UC, once", () => {
+  test("but one that resets this very request is believed: its app may have had it", () => {
+    const mesh = new MeshFixture();
+    app(
+      mesh,
+      answering(() => ok("fresh")),
+    );
+    const seen = endingAgent(mesh, true);
+    expect(ask(mesh)).toStartWith("HTTP/1.1 503 ");
+    expect(seen.requests).toBe(1);
+  });
+
+  test("a POST to an agent that ends is 503 UC, once", () => {
     const mesh = new MeshFixture();
     app(
       mesh,

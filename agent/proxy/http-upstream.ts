@@ -27,6 +27,8 @@ export class HttpUpstream extends Guarded {
   isHostDown = false;
   readonly #body = new BodyReader(true);
   #isInBody = false;
+  /** An interim response was passed on. */
+  #hasInterim = false;
   /** An unfinished head. */
   readonly #held = new HeldBytes();
   #isCounted = true;
@@ -48,17 +50,18 @@ export class HttpUpstream extends Guarded {
     this.exchange = exchange;
     this.requests++;
     this.#isInBody = false;
+    this.#hasInterim = false;
   }
 
   /** A byte of the response has arrived. */
   get hasAnswered(): boolean {
-    return this.#isInBody || !this.#held.isEmpty;
+    return this.#isInBody || this.#hasInterim || !this.#held.isEmpty;
   }
 
-  /** It was there before this request: a pooled connection, or one to another agent, which many streams share and which is open to us
-   *  before that agent has seen our certificate (RFC 8446 2). */
+  /** What it is on was there before this request, or is open to us before the agent at its other end has seen our certificate
+   *  (RFC 8446 2): a pooled connection, one that carries many streams. */
   get wasInUse(): boolean {
-    return this.requests > 1 || this.stream.mesh !== undefined;
+    return this.requests > 1 || this.stream.isCarrierGone === true;
   }
 
   pause(): void {
@@ -168,6 +171,7 @@ export class HttpUpstream extends Guarded {
         this.#receiveFinalHead(exchange, bytes, headEnd, end, limit);
         return;
       }
+      this.#hasInterim = true;
       exchange.forwardInterim(bytes, headEnd);
       if (this.exchange !== exchange || headEnd === end) return;
       at = headEnd;

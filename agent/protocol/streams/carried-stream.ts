@@ -24,6 +24,7 @@ export class CarriedStream implements Stream {
   #shownBytes = 0;
   /** Its carrier is gone: told once what was received has been shown. */
   #death: CloseReason | undefined;
+  isCarrierGone = false;
   /** In the carrier's queue of those who wait to write. */
   isWaiting = false;
 

@@ -173,7 +173,10 @@ export class Carrier implements StreamHandler, FrameEvents {
     this.#reader.stop();
     this.#out = new Uint8Array(0);
     this.#events.onOver(this); // first: whose stream dies may dial again at once, and not here
-    for (const stream of [...this.#streams.values()]) stream.died(reason);
+    for (const stream of [...this.#streams.values()]) {
+      stream.isCarrierGone = true;
+      stream.died(reason);
+    }
   }
 
   // ---- sending

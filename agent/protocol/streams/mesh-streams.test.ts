@@ -251,6 +251,17 @@ test("when the connection fails every stream is told, those not open yet as a di
   v.carriers[0]?.reset();
   v.clock.pass(100);
   expect(talks.map((one) => one.outcome.reason?.is)).toEqual(["failed", "failed", "failed"]);
+  expect(talks.map((one) => one.stream.isCarrierGone)).toEqual([true, true, true]);
+});
+
+test("a stream that its peer resets says that the connection under it is still there", () => {
+  const w = world(13);
+  w.serve((stream) => stream.reset());
+  const { outcome, stream } = talk(w, 1, 10);
+  w.clock.pass(100);
+  expect(outcome.reason?.is).toBe("failed");
+  expect(stream.isCarrierGone).toBe(false);
+  expect(w.carriers.map((one) => one.isOpen)).toEqual([true]);
 });
 
 test("9112 9.8: a connection that ends has cut the streams that are open: they fail, however its end is told", () => {

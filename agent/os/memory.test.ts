@@ -1,0 +1,79 @@
+import { expect, test } from "bun:test";
+import { VirtualClock } from "../../test/support/virtual-clock.ts";
+import { collectShortLived, dropCleanPages, filePagesKib, MemoryTidy } from "./memory.ts";
+
+function world() {
+  const timers = new VirtualClock();
+  const done: string[] = [];
+  let filesKib = 0;
+  const tidy = new MemoryTidy({
+    timers,
+    collectGarbage: () => done.push("collect"),
+    dropCleanPages: () => done.push("drop"),
+    filePagesKib: () => filesKib,
+  });
+  return {
+    timers,
+    tidy,
+    take: () => done.splice(0),
+    touch: (kib: number) => {
+      filesKib = kib;
+    },
+  };
+}
+
+test("a while after the last change, once, garbage is collected and pages are dropped", () => {
+  const w = world();
+  w.tidy.soon();
+  w.timers.pass(3_000);
+  w.tidy.soon();
+  w.timers.pass(4_000);
+  expect(w.take()).toEqual([]);
+  w.timers.pass(60_000);
+  expect(w.take()).toEqual(["collect", "drop"]);
+});
+
+test("pages that pile up under load are dropped within 10 s, and not after stop()", () => {
+  const w = world();
+  w.tidy.soon();
+  w.timers.pass(60_000);
+  w.take();
+  w.touch(40_000);
+  w.timers.pass(10_000);
+  expect(w.take()).toEqual(["drop"]);
+  w.touch(20_000);
+  w.timers.pass(60_000);
+  expect(w.take()).toEqual([]);
+  w.touch(40_000);
+  w.tidy.stop();
+  w.timers.pass(60_000);
+  expect(w.take()).toEqual([]);
+});
+
+test("dropping pages takes nothing away that is needed", () => {
+  expect(filePagesKib()).toBeGreaterThan(1_000);
+  expect(dropCleanPages()).toBeGreaterThan(1_000);
+  expect(JSON.parse(JSON.stringify({ a: [1, 2, 3] }))).toEqual({ a: [1, 2, 3] });
+});
+
+test("buffers of events that are over are collected when there are 4 MiB of them", () => {
+  let collected = 0;
+  const gone = new FinalizationRegistry(() => collected++);
+  const loop = { shortLivedBytes: 0 };
+  const make = (): void => {
+    for (let i = 0; i < 64; i++) gone.register(new Uint8Array(65_536), i);
+  };
+  make();
+  loop.shortLivedBytes = (4 << 20) - 1;
+  collectShortLived(loop);
+  expect(loop.shortLivedBytes).toBe((4 << 20) - 1);
+  loop.shortLivedBytes++;
+  collectShortLived(loop);
+  expect(loop.shortLivedBytes).toBe(0);
+  return new Promise<void>((resolve) => {
+    setTimeout(() => {
+      expect(collected).toBeGreaterThan(30);
+      resolve();
+    }, 50);
+  });
+});
