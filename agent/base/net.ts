@@ -36,6 +36,8 @@ export interface Stream {
   readonly isCarrierGone?: boolean;
   /** Bytes, or an end, may have arrived that no event has shown yet. Not known of every transport. */
   readonly hasUnread?: boolean;
+  /** What its peer speaks, as logs call it, when that is not the HTTP/1.1 which is read and written here. */
+  readonly speaks?: "HTTP/2";
   /** Text of the remote address, without port; made when asked. IPv4-mapped addresses are shown as IPv4. */
   readonly peerAddress: string;
   readonly peerPort: number;

@@ -1,5 +1,6 @@
 // Access records in the words of Istio's JSON access log. What a record needs of a request head is taken when the head is
 // there, and only while the log is on.
+import type { Stream } from "../base/net.ts";
 import type { AccessRecord } from "../observe/access-log.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import type { Exchange } from "./exchange.ts";
@@ -36,6 +37,7 @@ export interface Peers {
 
 export function requestRecord(
   exchange: Exchange,
+  downstream: Stream,
   peers: Peers,
   times: { nowMs: number; wallMs: number },
 ): AccessRecord {
@@ -45,7 +47,7 @@ export function requestRecord(
     start_time: new Date(times.wallMs - durationMs).toISOString(),
     method: entry?.method,
     path: entry?.path,
-    protocol: "HTTP/1.1",
+    protocol: downstream.speaks ?? "HTTP/1.1",
     response_code: exchange.status,
     grpc_status: exchange.grpc.label,
     response_flags: exchange.flags,

@@ -242,7 +242,7 @@ class InboundRole implements HttpRole {
     const { accessLog, clock } = this.#plane.deps;
     if (!accessLog.wants(isFailed(exchange))) return;
     const peers = inboundPeers(this.#inbound, this.#arrival, this.#caller, downstream);
-    accessLog.add(requestRecord(exchange, peers, { nowMs, wallMs: clock.wallMs() }));
+    accessLog.add(requestRecord(exchange, downstream, peers, { nowMs, wallMs: clock.wallMs() }));
   }
 }
 

@@ -176,7 +176,7 @@ class OutboundRole implements HttpRole {
       localAddress: `${address}:${port}`,
       serverName: undefined,
     };
-    accessLog.add(requestRecord(exchange, peers, { nowMs, wallMs: clock.wallMs() }));
+    accessLog.add(requestRecord(exchange, downstream, peers, { nowMs, wallMs: clock.wallMs() }));
   }
 
   #familyOf({ target, plan }: Exchange): RequestFamily {

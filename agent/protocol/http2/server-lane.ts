@@ -11,6 +11,7 @@ import { Lane } from "./lane.ts";
 import { framingOf, writeRequest } from "./to-http1.ts";
 
 export class ServerLane extends Lane {
+  readonly speaks = "HTTP/2";
   #isHead = false;
   /** The request was not heard to its end: its owner ends the lane. */
   #isSpoiled = false;
