@@ -4,7 +4,11 @@
 import type { Stream } from "../base/net.ts";
 import { Deadline, type Due } from "../base/timer-wheel.ts";
 import { CODE } from "../protocol/http2/frame.ts";
-import { ServerConnection, type ServerEvents } from "../protocol/http2/server-connection.ts";
+import {
+  type LeftStream,
+  ServerConnection,
+  type ServerEvents,
+} from "../protocol/http2/server-connection.ts";
 import type { HttpRole } from "./http-role.ts";
 import { Lingering } from "./lingering.ts";
 import type { OpenConnection } from "./open-connections.ts";
@@ -54,10 +58,10 @@ export class Http2Downstream implements OpenConnection, ServerEvents, Due {
     if (this.#context.isDraining) this.#connection.retire();
   }
 
-  onOver(stream: Stream | undefined): void {
+  onOver(left: LeftStream | undefined): void {
     this.#deadline.cancel();
-    if (stream === undefined) this.#context.dismiss(this);
-    else new Lingering(stream, this, this.#context);
+    if (left === undefined) this.#context.dismiss(this);
+    else new Lingering(left.stream, this, this.#context, left.rest);
   }
 
   // ---- time

@@ -62,6 +62,14 @@ describe("a client that speaks HTTP/2 to an app that speaks HTTP/1.1", () => {
       expect(side.count("istio_requests_total", { reporter, response_code: "200" })).toBe(1);
   });
 
+  test("is HTTP/2 in the access log of its agent", () => {
+    const mesh = answered(ok(), { accessLog: "on" });
+    asked(mesh);
+    expect(mesh.client.records().map((record) => record["protocol"])).toEqual(["HTTP/2"]);
+    // Between agents it is HTTP/1.1 in streams.
+    expect(mesh.server.records().map((record) => record["protocol"])).toEqual(["HTTP/1.1"]);
+  });
+
   test("may have many streams under way, and each gets its own answer", () => {
     const mesh = new MeshFixture();
     app(mesh, (end) => {
@@ -528,7 +536,7 @@ describe("mistakes that end the connection", () => {
         c.headers(5, GET_FIELDS);
         c.headers(3, GET_FIELDS);
       },
-      CODE.streamClosed,
+      CODE.protocolError,
     ],
     [
       "a block that is none",
@@ -674,7 +682,7 @@ describe("floods", () => {
         client.headers(id, GET_FIELDS);
         client.word(FRAME.rstStream, id, CODE.cancel);
       }
-    }, "resets"));
+    }, "rapid_reset"));
 
   test("made you reset: mistakes of streams", () =>
     flooded((client) => {
@@ -682,20 +690,23 @@ describe("floods", () => {
         client.headers(id, GET_FIELDS);
         client.word(FRAME.windowUpdate, id, 0);
       }
-    }, "resets"));
+    }, "made_you_reset"));
 
   test("SETTINGS, PING, PRIORITY, empty DATA, frames nobody knows", () => {
-    for (const send of [
-      (client: Http2End) => client.frame(FRAME.settings, 0, 0),
-      (client: Http2End) => client.frame(FRAME.ping, 0, 0, new Uint8Array(8)),
-      (client: Http2End) => client.frame(FRAME.priority, 0, 1, new Uint8Array(5)),
-      (client: Http2End) => client.frame(FRAME.data, 0, 1),
-      (client: Http2End) => client.frame(99, 0, 1),
-    ])
+    for (const [reason, send] of [
+      ["settings_flood", (client: Http2End) => client.frame(FRAME.settings, 0, 0)],
+      ["ping_flood", (client: Http2End) => client.frame(FRAME.ping, 0, 0, new Uint8Array(8))],
+      [
+        "priority_flood",
+        (client: Http2End) => client.frame(FRAME.priority, 0, 1, new Uint8Array(5)),
+      ],
+      ["empty_data", (client: Http2End) => client.frame(FRAME.data, 0, 1)],
+      ["unknown_frames", (client: Http2End) => client.frame(99, 0, 1)],
+    ] as const)
       flooded((client) => {
         client.headers(1, POST_FIELDS, false);
         for (let i = 0; i < 12_000; i++) send(client);
-      }, "idle_frames");
+      }, reason);
   });
 
   test("CONTINUATION without end", () =>

@@ -6,25 +6,44 @@ import { Guarded } from "./guarded.ts";
 import type { OpenConnection } from "./open-connections.ts";
 import type { ThreadContext } from "./thread-context.ts";
 
+const NO_BYTES = new Uint8Array(0);
+
 export class Lingering extends Guarded implements OpenConnection, Due {
   openAt = -1;
   readonly #stream: Stream;
   readonly #deadline: Deadline;
 
-  /** Takes the stream, and the place among open connections, of `predecessor`. The stream must not be paused. */
-  constructor(stream: Stream, predecessor: OpenConnection, context: ThreadContext) {
+  #rest: Uint8Array;
+
+  /** Takes the stream, and the place among open connections, of `predecessor`. The stream must not be paused. `rest`: said before our
+   *  direction ends. */
+  constructor(
+    stream: Stream,
+    predecessor: OpenConnection,
+    context: ThreadContext,
+    rest: Uint8Array = NO_BYTES,
+  ) {
     super(context);
     this.#stream = stream;
+    this.#rest = rest;
     this.#deadline = new Deadline(context.deps.wheel, this);
     this.#deadline.set(context.nowMs() + context.config.lingerMs);
     context.open.replace(predecessor, this);
     stream.handler = this;
-    stream.endWrite();
+    this.#sayRest();
+  }
+
+  #sayRest(): void {
+    const { length } = this.#rest;
+    if (length > 0) this.#rest = this.#rest.subarray(this.#stream.write(this.#rest, 0, length));
+    if (this.#rest.length === 0) this.#stream.endWrite();
   }
 
   /** Nobody reads it any more. */
   protected override received(): void {}
-  protected override writable(): void {}
+  protected override writable(): void {
+    this.#sayRest();
+  }
 
   protected override ended(): void {
     this.#close();

@@ -17,7 +17,22 @@ import { HpackDecoder } from "../../agent/protocol/http2/hpack-decoder.ts";
 import { writeField } from "../../agent/protocol/http2/hpack-encoder.ts";
 import { TextEnd } from "./text-stream.ts";
 
-type Fields = readonly (readonly [name: string, value: string])[];
+export type Fields = readonly (readonly [name: string, value: string])[];
+
+const NO_BYTES = new Uint8Array(0);
+
+/** A frame as bytes. */
+export function frameOf(
+  kind: number,
+  flags: number,
+  stream: number,
+  payload: Uint8Array = NO_BYTES,
+): Uint8Array {
+  const bytes = new Uint8Array(9 + payload.length);
+  writeFrameHeader(bytes, 0, payload.length, kind, flags, stream);
+  bytes.set(payload, 9);
+  return bytes;
+}
 
 /** Name and value as they are, also those that no field may have. */
 export function blockOf(fields: Fields): Uint8Array {
@@ -57,14 +72,15 @@ export class Http2End implements StreamHandler {
   #blockFlags = 0;
   #prefaceLeft: number;
 
-  /** A client says the preface and its settings; a server waits for them. */
-  constructor(role: "client" | "server") {
+  /** A client says the preface and its settings; a server waits for them. `isSilent`: says nothing of itself. */
+  constructor(role: "client" | "server", isSilent = false) {
     this.#prefaceLeft = role === "server" ? PREFACE.length : 0;
     this.#reader = new FrameReader({
       onFrame: (frame, bytes, start, end) => this.#on(frame, bytes.slice(start, end)),
       onTooLong: ({ length }) => this.seen.push(`TOO LONG ${length}`),
     });
     this.end.keepsText = false;
+    if (isSilent) return;
     if (role === "client") this.end.send(PREFACE);
     this.frame(FRAME.settings, 0, 0);
   }
@@ -88,10 +104,7 @@ export class Http2End implements StreamHandler {
   // ---- sending
 
   frame(kind: number, flags: number, stream: number, payload: Uint8Array = NO_BYTES): void {
-    const bytes = new Uint8Array(9 + payload.length);
-    writeFrameHeader(bytes, 0, payload.length, kind, flags, stream);
-    bytes.set(payload, 9);
-    this.end.send(bytes);
+    this.end.send(frameOf(kind, flags, stream, payload));
   }
 
   headers(stream: number, fields: Fields, isLast = true): void {
@@ -185,5 +198,3 @@ export class Http2End implements StreamHandler {
     this.seen.push(line + ((this.#blockFlags & FLAG.endStream) !== 0 ? " END" : ""));
   }
 }
-
-const NO_BYTES = new Uint8Array(0);

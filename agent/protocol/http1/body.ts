@@ -96,6 +96,13 @@ function hashOf(hash: number, byte: number): number {
   return Math.imul(hash ^ letter, 0x01000193);
 }
 
+/** Of a whole name in lower case. */
+export function mayBeTrailer(bytes: Uint8Array, start: number, end: number): boolean {
+  let hash = HASH_START;
+  for (let i = start; i < end; i++) hash = hashOf(hash, bytes[i] as number);
+  return !NOT_IN_TRAILERS.has(hash);
+}
+
 /** Of a head: how the body is delimited. */
 export interface Framing {
   readonly bodyKind: BodyKind;

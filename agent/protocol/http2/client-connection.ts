@@ -5,6 +5,7 @@ import { Http2Connection } from "./connection.ts";
 import { FIELD_BYTES_MAX } from "./field-list.ts";
 import { CODE, PREFACE, SETTING, STREAM_ID_MAX } from "./frame.ts";
 import type { Lane } from "./lane.ts";
+import { LastWords } from "./last-words.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
 
 const SETTINGS = [
@@ -56,10 +57,12 @@ export class ClientConnection extends Http2Connection {
   }
 
   override open(lane: Lane): number {
-    this.lastId = this.lastId === 0 ? 1 : this.lastId + 2;
-    this.lanes.set(this.lastId, lane);
-    if (this.lastId >= STREAM_ID_MAX - 1) this.#retire();
-    return this.lastId;
+    const { last } = this.history;
+    const id = last === 0 ? 1 : last + 2;
+    this.history.began(id);
+    this.lanes.set(id, lane);
+    if (id >= STREAM_ID_MAX - 1) this.#retire();
+    return id;
   }
 
   override onOpen(stream: Stream): void {
@@ -70,7 +73,7 @@ export class ClientConnection extends Http2Connection {
   }
 
   protected override isIdle(id: number): boolean {
-    return id % 2 === 0 || id > this.lastId;
+    return id % 2 === 0 || id > this.history.last;
   }
 
   protected override onNewFields(id: number): void {
@@ -95,6 +98,10 @@ export class ClientConnection extends Http2Connection {
     if (this.isRetiring) return;
     this.isRetiring = true;
     this.#events.onRetired(this);
+  }
+
+  protected override leave(stream: Stream, rest: Uint8Array): void {
+    new LastWords(stream, rest, this.deps.timers);
   }
 
   override left(lane: Lane): void {

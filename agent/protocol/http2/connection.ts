@@ -16,11 +16,13 @@ import { NO_TABLE } from "./hpack-encoder.ts";
 import type { Lane } from "./lane.ts";
 import { PeerSettings } from "./peer-settings.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
+import { StreamHistory } from "./stream-history.ts";
 import { headBytesMax } from "./to-http1.ts";
 
 const CONNECTION_WINDOW = 1 << 20;
-/** Streams that we reset and whose peer may not know yet: frames for them are not its mistake. */
-const RESET_REMEMBERED_MAX = 256;
+/** Content that leaves in pieces no larger, because the peer's window has no room for more, earns the peer nothing: who gives it credit by
+ *  the byte makes us send a frame for each. */
+const DRIP_BYTES = 1_024;
 
 export abstract class Http2Connection extends FrameReceiver implements StreamHandler {
   abstract readonly isServer: boolean;
@@ -28,9 +30,8 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   readonly out: FrameWriter;
   protected readonly lanes = new Map<number, Lane>();
   protected readonly peer = new PeerSettings();
+  protected readonly history = new StreamHistory();
   protected stream: Stream | undefined;
-  /** The highest stream that began: the peer's, or ours. */
-  protected lastId = 0;
   protected state: "connecting" | "open" | "over" = "connecting";
   isRetiring = false;
   sendWindow = WINDOW_AT_FIRST;
@@ -38,9 +39,8 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   #consumedBytes = 0;
   readonly #waiting: Lane[] = [];
   #isWakeDue = false;
-  #isFirstBlock = true;
-  readonly #reset = new Set<number>();
-  #forgottenResets = 0;
+  /** The next block says that our table is empty: the first, and each behind a change of what the peer allows (RFC 9113 4.3.1). */
+  #saysTable = true;
 
   constructor(deps: Http2Deps) {
     super(deps);
@@ -98,8 +98,8 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   beginBlock(bytesMax: number): number {
     this.guard.moved();
     const at = this.out.beginBlock(bytesMax + 1);
-    if (!this.#isFirstBlock) return at;
-    this.#isFirstBlock = false;
+    if (!this.#saysTable) return at;
+    this.#saysTable = false;
     this.out.bytes[at] = NO_TABLE;
     return at + 1;
   }
@@ -107,6 +107,11 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   sendTrailers(id: number, lines: Uint8Array, length: number): void {
     const at = this.beginBlock(trailerBlockBytesMax(length));
     this.out.endBlock(id, writeTrailerBlock(lines, length, this.out.bytes, at), true);
+  }
+
+  /** Content left, `most` of it could have. */
+  sentContent(bytes: number, most: number): void {
+    if (bytes < most || bytes >= DRIP_BYTES) this.guard.moved();
   }
 
   /** Calls its writable() once there may be room. */
@@ -150,13 +155,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   resetStream(id: number, code: number): void {
     if (this.state !== "open") return;
     this.out.word(FRAME.rstStream, id, code);
-    this.#reset.add(id);
-    if (this.#reset.size <= RESET_REMEMBERED_MAX) return;
-    for (const oldest of this.#reset) {
-      this.#reset.delete(oldest);
-      this.#forgottenResets = Math.max(this.#forgottenResets, oldest);
-      break;
-    }
+    this.history.wasReset(id);
   }
 
   /** So much of what was received is with its reader, or nobody's. */
@@ -197,7 +196,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   override fail(code: number, reason: string): void {
     if (this.state === "over") return;
     this.count(reason);
-    if (this.state === "open") this.sendGoaway(this.isServer ? this.lastId : 0, code);
+    if (this.state === "open") this.sendGoaway(this.isServer ? this.history.last : 0, code);
     this.end();
   }
 
@@ -205,14 +204,12 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   end(): void {
     if (this.state === "over") return;
     this.out.flush();
-    this.leaveStream();
+    if (this.stream !== undefined) this.leave(this.stream, this.out.unsent);
     this.over({ is: "failed", code: "ECONNRESET" });
   }
 
-  /** All is said on it. */
-  protected leaveStream(): void {
-    this.stream?.close();
-  }
+  /** All is said on it, but for `rest`, which it has not taken. */
+  protected abstract leave(stream: Stream, rest: Uint8Array): void;
 
   cut(): void {
     if (this.state === "over") return;
@@ -278,7 +275,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
 
   /** Of a stream that is over: not a mistake if we reset it, and the peer could not know. */
   protected late(id: number): void {
-    if (this.#reset.has(id) || id <= this.#forgottenResets) this.spendIdle();
+    if (this.history.mayHearLate(id)) this.spendIdle("late_frames");
     else this.fail(CODE.streamClosed, "stream_closed");
   }
 
@@ -300,6 +297,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
       this.late(id);
       return;
     }
+    if (start < end) this.guard.moved();
     const isEnd = (flags & FLAG.endStream) !== 0;
     const wrong = lane.receiveData(bytes, start, end, length, isEnd, isEditable);
     if (wrong === undefined) return;
@@ -311,7 +309,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   protected refuseStream(id: number, code: number, reason: string): void {
     this.count(reason);
     if (!this.guard.allowsReset()) {
-      this.fail(CODE.enhanceYourCalm, "resets");
+      this.fail(CODE.enhanceYourCalm, "made_you_reset");
       return;
     }
     const lane = this.lanes.get(id);
@@ -324,11 +322,11 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   protected override onReset(id: number): void {
     const lane = this.lanes.get(id);
     if (lane === undefined) {
-      this.spendIdle();
+      this.spendIdle("late_frames");
       return;
     }
     if (this.isServer && !this.guard.allowsReset()) {
-      this.fail(CODE.enhanceYourCalm, "resets");
+      this.fail(CODE.enhanceYourCalm, "rapid_reset");
       return;
     }
     this.lanes.delete(id);
@@ -346,6 +344,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   protected override onSettings(bytes: Uint8Array, start: number, end: number): void {
     const before = this.peer.initialWindow;
     const refused = this.peer.read(bytes, start, end, this.isServer);
+    if (this.peer.hasResizedTable) this.#saysTable = true;
     const change = this.peer.initialWindow - before;
     if (refused !== undefined) this.fail(refused, "settings");
     else if (change !== 0 && [...this.lanes.values()].some((lane) => !lane.credited(change)))

@@ -1,5 +1,6 @@
 // What RFC 9113 8.2 and 8.3 ask of a message's fields, read strictly: a message that breaks a rule is malformed (8.1.1), and nothing of it
 // goes on.
+import { mayBeTrailer } from "../http1/body.ts";
 import { FIELD_VALUE, LOWER, METHOD, TARGET, TOKEN } from "../http1/grammar.ts";
 import type { FieldList } from "./field-list.ts";
 
@@ -42,7 +43,8 @@ export type Malformed =
   | "connection_field"
   | "pseudo_field"
   | "content_length"
-  | "host";
+  | "host"
+  | "trailer_field";
 
 /** What is wrong with a stream's frame; also what it is counted as. */
 export type Mistake =
@@ -106,9 +108,15 @@ export function readResponseFields(fields: FieldList, facts: MessageFacts): Malf
   return readRegular(fields, facts, 1);
 }
 
+/** As readRequestFields. What decides about a message cannot come behind it (RFC 9110 6.5.1), in any version of HTTP. */
 export function readTrailerFields(fields: FieldList, facts: MessageFacts): Malformed | undefined {
   facts.forget();
-  return readRegular(fields, facts, 0);
+  const malformed = readRegular(fields, facts, 0);
+  if (malformed !== undefined) return malformed;
+  for (let i = 0; i < fields.count; i++) {
+    if (!mayBeTrailer(fields.bytes, fields.nameStart(i), fields.nameEnd(i))) return "trailer_field";
+  }
+  return undefined;
 }
 
 const isPseudo = (fields: FieldList, index: number): boolean =>
@@ -165,9 +173,9 @@ const isBlank = (byte: number | undefined): boolean => byte === SP || byte === H
 function noteKnown(fields: FieldList, facts: MessageFacts, index: number): Malformed | undefined {
   switch (fields.nameEnd(index) - fields.nameStart(index)) {
     case 2:
-      return fields.isNamed(index, TE) && !fields.isValue(index, TRAILERS)
-        ? "connection_field"
-        : undefined;
+      if (!fields.isNamed(index, TE)) return undefined;
+      // In a request, and there only so.
+      return facts.status === 0 && fields.isValue(index, TRAILERS) ? undefined : "connection_field";
     case 4:
       if (!fields.isNamed(index, HOST)) return undefined;
       if (facts.host !== NONE) return "host";
@@ -219,9 +227,10 @@ function settleRequest(fields: FieldList, facts: MessageFacts): Malformed | unde
   return undefined;
 }
 
-/** RFC 9113 8.5: CONNECT has neither path nor scheme; all others have both (8.3.1). */
-function hasTarget(fields: FieldList, { path, scheme, isConnect }: MessageFacts): boolean {
-  if (isConnect) return path < 0 && scheme < 0;
+/** RFC 9113 8.5: CONNECT has an authority and neither path nor scheme; all others have both (8.3.1). */
+function hasTarget(fields: FieldList, facts: MessageFacts): boolean {
+  const { path, scheme, authority, isConnect } = facts;
+  if (isConnect) return path < 0 && scheme < 0 && authority >= 0;
   if (path < 0 || scheme < 0) return false;
   return isOf(fields, path, TARGET) && isOf(fields, scheme, TOKEN) && isPathForm(fields, path);
 }

@@ -12,6 +12,17 @@ import { HpackDecoder } from "./hpack-decoder.ts";
 const BLOCK_BYTES_MAX = FIELD_BYTES_MAX + 4_096;
 const CONTINUATIONS_MAX = 16;
 
+/** What too many frames that move nothing are counted as. */
+export type Flood =
+  | "settings_flood"
+  | "ping_flood"
+  | "priority_flood"
+  | "goaway_flood"
+  | "window_flood"
+  | "empty_data"
+  | "unknown_frames"
+  | "late_frames";
+
 export abstract class FrameReceiver implements FrameEvents {
   protected readonly reader = new FrameReader(this);
   protected readonly guard: FloodGuard;
@@ -112,20 +123,21 @@ export abstract class FrameReceiver implements FrameEvents {
         return;
       case FRAME.priority:
         if (frame.stream === 0) this.fail(CODE.protocolError, "stream_zero");
-        else if (this.spendIdle()) this.onPriority(frame.stream, frame.length === 5);
+        else if (this.spendIdle("priority_flood"))
+          this.onPriority(frame.stream, frame.length === 5);
         return;
       case FRAME.pushPromise:
         this.fail(CODE.protocolError, "push");
         return;
       default:
-        this.spendIdle(); // RFC 9113 5.5: kinds nobody knows are ignored
+        this.spendIdle("unknown_frames"); // RFC 9113 5.5: kinds nobody knows are ignored
     }
   }
 
-  /** For a frame that moves nothing. False: there were too many. */
-  protected spendIdle(): boolean {
+  /** For a frame that moves nothing. False: there were too many; counted by what the last of them was. */
+  protected spendIdle(flood: Flood): boolean {
     if (this.guard.allowsIdleFrame()) return true;
-    this.fail(CODE.enhanceYourCalm, "idle_frames");
+    this.fail(CODE.enhanceYourCalm, flood);
     return false;
   }
 
@@ -157,8 +169,8 @@ export abstract class FrameReceiver implements FrameEvents {
     if (padding < 0) return;
     const from = start + ((frame.flags & FLAG.padded) === 0 ? 0 : 1);
     const until = end - padding;
-    if (until > from) this.guard.moved();
-    else if ((frame.flags & FLAG.endStream) === 0 && !this.spendIdle()) return;
+    const isEmpty = until === from && (frame.flags & FLAG.endStream) === 0;
+    if (isEmpty && !this.spendIdle("empty_data")) return;
     this.onContent(frame, bytes, from, until, isLast && padding === 0);
   }
 
@@ -173,7 +185,8 @@ export abstract class FrameReceiver implements FrameEvents {
     const from = start + padded + ((frame.flags & FLAG.priority) === 0 ? 0 : 5);
     const until = end - padding;
     if (from > until) {
-      this.sizeError();
+      if (from > end) this.sizeError();
+      else this.fail(CODE.protocolError, "padding");
       return;
     }
     this.#blockStream = frame.stream;
@@ -220,6 +233,7 @@ export abstract class FrameReceiver implements FrameEvents {
   #decode(bytes: Uint8Array, start: number, end: number): void {
     if (this.#decoder.decode(bytes, start, end, this.#fields))
       this.onFields(this.#blockStream, this.#fields, this.#blockEnds);
+    else if (this.#decoder.isBomb) this.fail(CODE.enhanceYourCalm, "hpack_bomb");
     else this.fail(CODE.compressionError, "compression");
   }
 
@@ -233,7 +247,7 @@ export abstract class FrameReceiver implements FrameEvents {
     const isAnswer = (frame.flags & FLAG.ack) !== 0;
     if (frame.stream !== 0) this.fail(CODE.protocolError, "settings");
     else if (isAnswer ? frame.length !== 0 : frame.length % 6 !== 0) this.sizeError();
-    else if (this.spendIdle() && !isAnswer) {
+    else if (this.spendIdle("settings_flood") && !isAnswer) {
       this.#hasSettings = true;
       this.onSettings(bytes, start, end);
     }
@@ -242,7 +256,7 @@ export abstract class FrameReceiver implements FrameEvents {
   #onPing(frame: Readonly<Frame>, bytes: Uint8Array, start: number): void {
     if (frame.stream !== 0) this.fail(CODE.protocolError, "stream_zero");
     else if (frame.length !== 8) this.sizeError();
-    else if (!this.spendIdle()) return;
+    else if (!this.spendIdle("ping_flood")) return;
     else if ((frame.flags & FLAG.ack) !== 0) this.onPong();
     else this.onPing(bytes, start);
   }
@@ -250,14 +264,14 @@ export abstract class FrameReceiver implements FrameEvents {
   #onGoaway(frame: Readonly<Frame>, bytes: Uint8Array, start: number): void {
     if (frame.stream !== 0) this.fail(CODE.protocolError, "stream_zero");
     else if (frame.length < 8) this.sizeError();
-    else if (this.spendIdle()) this.goneAway(readWord(bytes, start) & STREAM_ID_MAX);
+    else if (this.spendIdle("goaway_flood")) this.goneAway(readWord(bytes, start) & STREAM_ID_MAX);
   }
 
   #onWindowUpdate(frame: Readonly<Frame>, bytes: Uint8Array, start: number): void {
     const { stream: id } = frame;
     if (frame.length !== 4) this.sizeError();
     else if (id !== 0 && this.isIdle(id)) this.fail(CODE.protocolError, "idle_stream");
-    else if (this.spendIdle()) this.onWindow(id, readWord(bytes, start) & WINDOW_MAX);
+    else if (this.spendIdle("window_flood")) this.onWindow(id, readWord(bytes, start) & WINDOW_MAX);
   }
 }
 

@@ -50,6 +50,11 @@ export class FrameWriter {
     if (this.#end > 0) this.#flushSoon();
   }
 
+  /** What the stream has not taken. */
+  get unsent(): Uint8Array {
+    return this.bytes.slice(this.#start, this.#end);
+  }
+
   stop(): void {
     this.#isOver = true;
     this.bytes = NO_BYTES;

@@ -9,6 +9,10 @@ import { STATIC_TABLE, type TableEntry } from "./static-table.ts";
 export const TABLE_BYTES_MAX = 4096;
 /** Size updates that may begin a block: its sender's smallest and its last, RFC 7541 4.2. */
 const SIZE_UPDATES_MAX = 2;
+/** What one block may decode to, as RFC 9113 6.5.2 counts: four times the longest list that is taken. An indexed field of one byte can
+ *  mean a whole table, so that a block which is not bounded so makes us copy a thousand times its bytes. */
+export const DECODED_BYTES_MAX = 245_760;
+const FIELD_OVERHEAD = 32;
 /** No number in a block means more. */
 const NUMBER_MAX = 1 << 24;
 
@@ -19,6 +23,7 @@ export class HpackDecoder {
   #bytes: Uint8Array = NO_BYTES;
   #at = 0;
   #end = 0;
+  #decodedLeft = 0;
   /** The string read last did not fit in any list nor table. */
   #isHuge = false;
 
@@ -32,8 +37,14 @@ export class HpackDecoder {
     return this.#table;
   }
 
-  /** Decodes a whole block to `list`. False: it is none (COMPRESSION_ERROR). */
+  /** The last block was left in the middle: it meant more than DECODED_BYTES_MAX. */
+  get isBomb(): boolean {
+    return this.#decodedLeft < 0;
+  }
+
+  /** Decodes a whole block to `list`. False: it is none (COMPRESSION_ERROR), or see isBomb. */
   decode(bytes: Uint8Array, start: number, end: number, list: FieldList): boolean {
+    this.#decodedLeft = DECODED_BYTES_MAX;
     this.#bytes = bytes;
     this.#at = start;
     this.#end = end;
@@ -56,6 +67,7 @@ export class HpackDecoder {
   #indexed(list: FieldList): boolean {
     const entry = this.#entry(this.#number(7));
     if (entry === undefined) return false;
+    if (!this.#counts(entry.name.length + entry.value.length)) return false;
     if (list.isTooLong) return true; // counting it on would be work for nothing
     const { end } = list;
     const nameEnd = end + entry.name.length;
@@ -71,19 +83,11 @@ export class HpackDecoder {
     const index = this.#number(prefixBits);
     if (index < 0) return false;
     const { bytes, end } = list;
-    this.#isHuge = false;
-    let nameEnd: number;
-    if (index === 0) nameEnd = this.#string(bytes, end);
-    else {
-      const entry = this.#entry(index);
-      if (entry === undefined) return false;
-      nameEnd = end + entry.name.length;
-      if (nameEnd > bytes.length) this.#isHuge = true;
-      else put(bytes, end, entry.name);
-    }
+    const nameEnd = this.#name(index, bytes, end);
     if (nameEnd < 0) return false;
     const valueEnd = this.#string(bytes, this.#isHuge ? end : nameEnd);
     if (valueEnd < 0) return false;
+    if (!this.#counts(this.#isHuge ? 0 : valueEnd - end)) return false;
     if (this.#isHuge) {
       list.isTooLong = true;
       list.count = 0;
@@ -94,6 +98,24 @@ export class HpackDecoder {
     if (isIndexed) this.#table.insert(bytes, end, nameEnd, valueEnd);
     list.add(end, nameEnd, valueEnd);
     return true;
+  }
+
+  /** By its index, or 0: a string. Returns where it ended in `out`; negative: none. */
+  #name(index: number, out: Uint8Array, to: number): number {
+    this.#isHuge = false;
+    if (index === 0) return this.#string(out, to);
+    const entry = this.#entry(index);
+    if (entry === undefined) return -1;
+    const nameEnd = to + entry.name.length;
+    if (nameEnd > out.length) this.#isHuge = true;
+    else put(out, to, entry.name);
+    return nameEnd;
+  }
+
+  /** One more field of so many bytes; false: see isBomb. */
+  #counts(bytes: number): boolean {
+    this.#decodedLeft -= bytes + FIELD_OVERHEAD;
+    return this.#decodedLeft >= 0;
   }
 
   #resize(): boolean {

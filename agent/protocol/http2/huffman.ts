@@ -94,7 +94,8 @@ function moveFrom(left: number[], right: number[], state: number, half: number):
   return symbol | node;
 }
 
-/** Decodes bytes[start..end) to `out` from `to` on, at most to its end. Returns where it ended; -1: not Huffman; -2: no room. */
+/** Decodes bytes[start..end) to `out` from `to` on, at most to its end. Returns where it ended; -1: not Huffman; -2: well, but
+ *  there is no room for it. */
 export function decodeHuffman(
   bytes: Uint8Array,
   start: number,
@@ -105,6 +106,7 @@ export function decodeHuffman(
   table ??= buildTable();
   const { moves, mayEnd } = table;
   const limit = out.length;
+  let hasRoom = true;
   let state = 0;
   let at = to;
   for (let p = start; p < end; p++) {
@@ -114,9 +116,10 @@ export function decodeHuffman(
       if (move < 0) return -1;
       state = move & (HAS_SYMBOL - 1);
       if ((move & HAS_SYMBOL) === 0) continue;
-      if (at >= limit) return -2;
-      out[at++] = move >> SYMBOL_AT;
+      if (at < limit) out[at++] = move >> SYMBOL_AT;
+      else hasRoom = false;
     }
   }
-  return mayEnd[state] === 1 ? at : -1;
+  if (mayEnd[state] !== 1) return -1;
+  return hasRoom ? at : -2;
 }

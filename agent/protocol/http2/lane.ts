@@ -138,6 +138,7 @@ export abstract class Lane implements Stream {
     if (count > 0) {
       this.#sendWindow -= count;
       wire.sendWindow -= count;
+      wire.sentContent(count, most);
       wire.out.data(this.streamId, bytes, body.contentStart, body.contentEnd, isWhole);
       if (isWhole) this.sent();
     } else if (body.isDone) {

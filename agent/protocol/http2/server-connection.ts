@@ -16,13 +16,19 @@ const SETTINGS = [
 ] as const;
 const FIELDS_TOO_LONG = 431;
 
+export interface LeftStream {
+  readonly stream: Stream;
+  readonly rest: Uint8Array;
+}
+
 export interface ServerEvents {
   /** A new lane: its handler must be set, or it is closed, and the stream is refused. */
   onLane(lane: Stream): boolean;
   /** Bytes came or went: not idle. */
   onActive(): void;
-  /** `stream`: all was said on it, and who closes it should listen a while; undefined: it is closed. */
-  onOver(stream: Stream | undefined): void;
+  /** `left`: all was said on that stream but for `rest`, which it has not taken, and who closes it should listen a while. Undefined: it is
+   *  closed. */
+  onOver(left: LeftStream | undefined): void;
 }
 
 export class ServerConnection extends Http2Connection {
@@ -31,7 +37,7 @@ export class ServerConnection extends Http2Connection {
   readonly #idle: ServerLane[] = [];
   readonly #all = new Set<Lane>();
   #prefaceLeft = PREFACE.length;
-  #left: Stream | undefined;
+  #left: LeftStream | undefined;
   /** `asked`: GOAWAY is out, and a ping is under way behind which no stream comes that the client could have begun before it read it. */
   #retirement: "none" | "asked" | "said" = "none";
 
@@ -57,20 +63,25 @@ export class ServerConnection extends Http2Connection {
 
   /** A request came, whatever became of it. */
   get hasAsked(): boolean {
-    return this.lastId > 0;
+    return this.history.last > 0;
   }
 
   protected override isIdle(id: number): boolean {
-    return id % 2 === 0 || id > this.lastId;
+    return id % 2 === 0 || (id > this.history.last && this.#retirement !== "said");
+  }
+
+  /** RFC 9113 6.8: of streams that the client was told nothing is done with, whatever comes is nobody's. */
+  protected override late(id: number): void {
+    if (id > this.history.last) this.spendIdle("late_frames");
+    else super.late(id);
   }
 
   protected override onNewFields(id: number, isLast: boolean): void {
     if (id % 2 === 0) this.fail(CODE.protocolError, "stream_id");
-    else if (id <= this.lastId) this.late(id);
-    else if (this.#retirement === "said")
-      return; // RFC 9113 6.8: the client was told that nothing is done with it
+    else if (this.history.wasSkipped(id)) this.fail(CODE.protocolError, "stream_id");
+    else if (id <= this.history.last || this.#retirement === "said") this.late(id);
     else {
-      this.lastId = id;
+      this.history.began(id);
       this.guard.moved();
       if (this.lanes.size >= STREAMS_MAX) this.refuseStream(id, CODE.refusedStream, "streams_max");
       else if (this.deps.fields.isTooLong) this.#answer(id, FIELDS_TOO_LONG);
@@ -108,7 +119,7 @@ export class ServerConnection extends Http2Connection {
     const at = this.beginBlock(16);
     this.out.endBlock(id, writeStatus(this.out.bytes, at, status), true);
     this.resetStream(id, CODE.noError);
-    if (!this.guard.allowsReset()) this.fail(CODE.enhanceYourCalm, "resets");
+    if (!this.guard.allowsReset()) this.fail(CODE.enhanceYourCalm, "made_you_reset");
   }
 
   override idleAgain(lane: Lane): void {
@@ -133,7 +144,7 @@ export class ServerConnection extends Http2Connection {
     if (this.#retirement !== "asked") return;
     this.#retirement = "said";
     this.isRetiring = true;
-    this.sendGoaway(this.lastId, CODE.noError);
+    this.sendGoaway(this.history.last, CODE.noError);
     this.emptied();
   }
 
@@ -143,8 +154,8 @@ export class ServerConnection extends Http2Connection {
     this.emptied();
   }
 
-  protected override leaveStream(): void {
-    this.#left = this.stream;
+  protected override leave(stream: Stream, rest: Uint8Array): void {
+    this.#left = { stream, rest };
   }
 
   protected override ended(reason: CloseReason): void {
