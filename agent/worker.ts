@@ -1,9 +1,15 @@
 // A data thread: its own loop, arena, listeners and TLS contexts. It wires and decides nothing.
 
-import { MESH_ALPN_HTTP, MESH_ALPN_STREAMS, MESH_ALPNS } from "./api/mesh-wire.ts";
+import {
+  MESH_ALPN_HTTP,
+  MESH_ALPN_OPAQUE,
+  MESH_ALPN_OPAQUE_FRAMED,
+  MESH_ALPN_STREAMS,
+  MESH_ALPNS,
+} from "./api/mesh-wire.ts";
 import { SeededRandom } from "./base/clock.ts";
 import type { Log, LogFields } from "./base/log.ts";
-import type { Network } from "./base/net.ts";
+import type { Network, Stream } from "./base/net.ts";
 import { SharedSlots } from "./base/slots.ts";
 import type { FromThread, ThreadConfig, ThreadFault, ToThread } from "./control/thread-messages.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
@@ -24,6 +30,7 @@ import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly, type SnapshotPiece } from "./policy/snapshot-pieces.ts";
 import { AppConnections } from "./protocol/http2/app-connections.ts";
 import { sharedByThread } from "./protocol/http2/shared-by-thread.ts";
+import { OpaqueStreams } from "./protocol/opaque/opaque-streams.ts";
 import { MeshStreams } from "./protocol/streams/mesh-streams.ts";
 import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
@@ -132,10 +139,20 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const log = toldLog();
   const sockets = new OsNetwork(loop, meshTls);
   const soon = (task: () => void): void => loop.again({ onReady: task });
+  const opaque = new OpaqueStreams(
+    { alpn: MESH_ALPN_OPAQUE, framedAlpn: MESH_ALPN_OPAQUE_FRAMED },
+    {
+      network: sockets,
+      timers: loop.wheel,
+      soon,
+      onCut: () => metrics.counter("ironmesh_mesh_opaque_cut_total").add(),
+      onOldPeer: () => metrics.counter("ironmesh_mesh_old_wire_total").add(),
+    },
+  );
   const streams = new MeshStreams(
     { alpn: MESH_ALPN_HTTP, carrierAlpn: MESH_ALPN_STREAMS },
     {
-      network: sockets,
+      network: opaque,
       timers: loop.wheel,
       soon,
       bug,
@@ -183,7 +200,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       plane.acceptOutbound(stream, original, workload),
     acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
     acceptMesh: (stream) => {
-      if (!streams.accept(stream, (one) => plane.acceptMesh(one))) plane.acceptMesh(stream);
+      const take = (one: Stream): void => plane.acceptMesh(one);
+      if (!streams.accept(stream, take) && !opaque.accept(stream, take)) take(stream);
     },
     refusedPeer: (reason, address, serverName) =>
       plane.handshakeRefused(reason, address, serverName),
@@ -194,7 +212,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     },
   });
   const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, { streams, meshTls }, { listeners, names });
+  const drain = drainOf(plane, { streams, opaque, meshTls }, { listeners, names });
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -282,10 +300,16 @@ function suffer(fault: ThreadFault): void {
   for (;;);
 }
 
+interface Wire {
+  readonly streams: MeshStreams;
+  readonly opaque: OpaqueStreams;
+  readonly meshTls: MeshTls;
+}
+
 /** `look` tells, once, that the last connection has ended. Call it after the log lines of a turn are told. */
 function drainOf(
   plane: DataPlane,
-  { streams, meshTls }: { readonly streams: MeshStreams; readonly meshTls: MeshTls },
+  { streams, opaque, meshTls }: Wire,
   { listeners, names }: { readonly listeners: ThreadListeners; readonly names: Names | undefined },
 ) {
   let state: "serving" | "draining" | "drained" = "serving";
@@ -304,7 +328,8 @@ function drainOf(
       names?.giveAway();
     },
     look(): void {
-      if (state !== "draining" || plane.openConnections > 0 || !streams.isDrained) return;
+      if (state !== "draining" || plane.openConnections > 0) return;
+      if (!streams.isDrained || !opaque.isDrained) return;
       if (meshTls.handshakes > 0 && !streams.hasWaited) return;
       state = "drained";
       tell({ type: "drained" });

@@ -1,18 +1,27 @@
-// The mesh wire, version 1: what two agents say to each other before the first byte of traffic. See
-// docs/decisions/0002-mesh-wire.md. TLS 1.3, both ends authenticated by SPIFFE X.509-SVIDs; SNI names the target,
-// ALPN names what flows. A peer of another version shares no ALPN with us, so its handshake fails.
+// The mesh wire: what two agents say to each other before the first byte of traffic. See docs/decisions/0002-mesh-wire.md. TLS 1.3,
+// both ends authenticated by SPIFFE X.509-SVIDs; SNI names the target, ALPN names what flows and in which version. Peers that share no
+// ALPN share no version, so their handshake fails.
 
 export const MESH_PORT = 15008;
 
 /** What flows inside. `h2` alone is HBONE and not spoken yet. */
-export type MeshAlpn = "ironmesh/1+streams" | "ironmesh/1+http/1.1" | "ironmesh/1+opaque";
+export type MeshAlpn =
+  | "ironmesh/1+streams"
+  | "ironmesh/1+http/1.1"
+  | "ironmesh/2+opaque"
+  | "ironmesh/1+opaque";
 /** Many streams of HTTP/1.1 (docs/decisions/0013-mesh-streams.md): what agents dial. */
 export const MESH_ALPN_STREAMS: MeshAlpn = "ironmesh/1+streams";
 export const MESH_ALPN_HTTP: MeshAlpn = "ironmesh/1+http/1.1";
+/** Any bytes, as they are: its end may be forged by whoever sees the packets. Spoken only with agents that know no other. */
 export const MESH_ALPN_OPAQUE: MeshAlpn = "ironmesh/1+opaque";
+/** The same in frames, with an end of their own (docs/decisions/0024-ends-of-tls.md): what agents dial. */
+export const MESH_ALPN_OPAQUE_FRAMED: MeshAlpn = "ironmesh/2+opaque";
+/** What is accepted, the one to take of several first. */
 export const MESH_ALPNS: readonly MeshAlpn[] = [
   MESH_ALPN_STREAMS,
   MESH_ALPN_HTTP,
+  MESH_ALPN_OPAQUE_FRAMED,
   MESH_ALPN_OPAQUE,
 ];
 

@@ -46,7 +46,8 @@ export interface Stream {
 }
 
 export interface StreamHandler {
-  /** A dialled stream connected; a mesh stream has by now verified its peer's identity. */
+  /** A dialled stream connected; a mesh stream has by now verified its peer's identity. `stream` is the one to use from here on: it
+   *  may be another than dial() returned. */
   onOpen(stream: Stream): void;
   onData(stream: Stream, bytes: Uint8Array, start: number, end: number): void;
   /** write() may take more. May come without need. */
@@ -95,6 +96,8 @@ export interface MeshTarget {
   readonly as: string;
   readonly serverName: string;
   readonly alpn: string;
+  /** Offered as well, for a peer that is not upgraded yet; MeshPeer.alpn says which it took. */
+  readonly olderAlpn?: string | undefined;
   /** The peer must prove one of these before a byte of a request leaves. */
   readonly peers: readonly string[];
 }

@@ -187,7 +187,7 @@ export class MeshTls {
         tls: {
           secureContext: context.context,
           serverName: target.serverName,
-          ALPNProtocols: wireAlpn([target.alpn]),
+          ALPNProtocols: wireAlpn(offersOf(target)),
           rejectUnauthorized: false,
         },
         socket: {
@@ -215,15 +215,19 @@ export class MeshTls {
   }
 
   #dialRefusal(socket: RawSocket, target: MeshTarget): MeshPeer | MeshRefusal {
-    if (socket.alpnProtocol !== target.alpn) return "no_alpn";
+    const alpn = socket.alpnProtocol;
+    if (typeof alpn !== "string" || !offersOf(target).includes(alpn)) return "no_alpn";
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return "no_certificate";
     const identity = onlyUri(certificate.subjectAltName);
     if (identity === undefined) return "not_spiffe";
     if (!target.peers.includes(identity)) return "wrong_identity";
-    return { identity, serverName: target.serverName, alpn: target.alpn };
+    return { identity, serverName: target.serverName, alpn };
   }
 }
+
+const offersOf = ({ alpn, olderAlpn }: MeshTarget): readonly string[] =>
+  olderAlpn === undefined ? [alpn] : [alpn, olderAlpn];
 
 const IGNORE: StreamHandler = {
   onOpen() {},

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "bun:test";
+import type { MemoryStream } from "../../test/support/memory-network.ts";
 import {
   cluster,
   endpoint,
@@ -13,8 +14,8 @@ import type { Protocol } from "../policy/snapshot.ts";
 
 const TO = { address: VIP, port: 80 };
 
-function meshOf(protocol: Protocol, config = {}): MeshFixture {
-  const mesh = new MeshFixture({ config });
+function meshOf(protocol: Protocol, config = {}, oldWire: readonly string[] = []): MeshFixture {
+  const mesh = new MeshFixture({ config, oldWire });
   const ports = service().ports.map((port) => ({ ...port, protocol }));
   mesh.swapClient({ services: [service({ ports })] });
   const inbound = serverWorkload().ports.map((port) => ({ ...port, protocol }));
@@ -162,6 +163,77 @@ describe("opaque connections", () => {
     apps[0]?.stream?.resume();
     settle(mesh, 2000);
     expect(apps[0]?.bytesReceived).toBe(1 << 20);
+  });
+});
+
+describe("an end that nobody said", () => {
+  /** The connection between the two agents, whose directions somebody on the way ends. */
+  const watched = (oldWire: readonly string[] = []) => {
+    const mesh = meshOf("tcp", {}, oldWire);
+    const listener = mesh.fabric.mesh.get("10.0.0.2:15008");
+    if (listener === undefined) throw new Error("the fixture listens");
+    let under: MemoryStream | undefined;
+    mesh.server.network.listenMesh(15008, {
+      ...listener,
+      accept: (stream) => {
+        under = stream as MemoryStream;
+        listener.accept(stream);
+      },
+    });
+    const apps = app(mesh, () => {});
+    const client = dial(mesh);
+    client.send("question");
+    settle(mesh);
+    expect(apps[0]?.text).toBe("question");
+    const forge = (towards: "client" | "server"): void => {
+      if (towards === "client") under?.endWrite();
+      else under?.suffer({ is: "peer_ends" });
+      settle(mesh);
+    };
+    return { mesh, client, app: apps[0] as TextEnd, forge };
+  };
+  const CUT = { is: "failed", code: "ECONNRESET" } as const;
+
+  for (const towards of ["client", "server"] as const) {
+    test(`towards the ${towards}'s agent is a reset to app and client, and counted`, () => {
+      const { mesh, client, app: end, forge } = watched();
+      end.send("half of the ans");
+      settle(mesh);
+      forge(towards);
+      expect([client.text, client.hasEnded, end.hasEnded]).toEqual([
+        "half of the ans",
+        false,
+        false,
+      ]);
+      expect([client.closed, end.closed]).toEqual([CUT, CUT]);
+      const cut = "ironmesh_mesh_opaque_cut_total";
+      expect(mesh.client.count(cut) + mesh.server.count(cut)).toBeGreaterThan(0);
+      expect(mesh.client.plane.openConnections + mesh.server.plane.openConnections).toBe(0);
+    });
+  }
+
+  test("after the client's own end is a reset too, not an answer that looks whole", () => {
+    const { mesh, client, app: end, forge } = watched();
+    client.end();
+    settle(mesh);
+    expect(end.hasEnded).toBe(true);
+    end.send("half of the ans");
+    settle(mesh);
+    forge("client");
+    expect([client.closed, client.hasEnded]).toEqual([CUT, false]);
+  });
+
+  test("cannot be told from a real one where a peer knows the older wire alone, and both say so", () => {
+    for (const old of ["10.0.0.1", "10.0.0.2"]) {
+      const { mesh, client, app: end, forge } = watched([old]);
+      end.send("answer");
+      settle(mesh);
+      expect(client.text).toBe("answer");
+      forge("client");
+      expect(client.hasEnded).toBe(true);
+      const upgraded = old === "10.0.0.1" ? mesh.server : mesh.client;
+      expect(upgraded.count("ironmesh_mesh_old_wire_total")).toBe(1);
+    }
   });
 });
 

@@ -47,6 +47,8 @@ interface MeshListener {
   readonly accept: Accept;
   /** Who answers for a server name; undefined refuses the handshake. */
   identityOf(serverName: string): string | undefined;
+  /** What it speaks, the one to take of several first. Default: what is dialled. */
+  readonly alpns?: readonly string[];
 }
 
 /** All hosts of one test. */
@@ -163,8 +165,11 @@ export class MemoryNetwork implements Network {
     const identity = listener.identityOf(target.serverName);
     if (identity === undefined) return "unknown_server_name";
     if (!target.peers.includes(identity)) return "wrong_identity";
-    near.mesh = { identity, serverName: target.serverName, alpn: target.alpn };
-    far.mesh = { identity: target.as, serverName: target.serverName, alpn: target.alpn };
+    const offers = [target.alpn, target.olderAlpn];
+    const alpn = (listener.alpns ?? [target.alpn]).find((one) => offers.includes(one));
+    if (alpn === undefined) return "no_alpn";
+    near.mesh = { identity, serverName: target.serverName, alpn };
+    far.mesh = { identity: target.as, serverName: target.serverName, alpn };
     return listener.accept;
   }
 

@@ -2,7 +2,13 @@
 // listens on 8080, by the virtual IP 240.240.0.1:80. What a test needs otherwise it changes in the snapshots.
 import { SeededRandom } from "../../agent/base/clock.ts";
 import { type LogFields, SILENT_LOG } from "../../agent/base/log.ts";
-import type { MeshPeer, OriginalDestination, Stream, StreamHandler } from "../../agent/base/net.ts";
+import type {
+  MeshPeer,
+  Network,
+  OriginalDestination,
+  Stream,
+  StreamHandler,
+} from "../../agent/base/net.ts";
 import { SharedSlots } from "../../agent/base/slots.ts";
 import { TimerWheel } from "../../agent/base/timer-wheel.ts";
 import { AccessLog, type AccessLogMode } from "../../agent/observe/access-log.ts";
@@ -18,8 +24,10 @@ import type {
 } from "../../agent/policy/snapshot.ts";
 import { AppConnections } from "../../agent/protocol/http2/app-connections.ts";
 import { sharedByThread } from "../../agent/protocol/http2/shared-by-thread.ts";
+import { OpaqueStreams } from "../../agent/protocol/opaque/opaque-streams.ts";
 import { DATA_PLANE_DEFAULTS, type DataPlaneConfig } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
+import { ALPN_HTTP, ALPN_OPAQUE } from "../../agent/proxy/mesh-alpn.ts";
 import { bucketMemory, KeyedBuckets } from "../../agent/resilience/keyed-buckets.ts";
 import { MemoryFabric, type MemoryNetwork, type MemoryNetworkConfig } from "./memory-network.ts";
 import { VirtualClock } from "./virtual-clock.ts";
@@ -169,7 +177,11 @@ export interface FixtureOptions {
   /** Shared with other data planes: threads of one agent. */
   readonly slots?: SharedSlots;
   readonly buckets?: KeyedBuckets;
+  /** Hosts whose agents know the wire of before alone. Default: none. */
+  readonly oldWire?: readonly string[];
 }
+
+const OPAQUE = { alpn: ALPN_OPAQUE, framedAlpn: "ironmesh/2+opaque" };
 
 /** One host with its agent's data plane. */
 export class Host {
@@ -183,6 +195,8 @@ export class Host {
   readonly announced: SeriesAnnouncement[] = [];
   readonly #metrics: SeriesTable;
   readonly #accessLog: AccessLog;
+  /** Undefined: of before. */
+  readonly opaque: OpaqueStreams | undefined;
 
   constructor(fabric: MemoryFabric, address: string, options: FixtureOptions, bugs: unknown[]) {
     this.network = fabric.host(address);
@@ -213,10 +227,21 @@ export class Host {
       bug: (error) => bugs.push(error),
       count: (reason) => this.#metrics.counter("ironmesh_http2_refused_total", { reason }).add(),
     });
+    const count = (name: string) => (): void => this.#metrics.counter(name).add();
+    this.opaque = options.oldWire?.includes(address)
+      ? undefined
+      : new OpaqueStreams(OPAQUE, {
+          network: this.network,
+          timers: fabric.clock,
+          soon: (task) => void fabric.clock.after(0, task),
+          onCut: count("ironmesh_mesh_opaque_cut_total"),
+          onOldPeer: count("ironmesh_mesh_old_wire_total"),
+        });
+    const network: Network = this.opaque ?? this.network;
     this.plane = new DataPlane(
       { ...DATA_PLANE_DEFAULTS, poisonsBuffers: true, ...options.config },
       {
-        network: new AppConnections(this.network, http2),
+        network: new AppConnections(network, http2),
         http2,
         clock: fabric.clock,
         wheel,
@@ -236,7 +261,14 @@ export class Host {
   /** As the mesh listener of the agent does: who answers for the server name is asked from its own snapshot. */
   listenMesh(): void {
     this.network.listenMesh(15008, {
-      accept: (stream) => this.plane.acceptMesh(stream),
+      alpns:
+        this.opaque === undefined
+          ? [ALPN_HTTP, ALPN_OPAQUE]
+          : [ALPN_HTTP, OPAQUE.framedAlpn, ALPN_OPAQUE],
+      accept: (stream) => {
+        const take = (one: Stream): void => this.plane.acceptMesh(one);
+        if (this.opaque?.accept(stream, take) !== true) take(stream);
+      },
       identityOf: (serverName) => {
         const view = this.plane.view;
         const at = view?.tables.inboundByServerName(serverName);
