@@ -206,6 +206,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     refusedPeer: (reason, address, serverName) =>
       plane.handshakeRefused(reason, address, serverName),
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
+    resumed: () => metrics.counter("ironmesh_mesh_resumed_total").add(),
     identityFor: (serverName) => {
       const target = plane.view?.tables.inboundByServerName(serverName);
       return target && plane.view?.snapshot.workloads[target.workload]?.identity;

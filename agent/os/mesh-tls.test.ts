@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import tls from "node:tls";
 import {
   type TestAuthority,
@@ -9,7 +9,7 @@ import {
 import { MESH_ALPN_HTTP, MESH_ALPN_OPAQUE, MESH_ALPNS } from "../api/mesh-wire.ts";
 import type { CloseReason, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import { Loop } from "./loop.ts";
-import { MeshTls } from "./mesh-tls.ts";
+import { type MeshKeys, MeshTls } from "./mesh-tls.ts";
 import { listenTcp, localEnd } from "./socket.ts";
 
 const A = "spiffe://test.mesh/ns/default/sa/a";
@@ -40,6 +40,9 @@ interface Server {
   readonly refused: MeshRefusal[];
   readonly peers: readonly (readonly [MeshRefusal, address: string, serverName: string])[];
   readonly accepted: Stream[];
+  /** Of the accepted. */
+  resumed: number;
+  setKeys(keys: MeshKeys): void;
   stop(): void;
 }
 
@@ -63,6 +66,11 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
   const fd = listenTcp(loop, "127.0.0.1", 0);
   if (!fd.ok) throw new Error(fd.error);
   const { port } = localEnd(loop, fd.value);
+  const server: Server = {
+    ...{ port, refused, peers, accepted, resumed: 0 },
+    setKeys: (keys) => void mesh.setKeys(keys),
+    stop: () => listener.stop(true),
+  };
   const listener = mesh.listen(
     fd.value,
     {
@@ -72,21 +80,27 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
       },
       onRefused: (reason) => refused.push(reason),
       onRefusedPeer: (...told) => peers.push(told),
+      onResumed: () => {
+        server.resumed++;
+      },
       identityFor: (name) => (name === NAME ? B : undefined),
     },
     b,
   );
-  return { port, refused, peers, accepted, stop: () => listener.stop(true) };
+  return server;
 }
 
 function dial(port: number, keys: TestLeaf, over: Partial<MeshTarget> = {}, trust = root.pem) {
   const mesh = new MeshTls(loop, MESH_ALPNS);
   mesh.setKeys({ identities: [keys], trustBundle: [trust] });
+  return dialBy(mesh, port, { as: keys.identity, ...over });
+}
+
+function dialBy(mesh: MeshTls, port: number, over: Partial<MeshTarget> & { as: string }) {
   const target: MeshTarget = {
     is: "mesh",
     address: "127.0.0.1",
     port,
-    as: keys.identity,
     serverName: NAME,
     alpn: MESH_ALPN_HTTP,
     peers: [B],
@@ -227,25 +241,86 @@ test("a client that offers no protocol of ours is refused", async () => {
   expect(refused).toEqual(["no_alpn"]);
 });
 
-test("no session ticket is given, for a resumed session would outlive the certificate that made it", async () => {
-  const server = serve();
-  let tickets = 0;
-  const text = await new Promise<string>((resolve, reject) => {
-    const socket = tls.connect({
-      ...{ host: "127.0.0.1", port: server.port, servername: NAME, rejectUnauthorized: false },
-      ...{ ...ours(), ALPNProtocols: [MESH_ALPN_HTTP] },
-    });
-    socket.on("session", () => tickets++);
-    socket.on("error", reject);
-    socket.on("secureConnect", () => socket.write("hello"));
-    socket.on("data", (data) => {
-      socket.destroy();
-      resolve(String(data));
-    });
+describe("a second connection to the same place is resumed", () => {
+  /** A client that keeps what it learned, and how often the server was reached how. */
+  const client = (...identities: TestLeaf[]): MeshTls => {
+    const mesh = new MeshTls(loop, MESH_ALPNS);
+    mesh.setKeys({ identities, trustBundle: [root.pem] });
+    return mesh;
+  };
+  const callers = (server: Server) => server.accepted.map((stream) => stream.mesh?.identity);
+
+  test("and both ends know each other as before", async () => {
+    const server = serve();
+    const mesh = client(a);
+    await dialBy(mesh, server.port, { as: A });
+    const { stream, text } = await dialBy(mesh, server.port, { as: A });
+    expect(text).toBe("hello");
+    expect(stream.mesh).toEqual({ identity: B, serverName: NAME, alpn: MESH_ALPN_HTTP });
+    expect([callers(server), server.resumed]).toEqual([[A, A], 1]);
+    server.stop();
   });
-  expect(text).toBe("hello");
-  expect(tickets).toBe(0);
-  server.stop();
+
+  test("but not by another identity, for another peer or with another certificate", async () => {
+    const server = serve();
+    const other = await testLeaf(root, ["spiffe://test.mesh/ns/default/sa/c"]);
+    const mesh = client(a, other);
+    await dialBy(mesh, server.port, { as: A });
+    await dialBy(mesh, server.port, { as: other.identity });
+    const wider = [B, "spiffe://test.mesh/ns/default/sa/d"];
+    await dialBy(mesh, server.port, { as: A, peers: wider });
+    mesh.setKeys({ identities: [await testLeaf(root, [A]), other], trustBundle: [root.pem] });
+    await dialBy(mesh, server.port, { as: A });
+    expect([callers(server), server.resumed]).toEqual([[A, other.identity, A, A], 0]);
+    server.stop();
+  });
+
+  test("but not after either end's trust changed, or the server's certificate", async () => {
+    const server = serve();
+    const second = await testAuthority("second");
+    const both = [root.pem, second.pem];
+    server.setKeys({ identities: [b], trustBundle: both });
+    const leaf = await testLeaf(second, [A]);
+    const mesh = client(leaf);
+    await dialBy(mesh, server.port, { as: A });
+    await dialBy(mesh, server.port, { as: A });
+    expect(server.resumed).toBe(1);
+    server.setKeys({ identities: [await testLeaf(root, [B])], trustBundle: both });
+    await dialBy(mesh, server.port, { as: A });
+    expect([server.accepted.length, server.resumed]).toEqual([3, 1]);
+    server.setKeys({ identities: [b], trustBundle: [root.pem] });
+    await dialBy(mesh, server.port, { as: A });
+    expect([server.refused, server.accepted.length]).toEqual([["untrusted_issuer"], 3]);
+    mesh.setKeys({ identities: [leaf], trustBundle: [second.pem] });
+    const { reason } = await dialBy(mesh, server.port, { as: A });
+    expect(reason).toEqual({ is: "connect_failed", code: "untrusted_issuer" });
+    server.stop();
+  });
+
+  test("but not once the certificate it was made with has expired: the server looks again", async () => {
+    const server = serve();
+    const expiresMs = Date.now() + 1_500;
+    const mesh = client(await testLeaf(root, [A], 1_500));
+    await dialBy(mesh, server.port, { as: A });
+    expect(server.accepted.length).toBe(1);
+    await until(() => Date.now() > expiresMs);
+    await dialBy(mesh, server.port, { as: A });
+    await until(() => server.refused.length > 0);
+    expect([server.refused, server.accepted.length]).toEqual([["expired"], 1]);
+    server.stop();
+  });
+
+  test("and a refusal is no session: who was refused is judged anew", async () => {
+    const server = serve();
+    const second = await testAuthority("second");
+    const mesh = client(await testLeaf(second, [A]));
+    await dialBy(mesh, server.port, { as: A });
+    await until(() => server.refused.length === 1);
+    server.setKeys({ identities: [b], trustBundle: [root.pem, second.pem] });
+    await dialBy(mesh, server.port, { as: A });
+    expect([callers(server), server.resumed]).toEqual([[A], 0]);
+    server.stop();
+  });
 });
 
 test("a paused stream shows nothing until it is resumed, then everything in order", async () => {

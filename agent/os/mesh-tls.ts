@@ -2,11 +2,11 @@
 // caller's identity on the other. The peer's SPIFFE ID is verified before the data path sees the stream, so no byte of a
 // request leaves earlier. SPIFFE certificates have no host names, so the runtime always ends in "altname invalid": exactly
 // that error, or none, is accepted, and then the URI SAN decides (BUN.md, "SPIFFE peers").
-import { constants } from "node:crypto";
 import tls from "node:tls";
 import type { MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import type { Loop } from "./loop.ts";
-import { HANDLERS, type RawSocket, TlsStream } from "./tls-stream.ts";
+import { MeshSessions } from "./mesh-sessions.ts";
+import { HANDLERS, type PeerCertificate, type RawSocket, TlsStream } from "./tls-stream.ts";
 
 /** A certificate chain and its key, PEM; replaced as a whole. */
 export interface MeshIdentityKey {
@@ -27,6 +27,8 @@ export interface MeshAcceptor {
   onRefused(reason: MeshRefusal): void;
   /** The same, once it is over: where it came from, and the server name that it asked for, as the peer wrote it. */
   onRefusedPeer(reason: MeshRefusal, address: string, serverName: string): void;
+  /** A connection whose handshake was spared by an earlier one. To be counted. */
+  onResumed(): void;
   /** SPIFFE ID of the local workload that a server name targets; undefined refuses. */
   identityFor(serverName: string): string | undefined;
 }
@@ -46,8 +48,6 @@ interface TlsRuntime {
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 /** As the runtime's own listeners want it (RFC 8446 4.1.2). */
 const TLS_1_3 = 0x0304;
-/** A resumed session shows the certificate it was made with and checks it no more: a ticket would outlive the certificate. */
-const NO_TICKETS = constants.SSL_OP_NO_TICKET;
 const ALTNAME = "ERR_TLS_CERT_ALTNAME_INVALID";
 
 export class MeshTls {
@@ -61,6 +61,9 @@ export class MeshTls {
   #trust: readonly string[] = [];
   /** What each context was made of. */
   #leaves = new Map<string, string>();
+  readonly #sessions = new MeshSessions();
+  /** Of the keys: no session outlives a change of them. */
+  #generation = 0;
 
   constructor(loop: Loop, alpns: readonly string[]) {
     this.#loop = loop;
@@ -76,6 +79,11 @@ export class MeshTls {
       const before = this.#leaves.get(identity);
       return before !== undefined && before !== leaf;
     });
+    const isTrustNew = keys.trustBundle.join() !== this.#trust.join();
+    if (isTrustNew || [...leaves].some(([one, leaf]) => this.#leaves.get(one) !== leaf)) {
+      this.#generation++;
+      this.#sessions.clear();
+    }
     this.#leaves = leaves;
     this.#trust = keys.trustBundle;
     this.#contexts = new Map(
@@ -90,7 +98,7 @@ export class MeshTls {
       cert: key.certificates.join("\n"),
       ca: this.#trust.join("\n"),
       minVersion: "TLSv1.3",
-      ...{ requestCert: true, rejectUnauthorized: false, secureOptions: NO_TICKETS },
+      ...{ requestCert: true, rejectUnauthorized: false },
     }) as unknown as Context;
   }
 
@@ -107,7 +115,6 @@ export class MeshTls {
         requestCert: true,
         rejectUnauthorized: false,
         minVersion: TLS_1_3,
-        secureOptions: NO_TICKETS,
         ALPNProtocols: this.#alpn,
       },
       socket: {
@@ -149,6 +156,7 @@ export class MeshTls {
       stream.reset();
       return;
     }
+    if (socket.isSessionReused()) acceptor.onResumed();
     stream.mesh = peer;
     stream.setOpen();
     acceptor.onAccept(stream);
@@ -165,8 +173,14 @@ export class MeshTls {
     const alpn = socket.alpnProtocol;
     if (typeof alpn !== "string" || !this.#alpns.includes(alpn)) return "no_alpn";
     if (certificate === undefined) return "no_certificate";
+    if (this.#hasOutlived(socket, certificate)) return "expired";
     const identity = onlyUri(certificate.subjectAltName);
     return identity === undefined ? "not_spiffe" : { identity, serverName, alpn };
+  }
+
+  /** A resumed session shows the certificate it was made with, and the runtime does not look at its dates again. */
+  #hasOutlived(socket: RawSocket, certificate: PeerCertificate): boolean {
+    return socket.isSessionReused() && !(Date.parse(certificate.validTo) > this.#loop.wallMs());
   }
 
   dial(target: MeshTarget, handler: StreamHandler): Stream {
@@ -178,6 +192,10 @@ export class MeshTls {
       this.#loop.again({ onReady: () => stream.failDial("no_certificate") });
       return stream;
     }
+    const key = this.#sessionKey(target);
+    const session = this.#sessions.find(key);
+    /** Kept with the first byte: a server that refused us had given one too, and would refuse whoever comes back with it. */
+    let next: Uint8Array | undefined;
     runtime()
       .connect({
         hostname: target.address,
@@ -192,9 +210,22 @@ export class MeshTls {
         },
         socket: {
           ...HANDLERS,
-          open: (socket: RawSocket) => stream.opened(socket),
-          handshake: (socket: RawSocket, _done: boolean, error: Error | null) =>
-            this.#dialled(socket, error, target),
+          open: (socket: RawSocket) => {
+            if (session !== undefined) socket.setSession(session);
+            stream.opened(socket);
+          },
+          session: (_socket: RawSocket, given: Uint8Array) => {
+            next = given;
+          },
+          data: (socket: RawSocket, chunk: Uint8Array) => {
+            if (next !== undefined && key === this.#sessionKey(target))
+              this.#sessions.keep(key, next);
+            next = undefined;
+            socket.data.received(chunk);
+          },
+          handshake: (socket: RawSocket, _done: boolean, error: Error | null) => {
+            if (!this.#dialled(socket, error, target)) this.#sessions.drop(key);
+          },
         },
       })
       .catch((error: { code?: string }) => stream.failDial(error.code ?? "ECONNREFUSED"));
@@ -202,16 +233,23 @@ export class MeshTls {
     return stream;
   }
 
-  #dialled(socket: RawSocket, error: Error | null, target: MeshTarget): void {
+  /** All that a session may depend on. */
+  #sessionKey({ as, address, port, serverName, peers }: MeshTarget): string {
+    return `${this.#generation} ${as} ${address} ${port} ${serverName} ${peers.join(" ")}`;
+  }
+
+  /** False: refused. */
+  #dialled(socket: RawSocket, error: Error | null, target: MeshTarget): boolean {
     const stream = socket.data;
     const refusal = chainRefusal(error) ?? this.#dialRefusal(socket, target);
     if (typeof refusal === "string") {
       stream.failDial(refusal);
-      return;
+      return false;
     }
     stream.mesh = refusal;
     stream.setOpen();
     stream.handler.onOpen(stream);
+    return true;
   }
 
   #dialRefusal(socket: RawSocket, target: MeshTarget): MeshPeer | MeshRefusal {
@@ -219,6 +257,7 @@ export class MeshTls {
     if (typeof alpn !== "string" || !offersOf(target).includes(alpn)) return "no_alpn";
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return "no_certificate";
+    if (this.#hasOutlived(socket, certificate)) return "expired";
     const identity = onlyUri(certificate.subjectAltName);
     if (identity === undefined) return "not_spiffe";
     if (!target.peers.includes(identity)) return "wrong_identity";

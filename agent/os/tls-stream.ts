@@ -5,6 +5,12 @@ import { EDIT_ROOM } from "../base/net.ts";
 import { type Loop, RECEIVE_AT, RECEIVE_BYTES } from "./loop.ts";
 import { setLiveness } from "./socket.ts";
 
+export interface PeerCertificate {
+  readonly subjectAltName?: string;
+  /** Text that Date.parse understands. */
+  readonly validTo: string;
+}
+
 /** What we use of the runtime's socket. */
 export interface RawSocket {
   data: TlsStream;
@@ -19,7 +25,9 @@ export interface RawSocket {
   shutdown(): void;
   terminate(): void;
   getServername?(): string | undefined;
-  getPeerX509Certificate(): { subjectAltName?: string } | undefined;
+  getPeerX509Certificate(): PeerCertificate | undefined;
+  isSessionReused(): boolean;
+  setSession(session: Uint8Array): void;
 }
 /** Silence that ends a connection: see setLiveness. */
 const USER_TIMEOUT_MS = 2_000;

@@ -98,6 +98,7 @@ async function connected(alpns: readonly string[] = MESH_ALPNS) {
       },
       onRefused: () => {},
       onRefusedPeer: () => {},
+      onResumed: () => {},
       identityFor: (name) => (name === NAME ? B : undefined),
     },
     keys.b,
