@@ -277,6 +277,7 @@ export class Agent {
       meshPort: MESH_PORT,
       hasIpv6: this.#isIpv6,
       usesUring: this.#options.io === "auto",
+      takesDatagrams: this.#options.redirect !== "none",
       dns: takesNames ? { resolvers: this.#resolvers, port: DNS_PORT } : undefined,
       notifySocket: this.#manager.notifySocket,
       kept: keptFor(index, this.#kept),

@@ -1,6 +1,7 @@
 // A data thread: its own loop, arena, listeners and TLS contexts. It wires and decides nothing.
 
 import {
+  MESH_ALPN_DATAGRAMS,
   MESH_ALPN_HTTP,
   MESH_ALPN_OPAQUE,
   MESH_ALPN_OPAQUE_FRAMED,
@@ -12,6 +13,7 @@ import type { Log, LogFields } from "./base/log.ts";
 import type { Network, Stream } from "./base/net.ts";
 import { SharedSlots } from "./base/slots.ts";
 import type { FromThread, ThreadConfig, ThreadFault, ToThread } from "./control/thread-messages.ts";
+import { DatagramsWhenDeclared } from "./datagrams-when-declared.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { DecisionBook, type DecisionBookConfig } from "./observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
@@ -194,6 +196,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       bug,
     },
   );
+  const datagrams = new DatagramsWhenDeclared(loop, config, plane, fail);
   const store = new ListenerStore({ ...config, thread: config.index }, loop);
   const listeners = new ThreadListeners(loop, store, meshTls, config, {
     acceptOutbound: (stream, original, workload) =>
@@ -201,19 +204,23 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     acceptInbound: (stream, original) => plane.acceptInbound(stream, original),
     acceptMesh: (stream) => {
       const take = (one: Stream): void => plane.acceptMesh(one);
-      if (!streams.accept(stream, take) && !opaque.accept(stream, take)) take(stream);
+      if (streams.accept(stream, take) || opaque.accept(stream, take)) return;
+      if (stream.mesh?.alpn === MESH_ALPN_DATAGRAMS) datagrams.acceptMesh(stream);
+      else take(stream);
     },
     refusedPeer: (reason, address, serverName) =>
       plane.handshakeRefused(reason, address, serverName),
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
     resumed: () => metrics.counter("ironmesh_mesh_resumed_total").add(),
     identityFor: (serverName) => {
-      const target = plane.view?.tables.inboundByServerName(serverName);
+      const tables = plane.view?.tables;
+      const target =
+        tables?.inboundByServerName(serverName) ?? tables?.udpInboundByServerName(serverName);
       return target && plane.view?.snapshot.workloads[target.workload]?.identity;
     },
   });
   const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, { streams, opaque, meshTls }, { listeners, names });
+  const drain = drainOf(plane, { streams, opaque, meshTls }, { listeners, names, datagrams });
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -225,13 +232,14 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const serve = (snapshot: Snapshot): void => {
     plane.swap(snapshot);
     names?.follow(namesOf(snapshot));
-    listeners.follow(
-      snapshot.workloads.map(({ outboundPort: port, namespace, name }) => ({
-        port,
-        workload: `${namespace}/${name}`,
-      })),
+    const workloads = snapshot.workloads.map(({ outboundPort: port, namespace, name }) => ({
+      port,
+      workload: `${namespace}/${name}`,
+    }));
+    listeners.follow(workloads);
+    datagrams.follow(snapshot, workloads, () =>
+      tell({ type: "serving", epoch: snapshot.epoch, version: snapshot.version }),
     );
-    tell({ type: "serving", epoch: snapshot.epoch, version: snapshot.version });
   };
   const take = (piece: SnapshotPiece): void => {
     const whole = assembly.add(piece);
@@ -245,6 +253,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         const renewed = meshTls.setKeys(message.keys);
         streams.renewed(renewed);
         plane.renewed(renewed);
+        datagrams.renewed(renewed);
         listeners.openMesh(message.keys);
         return;
       }
@@ -253,6 +262,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         return;
       case "hosts":
         plane.hostsChanged();
+        datagrams.hostsChanged();
         return;
       case "access_log":
         accessLog.mode = message.mode;
@@ -311,7 +321,15 @@ interface Wire {
 function drainOf(
   plane: DataPlane,
   { streams, opaque, meshTls }: Wire,
-  { listeners, names }: { readonly listeners: ThreadListeners; readonly names: Names | undefined },
+  {
+    listeners,
+    names,
+    datagrams,
+  }: {
+    readonly listeners: ThreadListeners;
+    readonly names: Names | undefined;
+    readonly datagrams: DatagramsWhenDeclared;
+  },
 ) {
   let state: "serving" | "draining" | "drained" = "serving";
   return {
@@ -320,12 +338,14 @@ function drainOf(
       plane.drain();
       streams.drain();
       listeners.close();
+      datagrams.close();
     },
     handOver(limitMs: number): void {
       state = "draining";
       plane.handOver(limitMs);
       streams.drain();
       listeners.giveAway();
+      datagrams.close();
       names?.giveAway();
     },
     look(): void {
@@ -344,8 +364,13 @@ self.onmessage = ({ data }) => {
     if (data.type === "start") react = startThread(data.config);
     else react?.(data);
   } catch (error) {
-    if (!(error instanceof CannotListen)) throw error;
-    react = undefined;
-    tell({ type: "unable", reason: error.message });
+    fail(error);
   }
 };
+
+/** It cannot go on; another in its place could, unless a port is taken. */
+function fail(error: unknown): void {
+  if (!(error instanceof CannotListen)) throw error;
+  react = undefined;
+  tell({ type: "unable", reason: error.message });
+}

@@ -127,11 +127,12 @@ function paintOf(
   return { paint: (row) => paints[healths[row] ?? "ok"] };
 }
 
-export function rateText(figures: Figures, protocol: "http" | "tcp"): string {
+export function rateText(figures: Figures, protocol: EdgeView["protocol"]): string {
   const bytes = figures.sentBytesPerSecond + figures.receivedBytesPerSecond;
   if (figures.successRatio === undefined) return bytes === 0 ? "-" : `${bytesText(bytes)}/s`;
   if (protocol === "http") return `${decimal(figures.requestsPerSecond)}/s`;
-  return `${decimal(figures.connectionsPerSecond)} conn/s, ${bytesText(bytes)}/s`;
+  const opened = protocol === "udp" ? "flow/s" : "conn/s";
+  return `${decimal(figures.connectionsPerSecond)} ${opened}, ${bytesText(bytes)}/s`;
 }
 
 /** Never rounded up to 100 %: a single failure shows. */

@@ -69,6 +69,8 @@ const WIRING = [
   "agent/main.ts",
   "agent/agent.ts",
   "agent/worker.ts",
+  "agent/datagrams-when-declared.ts",
+  "agent/worker-datagrams.ts",
   "agent/bootstrap.ts",
   "registry/main.ts",
   "registry/registry.ts",

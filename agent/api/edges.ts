@@ -35,6 +35,9 @@ export interface EdgeEnd {
   readonly identity: string;
 }
 
+/** Of `tcp` and `udp` connections are counted; a flow of datagrams is one. */
+export type EdgeProtocol = "http" | "tcp" | "udp";
+
 export interface EdgeSample {
   /** Which end this agent stands at. */
   readonly reporter: "source" | "destination";
@@ -42,7 +45,7 @@ export interface EdgeSample {
   readonly destination: EdgeEnd;
   /** Canonical host of the service that was meant. */
   readonly service: string;
-  readonly protocol: "http" | "tcp";
+  readonly protocol: EdgeProtocol;
   /** `unknown`: no endpoint was reached, so nothing went anywhere. */
   readonly security: "mutual_tls" | "none" | "unknown";
   readonly requests: number;
@@ -125,7 +128,7 @@ export interface EdgeView {
   /** Node ids. */
   readonly source: string;
   readonly destination: string;
-  readonly protocol: "http" | "tcp";
+  readonly protocol: EdgeProtocol;
   readonly mtls: "all" | "some" | "none" | "unknown";
   readonly health: Health;
   readonly figures: Figures;

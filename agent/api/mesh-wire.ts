@@ -9,7 +9,8 @@ export type MeshAlpn =
   | "ironmesh/1+streams"
   | "ironmesh/1+http/1.1"
   | "ironmesh/2+opaque"
-  | "ironmesh/1+opaque";
+  | "ironmesh/1+opaque"
+  | "ironmesh/1+datagrams";
 /** Many streams of HTTP/1.1 (docs/decisions/0013-mesh-streams.md): what agents dial. */
 export const MESH_ALPN_STREAMS: MeshAlpn = "ironmesh/1+streams";
 export const MESH_ALPN_HTTP: MeshAlpn = "ironmesh/1+http/1.1";
@@ -17,12 +18,15 @@ export const MESH_ALPN_HTTP: MeshAlpn = "ironmesh/1+http/1.1";
 export const MESH_ALPN_OPAQUE: MeshAlpn = "ironmesh/1+opaque";
 /** The same in frames, with an end of their own (docs/decisions/0024-ends-of-tls.md): what agents dial. */
 export const MESH_ALPN_OPAQUE_FRAMED: MeshAlpn = "ironmesh/2+opaque";
+/** Keys and liveness of datagrams that go beside it, on UDP at the same port number (docs/decisions/0025-udp.md). */
+export const MESH_ALPN_DATAGRAMS: MeshAlpn = "ironmesh/1+datagrams";
 /** What is accepted, the one to take of several first. */
 export const MESH_ALPNS: readonly MeshAlpn[] = [
   MESH_ALPN_STREAMS,
   MESH_ALPN_HTTP,
   MESH_ALPN_OPAQUE_FRAMED,
   MESH_ALPN_OPAQUE,
+  MESH_ALPN_DATAGRAMS,
 ];
 
 /** One declared port of one workload, and the service it is called as. */

@@ -338,9 +338,9 @@ test("a Workload names its processes in exactly one way, and a slice only if it 
   );
   expect(workload({ services: [{ name: "a", ports: [] }] })[0]).toContain("must not be empty");
   expect(
-    workload({ services: [{ name: "a", ports: [{ port: 80, protocol: "UDP" }] }] })[0],
-  ).toContain("UDP is not supported yet");
-  for (const protocol of ["GRPC", "http2"])
+    workload({ services: [{ name: "a", ports: [{ port: 80, protocol: "GRPC-WEB" }] }] })[0],
+  ).toContain("GRPC-WEB is not supported yet: write HTTP");
+  for (const protocol of ["GRPC", "http2", "UDP", "udp"])
     expect(workload({ services: [{ name: "a", ports: [{ port: 80, protocol }] }] })).toEqual([]);
 });
 

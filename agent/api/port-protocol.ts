@@ -6,21 +6,18 @@ const ROUTED = new Set(["HTTP", "HTTP2", "GRPC"]);
 /** Carried as opaque bytes, whatever is inside. */
 const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"]);
 const NOT_YET: Readonly<Record<string, string>> = {
-  "GRPC-WEB": "write HTTP",
-  UDP: "",
+  "GRPC-WEB": "GRPC-WEB is not supported yet: write HTTP",
 };
 
 /** Istio compares protocols without regard to case. */
 export const portProtocolName = z.string().check((context) => {
   const name = context.value.toUpperCase();
-  if (ROUTED.has(name) || OPAQUE.has(name)) return;
-  const instead = NOT_YET[name];
+  if (ROUTED.has(name) || OPAQUE.has(name) || name === "UDP") return;
   context.issues.push({
     code: "custom",
     message:
-      instead === undefined
-        ? `must be ${[...ROUTED, ...OPAQUE].join(", ")}, not ${JSON.stringify(context.value)}`
-        : `${name} is not supported yet${instead && `: ${instead}`}`,
+      NOT_YET[name] ??
+      `must be ${[...ROUTED, ...OPAQUE, "UDP"].join(", ")}, not ${JSON.stringify(context.value)}`,
     input: context.value,
     continue: true,
   });

@@ -29,6 +29,7 @@ const config = (index: number): ThreadConfig => ({
   meshPort: 3,
   hasIpv6: false,
   usesUring: false,
+  takesDatagrams: false,
   dns: undefined,
   notifySocket: undefined,
   kept: [],

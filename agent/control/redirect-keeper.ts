@@ -8,7 +8,7 @@ import { planRedirect, type RedirectPlan } from "../os/redirect/plan.ts";
 import type { Runner } from "../os/redirect/runner.ts";
 import type { SliceState } from "../os/redirect/slice.ts";
 import { OUTBOUND_PORT_FIRST, OUTBOUND_PORT_LAST } from "../policy/books.ts";
-import type { ProcessSelector, Snapshot } from "../policy/snapshot.ts";
+import type { LocalWorkload, ProcessSelector, Snapshot } from "../policy/snapshot.ts";
 
 export const VIP4_RANGE = "240.240.0.0/16";
 export const VIP6_RANGE = "2001:2::/48";
@@ -58,17 +58,25 @@ export function redirectInputOf(
       name,
       outboundPort: workload.outboundPort,
       owner,
-      appPorts: [...new Set(workload.ports.map((port) => port.appPort))],
+      ...portsOf(workload),
     });
   }
   const endpoints = snapshot.endpoints
     .filter((endpoint) => endpoint.mesh !== undefined)
-    .map((endpoint): AddressPort => [endpoint.address, endpoint.port]);
+    .map(({ address, port, isUdp }): AddressPort => pairOf(address, port, isUdp === true));
   // A ServiceEntry's own addresses lie outside the virtual ranges, so they are listed one by one.
   const addresses = snapshot.services.flatMap((service) =>
     (service.addresses ?? []).flatMap((address) =>
-      service.ports.map(({ port }): AddressPort => [address, port]),
+      service.ports.map(({ port, protocol }) => pairOf(address, port, protocol === "udp")),
     ),
+  );
+  // A virtual IP takes every connection, but only the datagrams that somebody declared: others are refused by the kernel at once.
+  const datagrams = snapshot.services.flatMap(({ vip4, vip6, ports }) =>
+    ports
+      .filter(({ protocol }) => protocol === "udp")
+      .flatMap(({ port }) =>
+        [vip4, vip6].flatMap((vip) => (vip === undefined ? [] : [pairOf(vip, port, true)])),
+      ),
   );
   return {
     missing,
@@ -79,9 +87,24 @@ export function redirectInputOf(
       listenerRange: [OUTBOUND_PORT_FIRST, OUTBOUND_PORT_LAST],
       vip4: VIP4_RANGE,
       vip6: VIP6_RANGE,
-      endpoints: uniquePairs([...endpoints, ...addresses]),
+      endpoints: uniquePairs([...endpoints, ...addresses, ...datagrams]),
     },
   };
+}
+
+const pairOf = (address: string, port: number, isUdp: boolean): AddressPort =>
+  isUdp ? [address, port, "udp"] : [address, port];
+
+function portsOf({
+  ports,
+}: LocalWorkload): Pick<RedirectInput["workloads"][number], "appPorts" | "udpPorts"> {
+  const of = (isUdp: boolean): readonly number[] => [
+    ...new Set(
+      ports.filter(({ protocol }) => (protocol === "udp") === isUdp).map(({ appPort }) => appPort),
+    ),
+  ];
+  const udpPorts = of(true);
+  return { appPorts: of(false), ...(udpPorts.length === 0 ? {} : { udpPorts }) };
 }
 
 /** Undefined: not on this host. */
@@ -103,7 +126,8 @@ const selectorText = (selector: ProcessSelector): string =>
       ? `slice ${selector.slice}`
       : "";
 
-const keyOf = ([address, port]: AddressPort): string => `${address} ${port}`;
+const keyOf = ([address, port, protocol = "tcp"]: AddressPort): string =>
+  `${address} ${protocol} ${port}`;
 const uniquePairs = (pairs: readonly AddressPort[]): readonly AddressPort[] => [
   ...new Map(pairs.map((pair) => [keyOf(pair), pair])).values(),
 ];

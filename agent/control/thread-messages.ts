@@ -43,6 +43,8 @@ export interface ThreadConfig {
   readonly meshPort: number;
   readonly hasIpv6: boolean;
   readonly usesUring: boolean;
+  /** A redirect brings datagrams to this thread. */
+  readonly takesDatagrams: boolean;
   /** Resolvers whose port 53 is redirected to this thread; undefined: this thread answers no names. */
   readonly dns: { readonly resolvers: readonly string[]; readonly port: number } | undefined;
   /** Where listeners are given to, that they outlive the process (agent/os/listener-store.ts); undefined: nobody keeps them. */

@@ -120,7 +120,7 @@ function factsOf(labels: SeriesLabels): EdgeFacts | undefined {
     source: endOf(labels, "source"),
     destination: endOf(labels, "destination"),
     service: labels["destination_service"] ?? UNKNOWN,
-    protocol: request_protocol === "tcp" ? "tcp" : "http",
+    protocol: request_protocol === "tcp" || request_protocol === "udp" ? request_protocol : "http",
     security: security === "mutual_tls" || security === "none" ? security : UNKNOWN,
   };
 }
@@ -142,20 +142,24 @@ function adderOf(name: string, labels: SeriesLabels): Adder | undefined {
     case "istio_request_duration_milliseconds":
       return (edge, grown) => edge.took(grown);
     case "istio_tcp_connections_opened_total":
+    case "ironmesh_udp_flows_opened_total":
       return (edge, [count = 0]) => {
         edge.opened += count;
       };
     case "istio_tcp_connections_closed_total":
+    case "ironmesh_udp_flows_closed_total":
       return ENDED_WELL.includes(labels["response_flags"] ?? "-")
         ? undefined
         : (edge, [count = 0]) => {
             edge.broken += count;
           };
     case "istio_tcp_sent_bytes_total":
+    case "ironmesh_udp_sent_bytes_total":
       return (edge, [count = 0]) => {
         edge.sentBytes += count;
       };
     case "istio_tcp_received_bytes_total":
+    case "ironmesh_udp_received_bytes_total":
       return (edge, [count = 0]) => {
         edge.receivedBytes += count;
       };

@@ -12,6 +12,7 @@ export class CannotListen extends Error {
 
 function nextFor(code: string, port: number): string {
   if (code === "EACCES") return "the agent needs CAP_NET_BIND_SERVICE";
+  if (code === "EPERM") return "the agent needs CAP_NET_ADMIN for transparent sockets";
   if (code !== "EADDRINUSE") return "is the address on this host?";
   return `another process has port ${port}: stop it (\`ss -ltnp 'sport = :${port}'\` names it) and start the agent again`;
 }

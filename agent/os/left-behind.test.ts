@@ -56,6 +56,7 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     meshPort: 0,
     hasIpv6: false,
     usesUring: true,
+    takesDatagrams: false,
     dns: undefined,
     notifySocket: undefined,
     kept: [],

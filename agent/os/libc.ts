@@ -13,6 +13,7 @@ export const openLibc = () =>
     recvfrom: "i32 i32 at i32 i32 at at",
     sendto: "i32 i32 at i32 i32 at i32",
     sendmsg: "i32 i32 at i32",
+    recvmsg: "i32 i32 at i32",
     fcntl: "i32 i32 i32 i32",
     close: "i32 i32",
     shutdown: "i32 i32 i32",

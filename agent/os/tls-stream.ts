@@ -3,7 +3,7 @@
 import type { CloseReason, MeshPeer, Stream, StreamHandler } from "../base/net.ts";
 import { EDIT_ROOM } from "../base/net.ts";
 import { type Loop, RECEIVE_AT, RECEIVE_BYTES } from "./loop.ts";
-import { setLiveness } from "./socket.ts";
+import { localEnd, setLiveness } from "./socket.ts";
 
 export interface PeerCertificate {
   readonly subjectAltName?: string;
@@ -25,6 +25,7 @@ export interface RawSocket {
   shutdown(): void;
   terminate(): void;
   getServername?(): string | undefined;
+  exportKeyingMaterial(bytes: number, label: string): Uint8Array;
   getPeerX509Certificate(): PeerCertificate | undefined;
   isSessionReused(): boolean;
   setSession(session: Uint8Array): void;
@@ -55,6 +56,16 @@ export class TlsStream implements Stream {
     this.#loop = loop;
     this.#view = view;
     this.handler = handler;
+  }
+
+  /** RFC 8446 7.5. Only of an open stream. */
+  exportKey(label: string, bytes: number): Uint8Array {
+    if (this.#socket === undefined || !this.isOpen) throw new Error("no session to export from");
+    return Uint8Array.from(this.#socket.exportKeyingMaterial(bytes, label));
+  }
+  /** Our own end's. */
+  get localAddress(): string {
+    return this.#socket === undefined ? "" : localEnd(this.#loop, this.#socket.fd).address;
   }
 
   get isOpen(): boolean {

@@ -162,7 +162,9 @@ function portOf(
 
 /** The one there is, or the one that speaks HTTP. */
 function onlyPort(open: OpenPorts, isHttp: boolean): number | undefined {
-  const fitting = [...open].filter(([, { protocol }]) => !isHttp || protocol !== "tcp");
+  const fitting = [...open].filter(
+    ([, { protocol }]) => !isHttp || (protocol !== "tcp" && protocol !== "udp"),
+  );
   const http = fitting.filter(([, { protocol }]) => protocol === "http");
   const [only, ...others] = fitting.length === 1 ? fitting : http;
   return others.length > 0 ? undefined : only?.[0];
@@ -190,11 +192,16 @@ function requestOf(
   const isRequest = [method, path, headers, host].some((part) => part !== undefined);
   if (isTcp === true && isRequest)
     return err(invalid("an opaque connection has no method, path, host or headers"));
-  if (protocol === "tcp" && isRequest)
-    return err(invalid(`port ${appPort} speaks TCP: leave out method, path, host and headers`));
+  const isOpaque = protocol === "tcp" || protocol === "udp";
+  if (isOpaque && isRequest)
+    return err(
+      invalid(
+        `port ${appPort} speaks ${protocol.toUpperCase()}: leave out method, path, host and headers`,
+      ),
+    );
   if (protocol === "http" && isTcp === true)
     return err(invalid(`port ${appPort} speaks HTTP: there are no opaque connections to it`));
-  if (protocol === "tcp" || isTcp === true) return ok(undefined);
+  if (isOpaque || isTcp === true) return ok(undefined);
   const fields = new Map<string, string>();
   for (const [name, value] of headers ?? []) {
     const before = fields.get(name.toLowerCase());

@@ -123,7 +123,10 @@ export class Clusters {
         continue;
       }
       const mesh = this.#meshRoute(service, source, target, by.policy);
-      found.push(this.#endpoint({ id, address, port: target, service, source, mesh, ...by }));
+      const isUdp = service.ports.some((p) => p.port === port && p.protocol === "udp");
+      found.push(
+        this.#endpoint({ id, address, port: target, isUdp, service, source, mesh, ...by }),
+      );
     }
     return found;
   }
@@ -157,14 +160,15 @@ export class Clusters {
     readonly id: string;
     readonly address: string;
     readonly port: number;
+    readonly isUdp: boolean;
     readonly service: ServiceSource;
     readonly source: CatalogEndpoint;
     readonly mesh: MeshRoute | undefined;
     readonly policy: ClusterPolicy;
   }): number {
-    const { id, address, port, service, source, mesh } = made;
+    const { id, address, port, isUdp, service, source, mesh } = made;
     const outlier = made.policy.outlier === undefined ? "" : JSON.stringify(made.policy.outlier);
-    const key = `${service.host}|${id}|${mesh?.serverName ?? "plain"}|${outlier}`;
+    const key = `${service.host}|${id}|${mesh?.serverName ?? "plain"}|${outlier}${isUdp ? "|udp" : ""}`;
     const known = this.#endpointByKey.get(key);
     if (known !== undefined) return known;
     this.#endpointByKey.set(key, this.endpoints.length);
@@ -179,6 +183,7 @@ export class Clusters {
       labels: source.labels,
       host: source.hasAgent ? source.host : undefined,
       slots: this.#endpointSlots(key, source.hasAgent ? source.host : undefined),
+      ...(isUdp ? { isUdp } : {}),
     });
     return this.endpoints.length - 1;
   }

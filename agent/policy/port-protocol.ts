@@ -9,7 +9,7 @@ export interface PortProtocol {
 
 const HTTP2 = new Set(["HTTP2", "GRPC"]);
 const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"]);
-const NAMED = /^(http|http2|grpc|grpc-web|tcp|tls|https|mongo|mysql|redis)(?:-|$)/i;
+const NAMED = /^(http|http2|grpc|grpc-web|tcp|tls|https|mongo|mysql|redis|udp)(?:-|$)/i;
 /** The server speaks first there (SMTP, MySQL) or is never HTTP (DNS): waiting for a client's bytes would only delay. */
 const NEVER_HTTP = new Set([25, 53, 3306]);
 
@@ -21,6 +21,7 @@ export function portProtocol(
   const word = (wordOf(declared) ?? wordOf(nameOf(name))) || "";
   if (word === "HTTP" || word === "GRPC-WEB") return { protocol: "http" };
   if (HTTP2.has(word)) return { protocol: "http", speaks: "http2" };
+  if (word === "UDP") return { protocol: "udp" };
   if (OPAQUE.has(word)) return { protocol: "tcp" };
   return { protocol: NEVER_HTTP.has(port) ? "tcp" : "auto" };
 }

@@ -69,6 +69,8 @@ export class Routes {
     });
     const source = this.#deps.services[service];
     if (cluster === undefined || source === undefined) return undefined;
+    // No VirtualService speaks of datagrams (Istio's do not either).
+    if (port.protocol === "udp") return { httpRoutes: [], tcpRoutes: [], cluster };
     const rules = this.#rulesFor(source.host);
     const asked = { port, clientNamespace };
     return {
@@ -113,8 +115,12 @@ export class Routes {
       ["tcp", spec.http],
       ["http", spec.tcp],
     ] as const)
-      if (rules !== undefined && protocols.every((protocol) => protocol === is))
-        problems.warn(title, path, `has rules that never hold: all ports of ${host} are ${is}`);
+      if (rules !== undefined && protocols.every((protocol) => [is, "udp"].includes(protocol)))
+        problems.warn(
+          title,
+          path,
+          `has rules that never hold: all ports of ${host} are ${[...new Set(protocols)].join(" or ")}`,
+        );
   }
 
   #rulesFor(host: string): readonly VirtualService[] {

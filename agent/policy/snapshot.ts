@@ -66,8 +66,8 @@ export type ProcessSelector =
   | { readonly is: "gid"; readonly gid: number }
   | { readonly is: "slice"; readonly slice: string };
 
-/** `auto`: look at the first bytes, with a deadline. */
-export type Protocol = "http" | "tcp" | "auto";
+/** `auto`: look at the first bytes, with a deadline. `udp`: datagrams, and no connections at all. */
+export type Protocol = "http" | "tcp" | "auto" | "udp";
 
 /** A port a local workload listens on. */
 export interface InboundPort {
@@ -77,6 +77,7 @@ export interface InboundPort {
   readonly protocol: Protocol;
   /** To an app of `http`: HTTP/2 without TLS and without being asked. Absent: HTTP/1.1. */
   readonly speaks?: "http2" | undefined;
+  /** Always strict for UDP. */
   readonly mtls: "strict" | "permissive" | "disable";
   /** The PeerAuthentication that says so. Absent: none does, or an older agent wrote the snapshot to disk. */
   readonly mtlsBy?: MtlsSource | undefined;
@@ -318,6 +319,8 @@ export interface Endpoint {
   /** The member of the gossip pool that speaks for it; undefined: no agent runs there. */
   readonly host?: string | undefined;
   readonly slots: EndpointSlots;
+  /** Takes datagrams at that port, and no connections. */
+  readonly isUdp?: true | undefined;
 }
 
 export interface MeshRoute {

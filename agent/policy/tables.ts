@@ -48,6 +48,7 @@ export class Tables {
   readonly #endpointsByAddress = new Map<string, number | number[]>();
   readonly #listenerPorts = new Set<number>();
   readonly #inboundByPort = new Map<number, InboundAt[]>();
+  readonly #udpInboundByPort = new Map<number, InboundAt[]>();
   #serviceByName: Map<string, number> | undefined;
   #clusterByEndpoint: Int32Array | undefined;
   readonly #inboundByName = new Map<string, InboundAt | "unknown">();
@@ -70,7 +71,13 @@ export class Tables {
   /** By virtual IP, either family, in the text form the kernel's address is shown in. */
   serviceAt(address: string, port: number): ServiceAt | undefined {
     const service = this.#serviceByAddress.get(address);
-    return service === undefined ? undefined : this.#portOf(service, port);
+    return service === undefined ? undefined : this.#portOf(service, port, false);
+  }
+
+  /** The same for datagrams. */
+  udpServiceAt(address: string, port: number): ServiceAt | undefined {
+    const service = this.#serviceByAddress.get(address);
+    return service === undefined ? undefined : this.#portOf(service, port, true);
   }
 
   /** In the ranges that are the mesh's own: there, what is no service is nobody. */
@@ -81,11 +88,20 @@ export class Tables {
   /** Index into Snapshot.endpoints: a known mesh endpoint dialled by its address; loopback and this host's own addresses count
    *  for the ports of local workloads. */
   endpointAt(address: string, port: number): number | undefined {
+    return this.#endpointAt(address, port, false);
+  }
+
+  /** The same for datagrams. */
+  udpEndpointAt(address: string, port: number): number | undefined {
+    return this.#endpointAt(address, port, true);
+  }
+
+  #endpointAt(address: string, port: number, isUdp: boolean): number | undefined {
     const there = this.#endpointsByAddress.get(address);
-    const found = there === undefined ? undefined : this.#withPort(there, port);
+    const found = there === undefined ? undefined : this.#withPort(there, port, isUdp);
     if (found !== undefined) return found;
     const isLocal = isLoopback(address) || this.snapshot.host.addresses.includes(address);
-    return isLocal ? this.#localEndpointAt(port) : undefined;
+    return isLocal ? this.#localEndpointAt(port, isUdp) : undefined;
   }
 
   /** Index into Snapshot.clusters: whose limits a direct dial of this endpoint counts against. The first that has it, and that is
@@ -99,25 +115,33 @@ export class Tables {
   /** By Host or :authority, with or without a port; `port` is where the connection was going. */
   serviceByHost(authority: string, port: number): ServiceAt | undefined {
     const service = this.#names().get(hostOf(authority));
-    return service === undefined ? undefined : this.#portOf(service, port);
+    return service === undefined ? undefined : this.#portOf(service, port, false);
   }
 
   /** Plaintext to a declared app port. Which of the host's addresses was dialled matters only between workloads that share a
    *  port number. */
   inboundAt(address: string, port: number): InboundAt | undefined {
-    const there = this.#inboundByPort.get(port);
-    if (there === undefined) return undefined;
-    return there.find((at) => at.port.appAddress === address) ?? there[0];
+    return atAddress(this.#inboundByPort.get(port), address);
+  }
+
+  /** The same for datagrams. */
+  udpInboundAt(address: string, port: number): InboundAt | undefined {
+    return atAddress(this.#udpInboundByPort.get(port), address);
   }
 
   /** By SNI on the mesh port; undefined: not a declared port of a workload here. */
   inboundByServerName(serverName: string): InboundAt | undefined {
     const known = this.#inboundByName.get(serverName);
     if (known !== undefined) return known === "unknown" ? undefined : known;
-    const found = this.#findByServerName(serverName);
+    const found = this.#findByServerName(serverName, false);
     // Only names that exist are kept, so strangers cannot fill the map.
     if (found !== undefined) this.#inboundByName.set(serverName, found);
     return found;
+  }
+
+  /** The same for datagrams; asked once a session. */
+  udpInboundByServerName(serverName: string): InboundAt | undefined {
+    return this.#findByServerName(serverName, true);
   }
 
   /** A DNS name, any case, with or without its final dot. */
@@ -144,7 +168,8 @@ export class Tables {
       const client = this.#client(workload);
       const view = viewFor(port, client);
       routes = view.httpRoutes.filter((route) => canApply(route.matches, client));
-      if (routes.length === 0 && port.protocol !== "tcp") routes = [defaultHttpRoute(view.cluster)];
+      if (routes.length === 0 && port.protocol !== "tcp" && port.protocol !== "udp")
+        routes = [defaultHttpRoute(view.cluster)];
       cache.set(port, routes);
     }
     return routes;
@@ -176,37 +201,44 @@ export class Tables {
     return (workload === undefined ? undefined : this.snapshot.workloads[workload]) ?? NO_WORKLOAD;
   }
 
-  #portOf(service: number, port: number): ServiceAt | undefined {
+  #portOf(service: number, port: number, isUdp: boolean): ServiceAt | undefined {
     const ports = this.snapshot.services[service]?.ports ?? [];
-    for (let portIndex = 0; portIndex < ports.length; portIndex++)
-      if (ports[portIndex]?.port === port) return { service, portIndex };
+    for (let portIndex = 0; portIndex < ports.length; portIndex++) {
+      const found = ports[portIndex];
+      if (found?.port === port && (found.protocol === "udp") === isUdp)
+        return { service, portIndex };
+    }
     return undefined;
   }
 
-  #localEndpointAt(port: number): number | undefined {
-    if (!this.#inboundByPort.has(port)) return undefined;
+  #localEndpointAt(port: number, isUdp: boolean): number | undefined {
+    if (!(isUdp ? this.#udpInboundByPort : this.#inboundByPort).has(port)) return undefined;
     for (const address of this.snapshot.host.addresses) {
-      const found = this.#withPort(this.#endpointsByAddress.get(address) ?? [], port);
+      const found = this.#withPort(this.#endpointsByAddress.get(address) ?? [], port, isUdp);
       if (found !== undefined) return found;
     }
     return undefined;
   }
 
-  #withPort(there: number | readonly number[], port: number): number | undefined {
+  #withPort(there: number | readonly number[], port: number, isUdp: boolean): number | undefined {
     const { endpoints } = this.snapshot;
-    if (typeof there === "number") return endpoints[there]?.port === port ? there : undefined;
-    for (const index of there) if (endpoints[index]?.port === port) return index;
+    const isThere = (index: number): boolean =>
+      endpoints[index]?.port === port && (endpoints[index]?.isUdp === true) === isUdp;
+    if (typeof there === "number") return isThere(there) ? there : undefined;
+    for (const index of there) if (isThere(index)) return index;
     return undefined;
   }
 
-  #findByServerName(serverName: string): InboundAt | undefined {
+  #findByServerName(serverName: string, isUdp: boolean): InboundAt | undefined {
     const name = parseServerName(serverName);
     if (name === undefined) return undefined;
     const { workloads, services } = this.snapshot;
     const workload = workloads.findIndex(
       (w) => w.name === name.workload && w.namespace === name.namespace,
     );
-    const port = workloads[workload]?.ports.find((p) => p.appPort === name.port);
+    const port = workloads[workload]?.ports.find(
+      (p) => p.appPort === name.port && (p.protocol === "udp") === isUdp,
+    );
     const target = port?.services.find(({ service }) => {
       const found = services[service];
       return found !== undefined && wireName(found) === name.service;
@@ -238,8 +270,9 @@ export class Tables {
       this.#listenerPorts.add(outboundPort);
       for (const port of ports) {
         const at: InboundAt = { workload, port, service: port.services[0]?.service };
-        const there = this.#inboundByPort.get(port.appPort);
-        if (there === undefined) this.#inboundByPort.set(port.appPort, [at]);
+        const byPort = port.protocol === "udp" ? this.#udpInboundByPort : this.#inboundByPort;
+        const there = byPort.get(port.appPort);
+        if (there === undefined) byPort.set(port.appPort, [at]);
         else there.push(at);
       }
     });
@@ -261,6 +294,11 @@ export class Tables {
 
 /** 240.240.0.0/16 or 2001:2::/48, as the kernel writes addresses (RFC 5952). */
 const VIRTUAL = /^(?:240\.240\.|2001:2:(?::|0:))/;
+
+const atAddress = (
+  there: readonly InboundAt[] | undefined,
+  address: string,
+): InboundAt | undefined => there?.find((at) => at.port.appAddress === address) ?? there?.[0];
 
 const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.");
 

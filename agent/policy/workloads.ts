@@ -103,8 +103,8 @@ interface Declared {
 function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
   const { namespace, labels, title, spec } = workload;
   const byTarget = new Map<
-    number,
-    { spoken: PortProtocol; services: InboundPort["services"][number][] }
+    string,
+    { appPort: number; spoken: PortProtocol; services: InboundPort["services"][number][] }
   >();
   for (const declared of [
     ...ownPorts(workload),
@@ -112,9 +112,12 @@ function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
   ]) {
     const service = deps.hosts.find(declared.host, namespace);
     if (service === undefined) continue;
-    const known = byTarget.get(declared.targetPort);
+    // TCP and UDP ports of one number are two.
+    const target = `${declared.targetPort}${declared.spoken.protocol === "udp" ? "/udp" : ""}`;
+    const known = byTarget.get(target);
     if (known === undefined)
-      byTarget.set(declared.targetPort, {
+      byTarget.set(target, {
+        appPort: declared.targetPort,
         spoken: declared.spoken,
         services: [{ service, port: declared.port }],
       });
@@ -131,19 +134,37 @@ function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
   }
   const appAddress =
     spec.address === "loopback" ? "127.0.0.1" : (deps.host.addresses[0] ?? "127.0.0.1");
-  return [...byTarget].map(([appPort, { spoken, services }]) => ({
+  return [...byTarget.values()].map(({ appPort, spoken, services }) => ({
     appAddress,
     appPort,
     ...spoken,
-    ...mtlsOf(deps.peerAuthentications.holding(namespace, labels, appPort)),
+    ...mtlsOf(
+      spoken.protocol,
+      deps.peerAuthentications.holding(namespace, labels, appPort),
+      (reason) => deps.problems.error(title, `spec.services: port ${appPort}`, reason),
+    ),
     services,
   }));
 }
 
 const wordOf = ({ protocol, speaks }: PortProtocol): string => speaks ?? protocol;
 
-const mtlsOf = (holding: Holding | undefined): Pick<InboundPort, "mtls" | "mtlsBy"> =>
-  holding === undefined ? { mtls: "permissive" } : { mtls: holding.mode, mtlsBy: holding.by };
+function mtlsOf(
+  protocol: Protocol,
+  holding: Holding | undefined,
+  refuse: (reason: string) => void,
+): Pick<InboundPort, "mtls" | "mtlsBy"> {
+  if (protocol !== "udp")
+    return holding === undefined
+      ? { mtls: "permissive" }
+      : { mtls: holding.mode, mtlsBy: holding.by };
+  // Datagrams of callers without an agent could be answered by the app alone, past the policy.
+  if (holding?.mode === "disable")
+    refuse(
+      `is UDP, which is taken from the mesh only, and PeerAuthentication ${holding.by.policy} says DISABLE (${holding.by.path}): not supported yet`,
+    );
+  return holding?.mode === "strict" ? { mtls: "strict", mtlsBy: holding.by } : { mtls: "strict" };
+}
 
 const ownPorts = ({ namespace, spec }: Workload): Declared[] =>
   (spec.services ?? []).flatMap((service) =>

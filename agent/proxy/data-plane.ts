@@ -81,7 +81,7 @@ export class DataPlane {
   /** What stands now; undefined until the first snapshot. */
   view: MeshView | undefined;
   readonly #refused = new Map<RefusalReason, Counter>();
-  readonly #listenerDialled: Counter;
+  readonly listenerDialled: Counter;
 
   constructor(config: DataPlaneConfig, deps: DataPlaneDeps) {
     this.config = config;
@@ -89,7 +89,7 @@ export class DataPlane {
     this.context = new ThreadContext(config, deps);
     this.book = new ClusterBook(this.context);
     this.headView = new HeadView(this.context.requestHead);
-    this.#listenerDialled = deps.metrics.counter("ironmesh_listener_dialled_total");
+    this.listenerDialled = deps.metrics.counter("ironmesh_listener_dialled_total");
   }
 
   get openConnections(): number {
@@ -129,7 +129,7 @@ export class DataPlane {
     original: OriginalDestination | undefined,
     workload: number | undefined,
   ): void {
-    if (original === undefined || this.#isListener(original.port)) {
+    if (original === undefined || this.isListener(original.port)) {
       this.#cutDialler(stream, original);
       return;
     }
@@ -167,13 +167,13 @@ export class DataPlane {
 
   /** Somebody dials a listener of ours: a loop, or an identity to be borrowed. */
   #cutDialler(stream: Stream, destination: OriginalDestination | undefined): void {
-    this.#listenerDialled.add();
+    this.listenerDialled.add();
     this.#cut(stream, "listener_dialled", { destination: destination ?? NOWHERE });
   }
 
   /** 15006: plaintext to a declared app port, from another host or from this one. */
   acceptInbound(stream: Stream, original: OriginalDestination | undefined): void {
-    if (original === undefined || this.#isListener(original.port)) {
+    if (original === undefined || this.isListener(original.port)) {
       this.#cutDialler(stream, original);
       return;
     }
@@ -227,7 +227,8 @@ export class DataPlane {
     return undefined;
   }
 
-  #isListener(port: number): boolean {
+  /** A port of the redirect's own. */
+  isListener(port: number): boolean {
     return (
       this.config.listenerPorts.includes(port) || this.view?.tables.isListenerPort(port) === true
     );

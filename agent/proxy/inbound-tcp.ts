@@ -31,12 +31,13 @@ function deniedBy(inbound: Inbound, caller: Caller): Pick<Denial, "cause" | "by"
   return verdict.allowed ? undefined : { cause: "authorization", by: verdict.policy };
 }
 
-interface Refusal {
+export interface Refusal {
   readonly details: string;
   readonly decision: string;
 }
 
-function refusalOf(plane: DataPlane, inbound: Inbound, caller: Caller): Refusal | undefined {
+/** Undefined: this caller may connect. A refusal is in the decision book by now. */
+export function refusalOf(plane: DataPlane, inbound: Inbound, caller: Caller): Refusal | undefined {
   const denied = deniedBy(inbound, caller);
   if (denied === undefined) return undefined;
   const about = { ...deniedAt(inbound), caller, request: undefined };

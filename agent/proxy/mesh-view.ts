@@ -1,6 +1,7 @@
 // A snapshot as the data path uses it: its tables, and per source identity the clusters it may dial. Made at each swap; the
 // clusters themselves live on in the ClusterBook, with their connections.
 import type { DialTarget } from "../base/net.ts";
+import type { FlowFamily } from "../observe/flow-metrics.ts";
 import {
   type ConnectionFamily,
   type Party,
@@ -107,6 +108,7 @@ export class MeshView {
   readonly #roles = new Map<string, HttpRole>();
   readonly #requestFamilies = new Map<string, RequestFamily>();
   readonly #connectionFamilies = new Map<string, ConnectionFamily>();
+  readonly #flowFamilies = new Map<string, FlowFamily>();
   #httpPorts: Set<number> | undefined;
 
   constructor(snapshot: Snapshot, book: ClusterBook) {
@@ -161,6 +163,10 @@ export class MeshView {
   connectionFamily(key: string, make: () => ConnectionFamily): ConnectionFamily {
     return remembered(this.#connectionFamilies, key, make);
   }
+
+  flowFamily(key: string, make: () => FlowFamily): FlowFamily {
+    return remembered(this.#flowFamilies, key, make);
+  }
 }
 
 /** Callers and destinations of which something is at hand; for more it is made anew. */
@@ -178,7 +184,8 @@ function remembered<T>(known: Map<string, T>, key: string, make: () => T): T {
 function httpPortsOf({ services }: Snapshot): Set<number> {
   const ports = new Set<number>();
   for (const service of services) {
-    for (const { port, protocol } of service.ports) if (protocol !== "tcp") ports.add(port);
+    for (const { port, protocol } of service.ports)
+      if (protocol !== "tcp" && protocol !== "udp") ports.add(port);
   }
   return ports;
 }

@@ -2,6 +2,7 @@
 // It outlives snapshots: a swap hands it the new view and it keeps its connections.
 import type { DialTarget } from "../base/net.ts";
 import type { Deadline } from "../base/timer-wheel.ts";
+import type { FlowFamily } from "../observe/flow-metrics.ts";
 import type { ConnectionFamily, RequestFamily, Traffic } from "../observe/request-metrics.ts";
 import type { Cluster, ClusterLimits, ClusterSlots, Endpoint } from "../policy/snapshot.ts";
 import { Balancer } from "../resilience/balancer.ts";
@@ -24,6 +25,7 @@ export class Target {
   /** Made when first asked for. */
   family: RequestFamily | undefined;
   connectionFamily: ConnectionFamily | undefined;
+  flowFamily: FlowFamily | undefined;
   /** After a swap: the same endpoint in the new view, or nobody. */
   successor: Target | undefined;
   isGone = false;

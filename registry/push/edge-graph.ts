@@ -33,7 +33,7 @@ type Node = Pick<NodeView, "id" | "name" | "namespace" | "kind">;
 interface Edge {
   readonly source: Node;
   readonly destination: Node;
-  readonly protocol: "http" | "tcp";
+  readonly protocol: EdgeView["protocol"];
   readonly sum: Float64Array;
   readonly answers: FailedAnswer[];
   readonly weights: { mutual_tls: number; none: number; unknown: number };

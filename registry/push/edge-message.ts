@@ -27,7 +27,7 @@ const sample = z.strictObject({
   source: end,
   destination: end,
   service: name,
-  protocol: z.enum(["http", "tcp"]),
+  protocol: z.enum(["http", "tcp", "udp"]),
   security: z.enum(["mutual_tls", "none", "unknown"]),
   requests: count,
   failed: count,

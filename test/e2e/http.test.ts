@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { canRun } from "../support/hosts.ts";
 import type { Remote } from "../support/remote.ts";
 import { Mesh } from "./mesh.ts";
-import { UID } from "./ports.ts";
+import { DATAGRAMS, UID } from "./ports.ts";
 
 setDefaultTimeout(60_000);
 const can = await canRun("HTTP end to end");
@@ -176,3 +176,33 @@ describe.skipIf(!can)("ends and refusals", () => {
     expect(mesh.log("agent-b")).not.toContain("smuggled");
   });
 });
+
+describe.skipIf(!can)("datagrams", () => {
+  test("to a port that is declared UDP while agents run go through both, sealed, and are answered", async () => {
+    const app = await mesh.remote("b", UID.datagrams);
+    await app.run((kit, port) => kit.echoDatagrams(port), DATAGRAMS.echo);
+    await mesh.apply(LOGS);
+    const { vip4, vip6 } = await mesh.vipOf("logs.default.mesh");
+    for (const host of [vip4, vip6]) {
+      const asked = { host, port: 514, sizes: [1, 1_400, 20_000], withinMs: 10_000 };
+      const answers = await client.run((kit, o) => kit.datagrams(o), asked);
+      expect(answers.map(Number).toSorted((a, b) => a - b)).toEqual([1, 1_400, 20_000]);
+    }
+    const labels = ['reporter="destination"', 'connection_security_policy="mutual_tls"'];
+    const metric = "ironmesh_udp_received_datagrams_total";
+    expect(await mesh.metric("b", metric, ...labels, '/sa/client"')).toBe(6);
+  });
+});
+
+const LOGS = `
+apiVersion: ironmesh.dev/v1
+kind: Workload
+metadata: { name: logs }
+spec:
+  hosts: [b]
+  serviceAccount: backend
+  process: { uid: ${UID.datagrams} }
+  services:
+    - name: logs
+      ports: [{ port: 514, targetPort: ${DATAGRAMS.echo}, name: udp-syslog }]
+`;

@@ -31,14 +31,16 @@ export interface AccessLine {
   readonly decision_id?: string;
 }
 
+type AgentWords = Readonly<Record<Member, readonly string[]>>;
+
 export class Mesh {
   readonly hosts: Hosts;
   readonly #meshctl: readonly string[];
   readonly #agents = new Map<Member, ChildProcess>();
-  readonly #agentWords: readonly string[];
+  readonly #agentWords: AgentWords;
   #server: ChildProcess | undefined;
 
-  private constructor(hosts: Hosts, agentWords: readonly string[]) {
+  private constructor(hosts: Hosts, agentWords: AgentWords) {
     this.hosts = hosts;
     this.#agentWords = agentWords;
     // Its own place may be closed to other users.
@@ -47,10 +49,10 @@ export class Mesh {
       : [hosts.place.runtime, resolve("cli/main.ts")];
   }
 
-  /** `agentWords`: further options of the agent on a. */
-  static async up(agentWords: readonly string[] = []): Promise<Mesh> {
+  /** Further options of the agent on a, and of both. */
+  static async up(onA: readonly string[] = [], onBoth: readonly string[] = []): Promise<Mesh> {
     const hosts = await Hosts.up();
-    const mesh = new Mesh(hosts, agentWords);
+    const mesh = new Mesh(hosts, { a: [...onBoth, ...onA], b: onBoth });
     try {
       await mesh.#start();
     } catch (cause) {
@@ -104,13 +106,7 @@ export class Mesh {
   }
 
   startAgent(host: Member): ChildProcess {
-    const words = [
-      "--workers",
-      "4",
-      "--access-log",
-      "on",
-      ...(host === "a" ? this.#agentWords : []),
-    ];
+    const words = ["--workers", "4", "--access-log", "on", ...this.#agentWords[host]];
     const command = [...this.#meshctl, "agent", ...this.#filesOf(host), ...words];
     const as = { uid: UID.agent, capabilities: CAPABILITIES, env: { IRONMESH_POISON: "1" } };
     const child = this.hosts.spawn(host, command, { ...as, log: `agent-${host}` });

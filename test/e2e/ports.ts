@@ -1,5 +1,7 @@
 // Where the app listens.
 export const BACKEND = { http: 8080, echo: 9000, banner: 9010, counter: 9020 } as const;
+/** UDP: echoes, answers names, echoes undeclared. */
+export const DATAGRAMS = { echo: 5140, names: 53, undeclared: 5999 } as const;
 /** Declared, and nobody listens there. */
 export const NOBODY = 8090;
 /** On host c, without an agent: answers, answers 500, and nobody. */
@@ -11,5 +13,7 @@ export const UID = {
   /** A process of no workload. */
   stranger: 62_403,
   outside: 62_404,
+  /** Serves datagrams on b. */
+  datagrams: 62_405,
   server: 62_410,
 } as const;

@@ -8,12 +8,14 @@ import { decode, encode, streamEncode } from "dns-packet";
 import { SILENT_LOG } from "../../agent/base/log.ts";
 import { ForwardSocket, ResolverSocket } from "../../agent/os/dns-sockets.ts";
 import { Loop } from "../../agent/os/loop.ts";
+import { RawAnswers } from "../../agent/os/raw-answers.ts";
 import { DnsLease } from "../../agent/os/redirect/lease.ts";
 import { hostRunner } from "../../agent/os/redirect/runner.ts";
 import { isLocalAddress } from "../../agent/os/route.ts";
 import { connectTcp } from "../../agent/os/socket.ts";
 import { TcpStream } from "../../agent/os/tcp.ts";
 import { listenOn } from "../../agent/os/tcp-listener.ts";
+import { UdpListener } from "../../agent/os/udp-listener.ts";
 import { NameServer } from "../../agent/proxy/names.ts";
 import { forwardOverTcp, NameStreams } from "../../agent/proxy/names-stream.ts";
 
@@ -44,6 +46,70 @@ async function listenRedirected({ address, port }: Order): Promise<unknown> {
     },
   });
   return "listening";
+}
+
+/** Takes datagrams as the agent does, notes `udp PORT <- ORIGINAL DESTINATION`, and sends each back as if from there. */
+async function listenDatagrams({ address, port }: Order): Promise<unknown> {
+  const own = await ourLoop();
+  const answers = new RawAnswers(own);
+  new UdpListener(own, address as string, port as number, {
+    onDatagram({ from, to, bytes, start, end }) {
+      note(`udp ${port} <- ${to.address}:${to.port}`);
+      answers.answerer(to, from).send(bytes, start, end);
+    },
+  });
+  return "listening";
+}
+
+/** Servers that wait for an answer of their own now: two that echo each other's echoes would never end. */
+const asking = new Set<UdpSocket>();
+
+/** An ordinary server of datagrams that notes them, and echoes. */
+function echoDatagrams({ port }: Order): Promise<unknown> {
+  const socket = createSocket("udp6");
+  socket.on("message", (bytes, from) => {
+    if (asking.has(socket)) return;
+    note(`udp ${port}`);
+    socket.send(bytes, from.port, from.address);
+  });
+  held.set(`udp ${port}`, socket);
+  return new Promise((resolve) => {
+    socket.on("error", (error) => resolve(error.message));
+    socket.bind(port as number, "::", () => resolve("listening"));
+  });
+}
+
+/** One datagram there and back within half a second; `by` names a server's socket to send from. Unless `by` is given it is a connected
+ *  socket, so an answer from elsewhere is not heard. */
+function datagram({ address, port, text, by }: Order): Promise<unknown> {
+  const isIpv6 = (address as string).includes(":");
+  const known = held.get(by as string) as UdpSocket | undefined;
+  return new Promise((resolve) => {
+    const socket = known ?? createSocket(isIpv6 ? "udp6" : "udp4");
+    const end = (outcome: string): void => {
+      clearTimeout(timer);
+      if (known === undefined) socket.close();
+      asking.delete(socket);
+      resolve(outcome);
+    };
+    const timer = setTimeout(() => end("silence"), 500);
+    const answered = (bytes: Buffer, from: { address: string; port: number }): void =>
+      end(isFrom(from) ? bytes.toString() : `answered by ${from.address} port ${from.port}`);
+    const isFrom = (from: { address: string; port: number }): boolean =>
+      from.port === port && from.address.replace(/^::ffff:/, "") === address;
+    socket.once("message", answered);
+    if (known !== undefined) {
+      asking.add(socket);
+      socket.send(
+        text as string,
+        port as number,
+        isIpv6 ? (address as string) : `::ffff:${address}`,
+      );
+      return;
+    }
+    socket.once("error", (error: NodeJS.ErrnoException) => end(error.code ?? "error"));
+    socket.connect(port as number, address as string, () => socket.send(text as string));
+  });
 }
 
 /** An ordinary server that notes what it reads, and echoes. */
@@ -271,6 +337,9 @@ const acts: Record<string, (order: Order) => Promise<unknown> | unknown> = {
   seen: () => seen,
   listenRedirected,
   listenPlain,
+  listenDatagrams,
+  echoDatagrams,
+  datagram,
   dial,
   hold,
   exchange,

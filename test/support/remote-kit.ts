@@ -117,6 +117,64 @@ function serveNames(address: string, data: string): Promise<void> {
   return new Promise((resolve) => socket.bind(53, address, () => resolve()));
 }
 
+/** Answers each datagram with itself, over both families; counts them by where they came from, and keeps the text of short ones. */
+async function echoDatagrams(port: number): Promise<void> {
+  const socket = createSocket("udp6");
+  socket.on("message", (bytes, from) => {
+    const source = `${from.address} ${from.port}`;
+    kit.counts.set(source, (kit.counts.get(source) ?? 0) + 1);
+    if (bytes.length < 200) kit.texts.push(bytes.toString());
+    socket.send(bytes, from.port, from.address);
+  });
+  await new Promise<void>((resolve) => socket.bind(port, "::", () => resolve()));
+}
+
+export interface DatagramsOptions {
+  readonly host: string;
+  readonly port: number;
+  /** Of the payloads; each has bytes of its own. */
+  readonly sizes: readonly number[];
+  /** Names a socket that is kept and used again. */
+  readonly socket?: string;
+  readonly withinMs?: number;
+  /** Between one and the next. */
+  readonly gapMs?: number;
+}
+
+/** Sends them one after the other and listens until as many answers have come or the time is over: how long each answer is, in the
+ *  order they came, or what is wrong with it. */
+async function datagrams(options: DatagramsOptions): Promise<(number | string)[]> {
+  const { host, port, sizes, socket: name, withinMs = 2_000, gapMs = 0 } = options;
+  const fillingOf = (length: number): number => (length * 7 + 1) & 255;
+  const socket = udpSockets.get(name ?? "") ?? createSocket(host.includes(":") ? "udp6" : "udp4");
+  if (name !== undefined) udpSockets.set(name, socket);
+  const answers: (number | string)[] = [];
+  let resolve: () => void = () => {};
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  const read = (bytes: Buffer, from: { address: string; port: number }): void => {
+    const isWhole = bytes.every((byte) => byte === fillingOf(bytes.length));
+    if (from.address !== host || from.port !== port)
+      answers.push(`${bytes.length} from ${from.address}:${from.port}`);
+    else answers.push(isWhole ? bytes.length : `${bytes.length} altered`);
+    if (answers.length >= sizes.length) resolve();
+  };
+  socket.on("message", read);
+  socket.on("error", (error) => answers.push(error.message));
+  const timer = setTimeout(resolve, withinMs);
+  for (const size of sizes) {
+    socket.send(Buffer.alloc(size, fillingOf(size)), port, host);
+    if (gapMs > 0) await new Promise((done) => setTimeout(done, gapMs));
+  }
+  await promise;
+  clearTimeout(timer);
+  socket.removeAllListeners();
+  if (name === undefined) socket.close();
+  else socket.on("error", () => {}); // also between two calls
+  return answers;
+}
+
 const kit = {
   connect,
   createServer,
@@ -124,9 +182,12 @@ const kit = {
   converse,
   query,
   serveNames,
+  echoDatagrams,
+  datagrams,
   /** What outlives one function. */
   sockets: new Map<string, Socket>(),
   counts: new Map<string, number>(),
+  texts: [] as string[],
   sleep: (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms)),
 };
 export type Kit = typeof kit;

@@ -140,16 +140,16 @@ export async function updateEndpoints(
 ): Promise<Result<void, string>> {
   if (changes.add.length + changes.remove.length === 0) return ok(undefined);
   if (backend === "iptables") {
-    const line = (verb: string, [address, port]: AddressPort): string =>
-      `${verb} ${setName("endpoints", address.includes(":") ? "ip6" : "ip")} ${endpointElement(address, port)}`;
+    const line = (verb: string, endpoint: AddressPort): string =>
+      `${verb} ${setName("endpoints", endpoint[0].includes(":") ? "ip6" : "ip")} ${endpointElement(endpoint)}`;
     const done = await restoreSets(
       [...changes.add.map((e) => line("add", e)), ...changes.remove.map((e) => line("del", e))],
       runner,
     );
     return done.ok ? ok(undefined) : done;
   }
-  const line = (verb: string, [address, port]: AddressPort): string =>
-    `${verb} element ${NFT_TABLE} ${nftSet("endpoints", address.includes(":") ? "ip6" : "ip")} { ${nftElement(address, "tcp", port)} }`;
+  const line = (verb: string, [address, port, protocol = "tcp"]: AddressPort): string =>
+    `${verb} element ${NFT_TABLE} ${nftSet("endpoints", address.includes(":") ? "ip6" : "ip")} { ${nftElement(address, protocol, port)} }`;
   // nft refuses to delete what is not there, so it is added first.
   const text = [
     ...changes.add.map((e) => line("add", e)),

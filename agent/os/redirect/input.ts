@@ -22,10 +22,12 @@ export interface RedirectWorkload {
   readonly owner: Owner | undefined;
   /** Where its apps listen. */
   readonly appPorts: readonly number[];
+  /** The same for datagrams. */
+  readonly udpPorts?: readonly number[] | undefined;
 }
 
-/** `[address, port]` */
-export type AddressPort = readonly [address: string, port: number];
+/** Of TCP where nothing else is said. */
+export type AddressPort = readonly [address: string, port: number, protocol?: "tcp" | "udp"];
 
 /** Only `all` mode has exclusions; virtual IPs, mesh endpoints and workloads' own ports are redirected whatever they say. */
 export interface Exclusions {
@@ -144,7 +146,7 @@ function checkWorkloads(input: RedirectInput): Problem[] {
       );
     }
     listeners.set(workload.outboundPort, workload.name);
-    for (const port of workload.appPorts) {
+    for (const port of [...workload.appPorts, ...(workload.udpPorts ?? [])]) {
       const refusal = checkAppPort(port, own, input);
       if (refusal !== undefined)
         problems.push(problem(`${at}.appPorts`, `${workload.name}: ${refusal}`));

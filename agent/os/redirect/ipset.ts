@@ -40,7 +40,7 @@ export async function setChanges(
 const plannedMembers = (plan: RedirectPlan, family: Family): string[] =>
   plan.endpoints
     .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
-    .map(([address, port]) => endpointElement(address, port));
+    .map(endpointElement);
 
 async function membersOf(name: string, runner: Runner): Promise<Set<string>> {
   const saved = await runner.run(["ipset", "save", name]);

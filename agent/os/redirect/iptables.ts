@@ -1,12 +1,12 @@
 // The plan in iptables' words (iptables(8), iptables-extensions(8)), for iptables-restore --noflush, one text per family.
 import { isIpv6Text } from "../../base/ip-text.ts";
-import type { Owner } from "./input.ts";
+import type { AddressPort, Owner } from "./input.ts";
 import type { RedirectPlan } from "./plan.ts";
 import {
   type Chain,
-  DNS_MARK,
   type Family,
   familyOf,
+  hex,
   type Match,
   type PortRange,
   type Rule,
@@ -72,7 +72,7 @@ function ruleLines(rule: Rule, family: Family): string[] {
   return splitPorts(rule.matches).map((matches) => {
     const words = [
       ...matches.map((match) => matchText(match, family)),
-      verdictText(rule.verdict),
+      verdictText(rule.verdict, family),
     ].filter((word) => word !== "");
     const text = words.join(" ");
     const at = words.length - 1;
@@ -133,7 +133,9 @@ function matchText(match: Match, family: Family): string {
     case "not_in_loopback":
       return "! -i lo";
     case "marked":
-      return `-m mark --mark 0x${DNS_MARK.toString(16)}`;
+      return `-m mark --mark ${hex(match.mark)}`;
+    case "reply":
+      return "-m conntrack --ctdir REPLY";
     case "transparent_socket":
       return "-m socket --transparent";
   }
@@ -153,7 +155,7 @@ function portsText(side: "s" | "d", ports: readonly PortRange[]): string {
   return `-m multiport --${side}ports ${text}`;
 }
 
-function verdictText(verdict: Verdict): string {
+function verdictText(verdict: Verdict, family: Family): string {
   switch (verdict.is) {
     case "return":
       return "-j RETURN";
@@ -162,7 +164,9 @@ function verdictText(verdict: Verdict): string {
     case "call":
       return `-j ${chainName(verdict.chain)}`;
     case "mark":
-      return `-j MARK --set-xmark 0x${DNS_MARK.toString(16)}/0xffffffff`;
+      return `-j MARK --set-xmark ${hex(verdict.mark)}/0xffffffff`;
+    case "tproxy":
+      return `-j TPROXY --on-port ${verdict.port} --on-ip ${family === "ip" ? "127.0.0.1" : "::1"} --tproxy-mark 0x0/0x0`;
     case "drop":
       return "-j DROP";
     case "reset":
@@ -196,13 +200,12 @@ export const createSets = (plan: RedirectPlan, family: Family): string[] => {
   return plan.resolvers.length > 0 ? [endpoints, dns] : [endpoints];
 };
 
-export const endpointElement = (address: string, port: number): string => `${address},tcp:${port}`;
+export const endpointElement = ([address, port, protocol = "tcp"]: AddressPort): string =>
+  `${address},${protocol}:${port}`;
 
 function setsText(plan: RedirectPlan, family: Family): string[] {
   const members = plan.endpoints
     .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
-    .map(
-      ([address, port]) => `add ${setName("endpoints", family)} ${endpointElement(address, port)}`,
-    );
+    .map((endpoint) => `add ${setName("endpoints", family)} ${endpointElement(endpoint)}`);
   return [...createSets(plan, family), ...members];
 }

@@ -61,7 +61,7 @@ async function readTable(runner: Runner): Promise<Result<TableView | undefined, 
 const plannedElements = (plan: RedirectPlan, family: string): string[] =>
   plan.endpoints
     .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
-    .map(([address, port]) => nftElement(address, "tcp", port));
+    .map(([address, port, protocol = "tcp"]) => nftElement(address, protocol, port));
 
 export async function nftDifferences(
   plan: RedirectPlan,

@@ -4,9 +4,9 @@ import type { Owner } from "./input.ts";
 import type { RedirectPlan } from "./plan.ts";
 import {
   type Chain,
-  DNS_MARK,
   type Family,
   familyOf,
+  hex,
   type Match,
   type PortRange,
   type Rule,
@@ -59,21 +59,20 @@ function hookOf(chain: Chain, families: readonly Family[]): NftChain[] {
   ];
 }
 
-/** A set holds addresses of one family, so a rule that asks one is written once for each. */
+/** A set holds addresses of one family, and so does a socket: a rule that asks one or leads to one is written once for each. */
 function ruleLines(rule: Rule, families: readonly Family[]): string[] {
   const asksSet = rule.matches.some((match) => match.is === "in_set");
   const only = familyOf(rule);
   if (only !== undefined && !families.includes(only)) return [];
-  const written: readonly Family[] = asksSet ? families : ["ip"];
-  return written.map((family) => {
-    const text = [
-      ...rule.matches.map((match) => matchText(match, family)),
-      verdictText(rule.verdict),
-    ]
-      .filter((word) => word !== "")
-      .join(" ");
-    return `${text} comment "${comment(`${text}${rule.meaning ?? ""}`, rule.why)}"`;
-  });
+  const written: readonly Family[] = asksSet || rule.verdict.is === "tproxy" ? families : ["ip"];
+  return written.flatMap((family) =>
+    verdictTexts(rule.verdict, family).map((verdict) => {
+      const text = [...rule.matches.map((match) => matchText(match, family)), verdict]
+        .filter((word) => word !== "")
+        .join(" ");
+      return `${text} comment "${comment(`${text}${rule.meaning ?? ""}`, rule.why)}"`;
+    }),
+  );
 }
 
 function matchText(match: Match, family: Family): string {
@@ -105,7 +104,9 @@ function matchText(match: Match, family: Family): string {
     case "not_in_loopback":
       return 'iifname != "lo"';
     case "marked":
-      return `meta mark 0x${DNS_MARK.toString(16)}`;
+      return `meta mark ${hex(match.mark)}`;
+    case "reply":
+      return "ct direction reply";
     case "transparent_socket":
       return "socket transparent 1";
   }
@@ -121,7 +122,16 @@ function ownerMatch(owner: Owner): string {
 const portsText = (ports: readonly PortRange[]): string =>
   `{ ${ports.map(([first, last]) => (first === last ? `${first}` : `${first}-${last}`)).join(", ")} }`;
 
-function verdictText(verdict: Verdict): string {
+/** Where there is no socket, iptables' TPROXY drops, and nft's goes on with the next rule (nft_tproxy.c): that one drops. */
+function verdictTexts(verdict: Verdict, family: Family): string[] {
+  if (verdict.is !== "tproxy") return [verdictText(verdict)];
+  const { port } = verdict;
+  return family === "ip"
+    ? [`meta nfproto ipv4 tproxy ip to 127.0.0.1:${port} accept`, "meta nfproto ipv4 drop"]
+    : [`meta nfproto ipv6 tproxy ip6 to [::1]:${port} accept`, "meta nfproto ipv6 drop"];
+}
+
+function verdictText(verdict: Exclude<Verdict, { readonly is: "tproxy" }>): string {
   switch (verdict.is) {
     case "return":
       return "return";
@@ -130,7 +140,7 @@ function verdictText(verdict: Verdict): string {
     case "call":
       return `jump ${verdict.chain}`;
     case "mark":
-      return `meta mark set 0x${DNS_MARK.toString(16)}`;
+      return `meta mark set ${hex(verdict.mark)}`;
     case "drop":
       return "drop";
     case "reset":
@@ -146,7 +156,7 @@ function setText(plan: RedirectPlan, set: SetName, family: Family): string {
   if (set === "dns") return `  set ${nftSet(set, family)} { ${type} flags timeout; timeout 1s; }`;
   const members = plan.endpoints
     .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
-    .map(([address, port]) => nftElement(address, "tcp", port));
+    .map(([address, port, protocol = "tcp"]) => nftElement(address, protocol, port));
   const elements = members.length > 0 ? ` elements = { ${members.join(", ")} }` : "";
   return `  set ${nftSet(set, family)} { ${type} size 65536;${elements} }`;
 }

@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describePlan } from "./apply.ts";
 import { type RedirectInput, refuseResolvers } from "./input.ts";
-import { planRedirect, rangesOf } from "./plan.ts";
+import { planRedirect } from "./plan.ts";
+import { rangesOf } from "./plan-parts.ts";
 import { readSlice, slicePath } from "./slice.ts";
 
 const INPUT: RedirectInput = {

@@ -5,22 +5,23 @@
 //   in      first packets from other hosts to a workload's port -> inbound listener
 //   dns     queries to resolv.conf's resolvers, while the agent says that it lives -> marked, routed to the agent's sockets
 //   dns_in  such a query that finds no socket of ours (the agent just died) is dropped, so that its sender asks again
+//   udp_out    datagrams to declared UDP ports -> udp_owner
+//   udp_owner  who is calling, as in owner -> a mark that says so, which routes them back to this host
+//   udp_in  what carries such a mark -> the caller's listener; what other hosts send to a UDP port of a workload -> inbound listener
 //   guard   answers from our ports that are not ours -> cut, so that a dead agent's port is no prize
 import { err, ok, type Problem, type Result } from "../../base/result.ts";
-import {
-  type AddressPort,
-  checkInput,
-  type Owner,
-  ownerText,
-  type RedirectInput,
-} from "./input.ts";
+import { type AddressPort, checkInput, type RedirectInput } from "./input.ts";
+import { dnsPorts, exempt, local, ownerRules, rangesOf, tcp, udp } from "./plan-parts.ts";
+import { planUdp, udpPorts } from "./plan-udp.ts";
 import {
   type Chain,
+  DNS_MARK,
   DNS_TABLE,
   type Family,
   type Match,
   type PortRange,
   type Rule,
+  type Verdict,
 } from "./rules.ts";
 
 export interface Route {
@@ -39,6 +40,8 @@ export interface RedirectPlan {
   /** Resolvers to capture, both families. */
   readonly resolvers: readonly string[];
   readonly routes: readonly Route[];
+  /** Which marks lead to the table in which everything is local. */
+  readonly marks: readonly { readonly family: Family; readonly is: "dns" | "udp" }[];
 }
 
 export function planRedirect(input: RedirectInput): Result<RedirectPlan, readonly Problem[]> {
@@ -48,6 +51,15 @@ export function planRedirect(input: RedirectInput): Result<RedirectPlan, readonl
   const isPlanned = (address: string): boolean => input.hasIpv6 || !address.includes(":");
   const resolvers = input.resolvers.filter(isPlanned);
   const withDns = resolvers.length > 0;
+  const endpoints = input.endpoints.filter(([address]) => isPlanned(address));
+  const withUdp =
+    udpPorts(input).length > 0 || endpoints.some(([, , protocol]) => protocol === "udp");
+  const marks = families.flatMap((family) => [
+    ...(resolvers.some((resolver) => resolver.includes(":") === (family === "ip6"))
+      ? [{ family, is: "dns" } as const]
+      : []),
+    ...(withUdp ? [{ family, is: "udp" } as const] : []),
+  ]);
   return ok({
     backend: input.backend,
     variant: input.variant ?? "default",
@@ -57,36 +69,17 @@ export function planRedirect(input: RedirectInput): Result<RedirectPlan, readonl
       planOwner(input),
       planIn(input),
       ...(withDns ? [planDns(input), planDnsIn()] : []),
+      ...(withUdp ? planUdp(input, withDns) : []),
       planGuard(input, withDns),
     ],
-    endpoints: input.endpoints.filter(([address]) => isPlanned(address)),
+    endpoints,
     resolvers,
-    routes: planRoutes(input, resolvers),
+    routes: planRoutes(input, marks),
+    marks,
   });
 }
 
-const tcp: Match = { is: "protocol", protocol: "tcp" };
-const udp: Match = { is: "protocol", protocol: "udp" };
-const local: Match = { is: "to_local" };
-const dnsPorts: Match = { is: "to_ports", ports: [[53, 53]] };
 const toOwner = { is: "call", chain: "owner" } as const;
-
-const exempt = (input: RedirectInput): Rule => ({
-  matches: [{ is: "owner", owner: { is: "uid", uid: input.agentUid } }],
-  verdict: { is: "return" },
-  why: "the agent itself",
-});
-
-/** Sorted, without twins, neighbours joined: the same ports always give the same text. */
-export function rangesOf(ports: readonly number[]): PortRange[] {
-  const ranges: [number, number][] = [];
-  for (const port of [...new Set(ports)].sort((a, b) => a - b)) {
-    const last = ranges.at(-1);
-    if (last !== undefined && last[1] + 1 === port) last[1] = port;
-    else ranges.push([port, port]);
-  }
-  return ranges;
-}
 
 const appPorts = (input: RedirectInput): PortRange[] =>
   rangesOf(input.workloads.flatMap((workload) => workload.appPorts));
@@ -180,24 +173,8 @@ function planAll(input: RedirectInput): Rule[] {
   return rules;
 }
 
-/** A uid says most about who a process is, a group least: where two rules match, the first one decides. */
-const RANK: Record<Owner["is"], number> = { uid: 0, slice: 1, gid: 2 };
-
 function planOwner(input: RedirectInput): Chain {
-  const owned = input.workloads.flatMap(({ owner, ...rest }) =>
-    owner === undefined ? [] : [{ ...rest, owner }],
-  );
-  owned.sort((a, b) => RANK[a.owner.is] - RANK[b.owner.is] || a.outboundPort - b.outboundPort);
-  const rules = owned.map(
-    ({ owner, name, outboundPort }): Rule => ({
-      matches: [tcp, { is: "owner", owner }],
-      verdict: { is: "redirect", port: outboundPort },
-      why: `${name} is ${ownerText(owner)}`,
-      ...(owner.is === "slice" && owner.cgroup !== undefined
-        ? { meaning: `cgroup ${owner.cgroup}` }
-        : {}),
-    }),
-  );
+  const rules = ownerRules(input, tcp, (port) => ({ is: "redirect", port }));
   rules.push({
     matches: [tcp],
     verdict: { is: "redirect", port: input.hostListenerPort },
@@ -235,7 +212,7 @@ const planDns = (input: RedirectInput): Chain => ({
     exempt(input),
     {
       matches: [udp, { is: "in_set", set: "dns" }],
-      verdict: { is: "mark" },
+      verdict: { is: "mark", mark: DNS_MARK },
       why: "DNS while the agent lives",
     },
   ],
@@ -244,7 +221,10 @@ const planDns = (input: RedirectInput): Chain => ({
 const planDnsIn = (): Chain => ({
   name: "dns_in",
   table: "mangle",
-  entry: { hook: "prerouting", matches: [udp, { is: "in_loopback" }, dnsPorts, { is: "marked" }] },
+  entry: {
+    hook: "prerouting",
+    matches: [udp, { is: "in_loopback" }, dnsPorts, { is: "marked", mark: DNS_MARK }],
+  },
   rules: [
     {
       matches: [udp, { is: "transparent_socket" }],
@@ -287,13 +267,11 @@ function planGuard(input: RedirectInput, withDns: boolean): Chain {
 }
 
 /** A host without a default route could not reach a virtual IP at all: connect() fails before any rule is asked. */
-function planRoutes(input: RedirectInput, resolvers: readonly string[]): Route[] {
+function planRoutes(input: RedirectInput, marks: RedirectPlan["marks"]): Route[] {
   const routes: Route[] = [{ family: "ip", to: input.vip4, table: "local" }];
   if (input.hasIpv6) routes.push({ family: "ip6", to: input.vip6, table: "local" });
   const table = `${DNS_TABLE}`;
-  if (resolvers.some((resolver) => !resolver.includes(":")))
-    routes.push({ family: "ip", to: "default", table });
-  if (resolvers.some((resolver) => resolver.includes(":")))
-    routes.push({ family: "ip6", to: "default", table });
+  for (const family of new Set(marks.map((mark) => mark.family)))
+    routes.push({ family, to: "default", table });
   return routes;
 }

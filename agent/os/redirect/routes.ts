@@ -2,22 +2,30 @@
 import { err, ok, type Result } from "../../base/result.ts";
 import type { RedirectPlan } from "./plan.ts";
 import { failure } from "./refusal.ts";
-import { DNS_MARK, DNS_TABLE, type Family, ROUTE_PROTOCOL } from "./rules.ts";
+import {
+  DNS_MARK,
+  DNS_TABLE,
+  type Family,
+  hex,
+  ROUTE_PROTOCOL,
+  UDP_MARK,
+  UDP_MASK,
+} from "./rules.ts";
 import type { Runner } from "./runner.ts";
 
 const FLAG: Record<Family, string> = { ip: "-4", ip6: "-6" };
-const mark = `0x${DNS_MARK.toString(16)}`;
+/** As ip-rule(8) writes them. */
+const MARKS = { dns: hex(DNS_MARK), udp: `${hex(UDP_MARK)}/${hex(UDP_MASK)}` } as const;
 
 /** One line per route or rule that is ours, as `FAMILY WHAT`; the same words for plan and kernel. */
 export function plannedRoutes(plan: RedirectPlan): string[] {
   const routes = plan.routes.map(
     (route) => `${route.family} route ${route.to} table ${route.table}`,
   );
-  const marked = plan.routes.filter((route) => route.table === `${DNS_TABLE}`);
-  return [
-    ...routes,
-    ...marked.map((route) => `${route.family} rule fwmark ${mark} table ${DNS_TABLE}`),
-  ].sort();
+  const rules = plan.marks.map(
+    ({ family, is }) => `${family} rule fwmark ${MARKS[is]} table ${DNS_TABLE}`,
+  );
+  return [...routes, ...rules].sort();
 }
 
 interface ListedRoute {
@@ -26,6 +34,7 @@ interface ListedRoute {
 }
 interface ListedRule {
   readonly fwmark?: string;
+  readonly fwmask?: string;
   readonly table?: string;
 }
 
@@ -45,12 +54,15 @@ export async function kernelRoutes(runner: Runner): Promise<Result<string[], str
       found.push(`${family} route ${dst} table ${table ?? "main"}`);
     const rules = await list<ListedRule>(runner, family, ["rule", "show"]);
     if (!rules.ok) return rules;
-    for (const { fwmark, table } of rules.value) {
-      if (fwmark === mark && table === `${DNS_TABLE}`)
-        found.push(`${family} rule fwmark ${mark} table ${table}`);
-    }
+    found.push(...rules.value.flatMap((rule) => ourRule(family, rule)));
   }
   return ok(found.sort());
+}
+
+function ourRule(family: Family, { fwmark, fwmask, table }: ListedRule): string[] {
+  const mark = fwmask === undefined ? fwmark : `${fwmark}/${fwmask}`;
+  const isOurs = Object.values(MARKS).some((one) => one === mark) && table === `${DNS_TABLE}`;
+  return isOurs ? [`${family} rule fwmark ${mark} table ${table}`] : [];
 }
 
 async function list<T>(
@@ -86,13 +98,13 @@ export async function leadRoutes(
 }
 
 const PROTOCOL = ["protocol", `${ROUTE_PROTOCOL}`];
-const MARKED = ["fwmark", mark, "lookup", `${DNS_TABLE}`];
+const marked = (mark: string): string[] => ["fwmark", mark, "lookup", `${DNS_TABLE}`];
 
 function addition(line: string): string[] {
-  const [family, kind, to = "", , table = ""] = line.split(" ");
+  const [family, kind, to = "", mark = "", table = ""] = line.split(" ");
   const flag = FLAG[family === "ip6" ? "ip6" : "ip"];
   if (kind === "rule")
-    return ["ip", flag, "rule", "add", ...MARKED, "pref", `${DNS_TABLE}`, ...PROTOCOL];
+    return ["ip", flag, "rule", "add", ...marked(mark), "pref", `${DNS_TABLE}`, ...PROTOCOL];
   // Programs that dial a virtual IP come from 127.0.0.1; without this they would come from the virtual IP itself.
   const source = family === "ip" && table === "local" ? ["src", "127.0.0.1"] : [];
   return [
@@ -112,9 +124,9 @@ function addition(line: string): string[] {
 }
 
 function removal(line: string): string[] {
-  const [family, kind, to = "", , table = ""] = line.split(" ");
+  const [family, kind, to = "", mark = "", table = ""] = line.split(" ");
   const flag = FLAG[family === "ip6" ? "ip6" : "ip"];
   return kind === "rule"
-    ? ["ip", flag, "rule", "del", ...MARKED]
+    ? ["ip", flag, "rule", "del", ...marked(mark)]
     : ["ip", flag, "route", "del", "local", to, "table", table, ...PROTOCOL];
 }

@@ -27,14 +27,19 @@ export type Match =
   | { readonly is: "out_loopback" }
   | { readonly is: "in_loopback" }
   | { readonly is: "not_in_loopback" }
-  | { readonly is: "marked" }
+  /** Carries exactly this mark. */
+  | { readonly is: "marked"; readonly mark: number }
+  /** Answers something that this host sent, as conntrack remembers it. */
+  | { readonly is: "reply" }
   | { readonly is: "transparent_socket" };
 
 export type Verdict =
   | { readonly is: "return" }
   | { readonly is: "redirect"; readonly port: number }
   | { readonly is: "call"; readonly chain: ChainName }
-  | { readonly is: "mark" }
+  | { readonly is: "mark"; readonly mark: number }
+  /** To a transparent socket on loopback at that port; dropped where there is none. */
+  | { readonly is: "tproxy"; readonly port: number }
   | { readonly is: "drop" }
   | { readonly is: "reset" };
 
@@ -47,7 +52,16 @@ export interface Rule {
   readonly meaning?: string;
 }
 
-export type ChainName = "out" | "owner" | "in" | "dns" | "dns_in" | "guard";
+export type ChainName =
+  | "out"
+  | "owner"
+  | "in"
+  | "dns"
+  | "dns_in"
+  | "udp_out"
+  | "udp_owner"
+  | "udp_in"
+  | "guard";
 
 export interface Chain {
   readonly name: ChainName;
@@ -61,7 +75,11 @@ export interface Chain {
 
 /** "IM": on DNS packets of other users, and only there. */
 export const DNS_MARK = 0x494d;
-/** Routing table and rule priority of what carries DNS_MARK: after `local`, before `main`. */
+/** "UM" and the outbound listener's port: on datagrams to declared UDP ports, and only there. The port says whose they are. */
+export const UDP_MARK = 0x554d_0000;
+export const UDP_MASK = 0xffff_0000;
+export const hex = (mark: number): string => `0x${mark.toString(16)}`;
+/** Routing table and rule priority of what carries one of the marks: after `local`, before `main`. */
 export const DNS_TABLE = 18_765;
 /** Marks our routes and rules as ours (`ip route show proto 143`). */
 export const ROUTE_PROTOCOL = 143;

@@ -35,16 +35,19 @@ function listeners(facts: Facts): readonly Finding[] {
 
 function judge(
   workload: LocalWorkload,
-  { appAddress, appPort }: InboundPort,
+  { appAddress, appPort, protocol: spoken }: InboundPort,
   facts: Facts,
 ): readonly Finding[] {
   const title = `${workload.namespace}/${workload.name}`;
-  const here = facts.sockets.filter(({ protocol, port }) => protocol === "tcp" && port === appPort);
+  const transport = spoken === "udp" ? "udp" : "tcp";
+  const here = facts.sockets.filter(
+    ({ protocol, port }) => protocol === transport && port === appPort,
+  );
   if (here.length === 0)
     return [
       warning(
         "not-listening",
-        `nothing listens on port ${appPort} of ${title}: calls to it fail with 503`,
+        `nothing listens on ${transport === "udp" ? "UDP " : ""}port ${appPort} of ${title}: ${transport === "udp" ? "datagrams to it are lost" : "calls to it fail with 503"}`,
         "start the app, or correct the Workload's targetPort",
       ),
     ];

@@ -1,0 +1,61 @@
+// worker-datagrams.ts of one data thread, loaded once a snapshot names a UDP port: a start without any does not pay for it.
+import type { Stream } from "./base/net.ts";
+import type { ThreadConfig } from "./control/thread-messages.ts";
+import type { Loop } from "./os/loop.ts";
+import type { WorkloadListener } from "./os/thread-listeners.ts";
+import type { Snapshot } from "./policy/snapshot.ts";
+import type { DataPlane } from "./proxy/data-plane.ts";
+import type { ThreadDatagrams } from "./worker-datagrams.ts";
+
+export class DatagramsWhenDeclared {
+  readonly #loop: Loop;
+  readonly #config: ThreadConfig;
+  readonly #plane: DataPlane;
+  readonly #fail: (error: unknown) => void;
+  #loading: Promise<void> | undefined;
+  #loaded: ThreadDatagrams | undefined;
+  #isClosed = false;
+
+  constructor(loop: Loop, config: ThreadConfig, plane: DataPlane, fail: (error: unknown) => void) {
+    this.#loop = loop;
+    this.#config = config;
+    this.#plane = plane;
+    this.#fail = fail;
+  }
+
+  /** `isFollowed` is called in the order of the snapshots, when this one's datagrams are taken. */
+  follow(snapshot: Snapshot, workloads: readonly WorkloadListener[], isFollowed: () => void): void {
+    const follow = (): void => {
+      if (!this.#isClosed) this.#loaded?.follow(hasUdp(snapshot) ? workloads : undefined);
+      isFollowed();
+    };
+    if (hasUdp(snapshot)) this.#loading ??= this.#load();
+    if (this.#loading === undefined || this.#loaded !== undefined) follow();
+    else this.#loading = this.#loading.then(follow).catch(this.#fail);
+  }
+
+  async #load(): Promise<void> {
+    const { startDatagrams } = await import("./worker-datagrams.ts");
+    this.#loaded = startDatagrams(this.#loop, this.#config, this.#plane);
+  }
+
+  acceptMesh(stream: Stream): void {
+    if (this.#loaded !== undefined) this.#loaded.acceptMesh(stream);
+    // The peer tries again.
+    else this.#plane.refuse(stream, "no_snapshot", { destination: { address: "", port: 0 } });
+  }
+  renewed(identities: ReadonlySet<string>): void {
+    this.#loaded?.renewed(identities);
+  }
+  hostsChanged(): void {
+    this.#loaded?.hostsChanged();
+  }
+  close(): void {
+    this.#isClosed = true;
+    this.#loaded?.close();
+  }
+}
+
+/** Somebody has declared UDP. */
+const hasUdp = ({ services, workloads }: Snapshot): boolean =>
+  [...services, ...workloads].some(({ ports }) => ports.some((port) => port.protocol === "udp"));

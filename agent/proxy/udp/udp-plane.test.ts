@@ -1,0 +1,295 @@
+import { describe, expect, test } from "bun:test";
+import { captured, MemoryCable, MemoryDatagrams } from "../../../test/support/memory-datagrams.ts";
+import {
+  CLIENT_ID,
+  endpoint,
+  type Host,
+  MeshFixture,
+  SERVER_ID,
+  serverWorkload,
+  service,
+  VIP,
+} from "../../../test/support/mesh-fixture.ts";
+import type { LocalWorkload } from "../../policy/snapshot.ts";
+import { ALPN_DATAGRAMS } from "../mesh-alpn.ts";
+import { UDP_BOUNDS, type UdpBounds } from "./udp-context.ts";
+import { UdpPlane } from "./udp-plane.ts";
+
+const LISTENER = 15_101;
+const TO = { address: VIP, port: 80 };
+const APP = "10.0.0.2:8080";
+const DENIED = { deny: [], allow: [{ policy: "default/nobody", rules: [] }] };
+
+/** Client and server of the fixture, called by datagrams. */
+class UdpMesh extends MeshFixture {
+  readonly cable = new MemoryCable(this.clock);
+  readonly atClient = new MemoryDatagrams(this.cable, "10.0.0.1");
+  readonly caller: UdpPlane;
+  readonly called: UdpPlane;
+  /** What the app got, as `PORT TEXT`. It answers each with `re TEXT`. */
+  readonly atApp: string[] = [];
+  sessions = 0;
+
+  constructor(bounds: Partial<UdpBounds> = {}) {
+    super({ accessLog: "on" });
+    const planeOf = (host: Host, datagrams: MemoryDatagrams): UdpPlane =>
+      new UdpPlane(
+        { meshPort: 15_008, bounds: { ...UDP_BOUNDS, ...bounds } },
+        host.plane,
+        datagrams,
+      );
+    this.caller = planeOf(this.client, this.atClient);
+    this.called = planeOf(this.server, new MemoryDatagrams(this.cable, "10.0.0.2"));
+    this.server.network.listenMesh(15_008, {
+      accept: (stream) => {
+        expect(stream.mesh?.alpn).toBe(ALPN_DATAGRAMS);
+        this.sessions++;
+        this.called.acceptMesh(stream);
+      },
+      identityOf: (name) =>
+        this.server.plane.view?.tables.udpInboundByServerName(name) && SERVER_ID,
+    });
+    this.declare();
+    const send = this.cable.send.bind(this.cable);
+    this.cable.send = (sent) => {
+      const [from = "", to = ""] = sent.path.split(">");
+      if (to !== APP) return send(sent);
+      const text = new TextDecoder().decode(sent.bytes);
+      this.atApp.push(`${from.split(":")[1]} ${text}`);
+      this.cable.deliver({ path: `${to}>${from}`, bytes: new TextEncoder().encode(`re ${text}`) });
+    };
+  }
+
+  /** The app takes datagrams, under this policy. */
+  declare(authorization: LocalWorkload["authorization"] = { deny: [], allow: [] }): void {
+    const ports = service().ports.map((port) => ({ ...port, protocol: "udp" as const }));
+    this.swapClient({
+      services: [service({ ports })],
+      endpoints: [endpoint(0, { isUdp: true })],
+    });
+    const inbound = serverWorkload().ports.map((port) => ({
+      ...port,
+      protocol: "udp" as const,
+      mtls: "strict" as const,
+    }));
+    this.swapServer({ workloads: [serverWorkload({ ports: inbound, authorization })] });
+    this.caller.swap();
+    this.called.swap();
+  }
+
+  say(text: string, fromPort = 5_000): void {
+    const from = { address: "127.0.0.1", port: fromPort };
+    this.caller.takeOutbound(captured(from, TO, text), LISTENER, 0);
+  }
+
+  settle(ms = 200): void {
+    this.clock.pass(ms);
+    expect(this.bugs).toEqual([]);
+  }
+
+  texts(): string[] {
+    return this.atApp.map((line) => line.slice(line.indexOf(" ") + 1));
+  }
+  dropped(reason: string): number {
+    const of = (host: Host): number => host.count("ironmesh_udp_dropped_total", { reason });
+    return of(this.client) + of(this.server);
+  }
+}
+
+describe("a flow", () => {
+  test("carries each datagram as one, answers come from where it was sent to, and its end is one line at both ends", () => {
+    const mesh = new UdpMesh();
+    for (const text of ["one", "", "three"]) mesh.say(text);
+    mesh.settle();
+    expect(mesh.texts()).toEqual(["one", "", "three"]);
+    expect(mesh.atClient.answers).toEqual(
+      ["one", "", "three"].map((text) => `${VIP}:80 re ${text}`),
+    );
+    const onWire = mesh.cable.sent.filter(({ path }) => path.includes(":15008"));
+    expect(onWire).toHaveLength(6);
+    for (const { bytes } of onWire)
+      expect(new TextDecoder("latin1").decode(bytes)).not.toContain("one");
+    mesh.settle(UDP_BOUNDS.flowIdleMs * 1.5);
+    for (const host of [mesh.client, mesh.server]) {
+      expect(host.count("ironmesh_udp_received_datagrams_total")).toBe(3);
+      expect(host.count("ironmesh_udp_sent_bytes_total")).toBe(17);
+      expect(host.count("ironmesh_udp_flows_closed_total", { response_flags: "-" })).toBe(1);
+      expect(host.records()).toEqual([
+        expect.objectContaining({
+          protocol: "UDP",
+          datagrams_received: 3,
+          datagrams_sent: 3,
+          downstream_peer_identity: CLIENT_ID,
+        }),
+      ]);
+    }
+    expect(mesh.client.slots.read(10)).toBe(0);
+  });
+
+  test("goes on while somebody speaks, ends when nobody does, and the app sees another one then", () => {
+    const mesh = new UdpMesh({ flowIdleMs: 1_000 });
+    for (let i = 0; i < 8; i++) {
+      mesh.say("still");
+      mesh.settle(700);
+    }
+    mesh.settle(3_000);
+    mesh.say("anew");
+    mesh.settle();
+    const ports = mesh.atApp.map((line) => line.split(" ")[0]);
+    expect(new Set(ports.slice(0, 8)).size).toBe(1);
+    expect(ports[8]).not.toBe(ports[0]);
+  });
+
+  test("keeps the newest datagrams while its session is dialled, and counts what it had to drop", () => {
+    const mesh = new UdpMesh({ queueMax: 4 });
+    for (let i = 0; i < 10; i++) mesh.say(`${i}`);
+    mesh.settle();
+    expect(mesh.texts()).toEqual(["6", "7", "8", "9"]);
+    expect(mesh.dropped("queue_full")).toBe(6);
+  });
+
+  test("gives its place to a new one when its workload has as many as it may", () => {
+    const mesh = new UdpMesh({ flowsMax: 2 });
+    for (const port of [1, 2, 3]) {
+      mesh.say("x", port);
+      mesh.settle();
+    }
+    expect(mesh.client.count("ironmesh_udp_flows_opened_total")).toBe(3);
+    expect(mesh.client.count("ironmesh_udp_flows_closed_total")).toBe(1);
+  });
+
+  test("that nobody's policy admits reaches nobody; it is one decision, and goes on when a new policy admits it", () => {
+    const mesh = new UdpMesh();
+    mesh.declare(DENIED);
+    for (let i = 0; i < 5; i++) {
+      mesh.say("please");
+      mesh.settle();
+    }
+    expect(mesh.atApp).toEqual([]);
+    expect(mesh.dropped("denied")).toBe(5);
+    expect(mesh.server.records()).toEqual([
+      expect.objectContaining({ protocol: "UDP", decision_id: expect.any(String) }),
+    ]);
+    mesh.declare();
+    mesh.say("thanks");
+    mesh.settle();
+    expect(mesh.texts()).toEqual(["thanks"]);
+    mesh.declare(DENIED);
+    mesh.say("again");
+    mesh.settle();
+    expect(mesh.texts()).toEqual(["thanks"]);
+    expect(mesh.server.records()).toHaveLength(2);
+  });
+
+  test("ends when nobody declares its destination any more", () => {
+    const mesh = new UdpMesh();
+    mesh.say("last");
+    mesh.settle();
+    mesh.swapClient({});
+    mesh.caller.swap();
+    mesh.say("nobody's");
+    mesh.settle();
+    expect(mesh.texts()).toEqual(["last"]);
+    expect(mesh.dropped("not_declared")).toBe(1);
+    expect(mesh.client.records()).toHaveLength(1);
+  });
+});
+
+describe("between hosts", () => {
+  test("loss and delay of one datagram keep no other waiting, and what comes late is still taken", () => {
+    const mesh = new UdpMesh();
+    mesh.say("first");
+    mesh.settle();
+    let count = 0;
+    mesh.cable.fate = () => ([false, 150] as const)[count++] ?? true;
+    for (const text of ["lost", "late", "prompt"]) mesh.say(text);
+    mesh.settle(20);
+    expect(mesh.texts()).toEqual(["first", "prompt"]);
+    mesh.settle();
+    expect(mesh.texts()).toEqual(["first", "prompt", "late"]);
+  });
+
+  test("a datagram that comes twice, is altered, or is of another session, is dropped and counted", () => {
+    const mesh = new UdpMesh();
+    mesh.say("once");
+    mesh.settle();
+    const first = mesh.cable.sent.find(({ path }) => path.endsWith(":15008"));
+    if (first === undefined) throw new Error("nothing was sent");
+    mesh.cable.deliver(first);
+    const altered = first.bytes.slice();
+    altered[altered.length - 1] = (altered[altered.length - 1] as number) ^ 1;
+    altered[7] = 9;
+    mesh.cable.deliver({ ...first, bytes: altered });
+    mesh.cable.deliver({ ...first, bytes: first.bytes.subarray(0, 11) });
+    mesh.settle();
+    expect(mesh.texts()).toEqual(["once"]);
+    expect([mesh.dropped("replayed"), mesh.dropped("forged")]).toEqual([1, 2]);
+    mesh.caller.renewed(new Set([CLIENT_ID]));
+    // The first one after it goes by the old keys, and has new ones made.
+    for (const text of ["anew", "newer"]) {
+      mesh.say(text);
+      mesh.settle();
+    }
+    const path = mesh.cable.sent.findLast((one) => one.path.endsWith(":15008"))?.path ?? "";
+    expect(path).not.toBe(first.path);
+    const other = mesh.cable.sent.findLast((one) => one.path === first.path);
+    mesh.cable.deliver({ path, bytes: other?.bytes ?? first.bytes });
+    mesh.settle();
+    expect(mesh.dropped("forged")).toBe(3);
+    expect(mesh.texts()).toEqual(["once", "anew", "newer"]);
+  });
+
+  for (const [who, identity] of [
+    ["caller's", CLIENT_ID],
+    ["called one's", SERVER_ID],
+  ] as const)
+    test(`keys change with the ${who} certificate, and no datagram is lost for it`, () => {
+      const mesh = new UdpMesh();
+      mesh.say("before");
+      mesh.settle();
+      const plane = identity === CLIENT_ID ? mesh.caller : mesh.called;
+      plane.renewed(new Set([identity]));
+      for (let i = 0; i < 20; i++) {
+        mesh.say(`${i}`);
+        mesh.settle(2);
+      }
+      mesh.settle();
+      expect(mesh.texts().toSorted()).toEqual(
+        ["before", ...Array.from({ length: 20 }, (_, i) => `${i}`)].toSorted(),
+      );
+      expect(mesh.sessions).toBe(2);
+      expect(mesh.atClient.answers).toHaveLength(21);
+      const ports = (): number =>
+        mesh.cable.sockets
+          .keys()
+          .filter((path) => path.includes("15008"))
+          .toArray().length;
+      mesh.settle(UDP_BOUNDS.lingerMs + 500);
+      expect(ports()).toBe(2);
+    });
+
+  test("a peer that starts anew is dialled anew, and the flow goes on", () => {
+    const mesh = new UdpMesh();
+    mesh.say("before");
+    mesh.settle();
+    mesh.called.close();
+    mesh.settle();
+    mesh.say("after");
+    mesh.settle();
+    expect(mesh.texts()).toEqual(["before", "after"]);
+    expect(mesh.sessions).toBe(2);
+  });
+
+  test("a peer that cannot be reached is not dialled for each datagram", () => {
+    const mesh = new UdpMesh();
+    mesh.server.network.unlisten(15_008);
+    for (let i = 0; i < 20; i++) {
+      mesh.say("x");
+      mesh.settle(10);
+    }
+    expect(mesh.dropped("unreachable")).toBe(20);
+    expect(mesh.client.count("ironmesh_udp_flows_opened_total")).toBe(0);
+    mesh.settle(UDP_BOUNDS.flowIdleMs * 1.5);
+    expect(mesh.client.records()).toEqual([expect.objectContaining({ response_flags: "UF" })]);
+  });
+});
