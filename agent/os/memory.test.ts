@@ -35,6 +35,7 @@ test("a while after the last change, once, garbage is collected and pages are dr
 
 test("pages that pile up under load are dropped within 10 s, and not after stop()", () => {
   const w = world();
+  w.touch(30_000);
   w.tidy.soon();
   w.timers.pass(60_000);
   w.take();
@@ -46,6 +47,20 @@ test("pages that pile up under load are dropped within 10 s, and not after stop(
   expect(w.take()).toEqual([]);
   w.touch(40_000);
   w.tidy.stop();
+  w.timers.pass(60_000);
+  expect(w.take()).toEqual([]);
+});
+
+test("pages that come back at once after a drop are needed and stay", () => {
+  const w = world();
+  w.touch(30_000);
+  w.tidy.soon();
+  w.timers.pass(60_000);
+  w.take();
+  w.touch(36_000);
+  w.timers.pass(120_000);
+  expect(w.take()).toEqual(["drop"]);
+  w.touch(39_000);
   w.timers.pass(60_000);
   expect(w.take()).toEqual([]);
 });

@@ -62,9 +62,9 @@ export function filePagesKib(): number {
 
 /** This long after the last version or key came. */
 const TIDY_AFTER_MS = 5_000;
-/** Under load 42 MiB without a look and 32 to 36 with one (measured): what was needed to start or to compile stays in beside what
- *  serves. Where what serves is itself more than this, each look drops again. */
-const FILE_PAGES_MAX_KIB = 28 * 1024;
+/** Above what had come back one look after the last drop, and so is needed: what was needed to start or to compile, or by load that
+ *  is over. Measured: 30 MiB serve an idle agent, 32 to 36 one under load, 42 lie there without a look. */
+const FILE_PAGES_MARGIN_KIB = 4 * 1024;
 const LOOK_EVERY_MS = 10_000;
 
 export interface TidyDeps {
@@ -79,6 +79,8 @@ export class MemoryTidy {
   readonly #deps: TidyDeps;
   #due: Timer | undefined;
   #look: Timer | undefined;
+  /** What serves: undefined until the look after a drop. */
+  #neededKib: number | undefined;
 
   constructor(deps: TidyDeps) {
     this.#deps = deps;
@@ -89,16 +91,23 @@ export class MemoryTidy {
     this.#due?.cancel();
     this.#due = this.#deps.timers.after(TIDY_AFTER_MS, () => {
       this.#deps.collectGarbage();
-      this.#deps.dropCleanPages();
+      this.#drop();
     });
     if (this.#look === undefined) this.#lookLater();
   }
 
   #lookLater(): void {
     this.#look = this.#deps.timers.after(LOOK_EVERY_MS, () => {
-      if (this.#deps.filePagesKib() > FILE_PAGES_MAX_KIB) this.#deps.dropCleanPages();
+      const kib = this.#deps.filePagesKib();
+      if (this.#neededKib === undefined) this.#neededKib = kib;
+      else if (kib > this.#neededKib + FILE_PAGES_MARGIN_KIB) this.#drop();
       this.#lookLater();
     });
+  }
+
+  #drop(): void {
+    this.#deps.dropCleanPages();
+    this.#neededKib = undefined;
   }
 
   stop(): void {
