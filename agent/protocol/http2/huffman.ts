@@ -26,7 +26,8 @@ interface Table {
 
 let table: Table | undefined;
 
-function lengthsOf(): number[] {
+/** Bits of the code of each symbol, EOS last. */
+export function codeLengths(): number[] {
   const lengths = LENGTHS.split(/\s+/).flatMap((run) => {
     const [length = 0, count = 1] = run.split("x").map(Number);
     return new Array<number>(count).fill(length);
@@ -36,7 +37,7 @@ function lengthsOf(): number[] {
 
 /** Codes count upwards within a length, in order of symbols, and go on a bit longer at the next length. */
 function buildTree(): { left: number[]; right: number[] } {
-  const lengths = lengthsOf();
+  const lengths = codeLengths();
   const left = [0];
   const right = [0];
   let code = 0;
