@@ -91,7 +91,7 @@ const REACHES_OUT =
   /\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\bperformance\.now\b|\bset(?:Timeout|Interval|Immediate)\b|\bfetch\(|\bcrypto\.(?:getRandomValues|randomUUID)\b|\bprocess\./;
 
 /** Only these may name the runtime; everything else runs on Bun and Deno alike. */
-const RUNTIME_ROOMS = ["agent/os/", "registry/store/sqlite.ts"];
+const RUNTIME_ROOMS = ["agent/os/"];
 const NAMES_RUNTIME = /\bBun\.|\bDeno\.|["']bun:/;
 
 const IMPORT =

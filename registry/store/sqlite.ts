@@ -1,6 +1,7 @@
 // The embedded store: one SQLite file in WAL mode with synchronous=FULL, so a commit that returned is on disk. One process
 // opens it at a time: EXCLUSIVE locking makes a second server fail at start instead of disagreeing later.
-import { Database } from "bun:sqlite";
+// node:sqlite is in Bun and Deno alike.
+import { DatabaseSync, type SQLInputValue, type StatementSync } from "node:sqlite";
 import type { ResourceDocument } from "../../agent/api/session.ts";
 import { assert } from "../../agent/base/assert.ts";
 import { err, ok, type Result } from "../../agent/base/result.ts";
@@ -61,7 +62,9 @@ interface AuditRow {
 }
 
 export class SqliteStore implements Store {
-  readonly #db: Database;
+  readonly #db: DatabaseSync;
+  /** By their text, of which there are as many as this file writes down. */
+  readonly #statements = new Map<string, StatementSync>();
 
   /** `path` may be ":memory:". `epoch` counts only when the file is new, or when `replaceEpoch` says that what it holds was
    *  restored from elsewhere. Throws when the file is another process's or from a newer meshctl. */
@@ -70,10 +73,10 @@ export class SqliteStore implements Store {
     readonly epoch: number;
     readonly replaceEpoch?: boolean;
   }) {
-    this.#db = new Database(config.path, { create: true, strict: true });
-    this.#db.run("pragma locking_mode = exclusive");
-    this.#db.run("pragma journal_mode = wal");
-    this.#db.run("pragma synchronous = full");
+    this.#db = new DatabaseSync(config.path);
+    this.#db.exec("pragma locking_mode = exclusive");
+    this.#db.exec("pragma journal_mode = wal");
+    this.#db.exec("pragma synchronous = full");
     this.#open(config.epoch, config.replaceEpoch === true);
   }
 
@@ -86,13 +89,13 @@ export class SqliteStore implements Store {
         );
       }
       if (found === 0) {
-        this.#db.run(SCHEMA);
-        this.#db.run("insert into position values (0, ?, 0)", [epoch]);
+        this.#db.exec(SCHEMA);
+        this.#run("insert into position values (0, ?, 0)", [epoch]);
       } else if (replaceEpoch) {
-        this.#db.run("update position set epoch = max(epoch + 1, ?)", [epoch]);
+        this.#run("update position set epoch = max(epoch + 1, ?)", [epoch]);
       }
-      if (found < 2) this.#db.run(SCHEMA_SINCE_2);
-      this.#db.run(`pragma user_version = ${SCHEMA_VERSION}`);
+      if (found < 2) this.#db.exec(SCHEMA_SINCE_2);
+      this.#db.exec(`pragma user_version = ${SCHEMA_VERSION}`);
     });
   }
 
@@ -127,13 +130,12 @@ export class SqliteStore implements Store {
       if (this.#position().version !== change.expectVersion) return err("conflict");
       const version = change.expectVersion + 1;
       this.#writeResources(change, version);
-      for (const name of change.removeHosts)
-        this.#db.run("delete from host where name = ?", [name]);
+      for (const name of change.removeHosts) this.#run("delete from host where name = ?", [name]);
       for (const host of change.putHosts) this.#putHost(host);
       this.#writeAllocations(change.putAllocations);
       this.#writeDiscovered(change);
       this.#record(change, version);
-      this.#db.run("update position set version = ?", [version]);
+      this.#run("update position set version = ?", [version]);
       return ok(this.#position());
     });
     return Promise.resolve(result);
@@ -141,10 +143,10 @@ export class SqliteStore implements Store {
 
   #writeResources(change: Commit, version: number): void {
     for (const key of change.remove) {
-      this.#db.run("delete from resource where key = ?", [keyText(key)]);
+      this.#run("delete from resource where key = ?", [keyText(key)]);
     }
     for (const document of change.put) {
-      this.#db.run("insert or replace into resource values (?, ?, ?)", [
+      this.#run("insert or replace into resource values (?, ?, ?)", [
         keyText(keyOf(document)),
         JSON.stringify(document),
         version,
@@ -155,19 +157,19 @@ export class SqliteStore implements Store {
   #writeAllocations(allocations: readonly Allocation[]): void {
     // An index may pass from one service to another in one commit: clear all first.
     for (const { service, index } of allocations) {
-      this.#db.run("delete from allocation where service = ? or idx = ?", [service, index]);
+      this.#run("delete from allocation where service = ? or idx = ?", [service, index]);
     }
     for (const { service, index, freedAtMs } of allocations) {
-      this.#db.run("insert into allocation values (?, ?, ?)", [service, index, freedAtMs ?? null]);
+      this.#run("insert into allocation values (?, ?, ?)", [service, index, freedAtMs ?? null]);
     }
   }
 
   #writeDiscovered({ putDiscovered, removeDiscovered }: Commit): void {
     for (const name of removeDiscovered) {
-      this.#db.run("delete from discovered where name = ?", [name]);
+      this.#run("delete from discovered where name = ?", [name]);
     }
     for (const service of putDiscovered) {
-      this.#db.run("insert or replace into discovered values (?, ?)", [
+      this.#run("insert or replace into discovered values (?, ?)", [
         service.name,
         JSON.stringify(service),
       ]);
@@ -176,24 +178,22 @@ export class SqliteStore implements Store {
 
   #record(change: Commit, version: number): void {
     for (const what of change.what) {
-      this.#db.run("insert into audit (version, at_ms, who, what) values (?, ?, ?, ?)", [
+      this.#run("insert into audit (version, at_ms, who, what) values (?, ?, ?, ?)", [
         version,
         change.atMs,
         change.who,
         what,
       ]);
     }
-    this.#db.run("delete from audit where id <= (select max(id) from audit) - ?", [
-      AUDIT_RECORDS_MAX,
-    ]);
+    this.#run("delete from audit where id <= (select max(id) from audit) - ?", [AUDIT_RECORDS_MAX]);
   }
 
   addToken(token: TokenRecord): Promise<void> {
     this.#transaction(() => {
-      this.#db.run("delete from token where expires_at_ms < ?", [
+      this.#run("delete from token where expires_at_ms < ?", [
         token.createdAtMs - DEAD_TOKEN_KEPT_MS,
       ]);
-      this.#db.run("insert into token values (?, ?, ?, null)", [
+      this.#run("insert into token values (?, ?, ?, null)", [
         token.secretSha256,
         JSON.stringify(token),
         token.expiresAtMs,
@@ -211,14 +211,14 @@ export class SqliteStore implements Store {
       const token = this.#token(use.secretSha256);
       const host = hostOfUse(token, use, this.#host(use.host));
       if (!host.ok || token === undefined) return host;
-      this.#db.run("update token set used_at_ms = ? where secret_sha256 = ?", [
+      this.#run("update token set used_at_ms = ? where secret_sha256 = ?", [
         use.atMs,
         use.secretSha256,
       ]);
       this.#putHost(host.value);
       const version = this.#position().version + 1;
-      this.#db.run("update position set version = ?", [version]);
-      this.#db.run("insert into audit (version, at_ms, who, what) values (?, ?, ?, ?)", [
+      this.#run("update position set version = ?", [version]);
+      this.#run("insert into audit (version, at_ms, who, what) values (?, ?, ?, ?)", [
         version,
         use.atMs,
         token.createdBy,
@@ -234,7 +234,7 @@ export class SqliteStore implements Store {
   }
 
   putOperator(operator: OperatorRecord): Promise<void> {
-    this.#db.run("insert or replace into operator values (?, ?)", [
+    this.#run("insert or replace into operator values (?, ?)", [
       operator.name,
       JSON.stringify(operator),
     ]);
@@ -279,7 +279,7 @@ export class SqliteStore implements Store {
   }
 
   #putHost(host: HostRecord): void {
-    this.#db.run("insert or replace into host values (?, ?)", [host.name, JSON.stringify(host)]);
+    this.#run("insert or replace into host values (?, ?)", [host.name, JSON.stringify(host)]);
   }
 
   #position(): Position {
@@ -288,16 +288,35 @@ export class SqliteStore implements Store {
     return position;
   }
 
-  #one<Row>(sql: string, ...values: (string | number)[]): Row | undefined {
+  #one<Row>(sql: string, ...values: SQLInputValue[]): Row | undefined {
     return this.#all<Row>(sql, ...values)[0];
   }
 
-  #all<Row>(sql: string, ...values: (string | number)[]): Row[] {
-    return this.#db.query<Row, (string | number)[]>(sql).all(...values);
+  #all<Row>(sql: string, ...values: SQLInputValue[]): Row[] {
+    return this.#statement(sql).all(...values) as Row[];
   }
 
+  #run(sql: string, values: readonly SQLInputValue[] = []): void {
+    this.#statement(sql).run(...values);
+  }
+
+  #statement(sql: string): StatementSync {
+    const made = this.#statements.get(sql) ?? this.#db.prepare(sql);
+    this.#statements.set(sql, made);
+    return made;
+  }
+
+  /** All of it or nothing. Begins as a writer, so that nothing it read can be another writer's by the time it writes. */
   #transaction<T>(run: () => T): T {
-    return this.#db.transaction(run).immediate();
+    this.#db.exec("begin immediate");
+    try {
+      const result = run();
+      this.#db.exec("commit");
+      return result;
+    } catch (error) {
+      if (this.#db.isTransaction) this.#db.exec("rollback");
+      throw error;
+    }
   }
 }
 
