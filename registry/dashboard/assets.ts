@@ -1,18 +1,18 @@
-// The page's files as text inside the executable: no file beside it is read, whatever directory it runs in.
-import { bundled, textOf } from "./bundle.ts" with { type: "macro" };
+// The page's files by path. A runtime that knows no macros refuses a file that asks for one, so that file is not even named there.
+const { HTML, SCRIPT, STYLE, ICON } =
+  process.versions.bun === undefined
+    ? await import("./page-from-source.ts")
+    : await import("./page-in-bundle.ts");
 
 export interface Asset {
   readonly type: string;
   readonly body: string;
 }
 
-/** One after the other: the last has what depends on the width of the window. */
-const STYLE = textOf("drawing.css") + textOf("side.css") + textOf("page.css");
-
 /** By path. */
 export const ASSETS: { readonly [path: string]: Asset } = {
-  "/dashboard/": { type: "text/html; charset=utf-8", body: textOf("index.html") },
-  "/dashboard/page.js": { type: "text/javascript; charset=utf-8", body: bundled("main.ts") },
+  "/dashboard/": { type: "text/html; charset=utf-8", body: HTML },
+  "/dashboard/page.js": { type: "text/javascript; charset=utf-8", body: SCRIPT },
   "/dashboard/page.css": { type: "text/css; charset=utf-8", body: STYLE },
-  "/dashboard/icon.svg": { type: "image/svg+xml", body: textOf("icon.svg") },
+  "/dashboard/icon.svg": { type: "image/svg+xml", body: ICON },
 };
