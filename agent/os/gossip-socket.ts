@@ -3,6 +3,7 @@
 import { createSocket, type Socket as UdpSocket } from "node:dgram";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { CannotListen } from "./cannot-listen.ts";
+import { listenOn } from "./listening-socket.ts";
 
 export interface GossipSocketEvents {
   onDatagram(bytes: Uint8Array): void;
@@ -117,9 +118,11 @@ export class GossipSocket {
     this.#servers.push(server);
     try {
       await settled(udp, "listening", () => udp.bind({ port, address, exclusive: true }));
-      const only = family === "6" ? { ipv6Only: true } : {};
-      await settled(server, "listening", () => server.listen({ port, host: address, ...only }));
+      // Opened by us: Deno takes IPv4 as well, whatever it is told.
+      const fd = listenOn(address, port);
+      await settled(server, "listening", () => server.listen({ fd }));
     } catch (error) {
+      if (error instanceof CannotListen) throw error;
       throw new CannotListen(address, port, (error as { code?: string }).code ?? String(error));
     }
     // An ICMP refusal of something we sent must not end the process.

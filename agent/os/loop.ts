@@ -19,6 +19,7 @@ import {
   type Libc,
   openLibc,
 } from "./libc.ts";
+import { RUNTIME_TURNS } from "./runtime.ts";
 
 /** The arena's rooms, by offset. Small on purpose: it counts as JavaScript heap and would postpone collection. */
 export const ARENA_BYTES = 1 << 20; // 744 KiB used
@@ -75,7 +76,8 @@ export class Loop implements Clock {
   /** The runtime's clock begins anew in each thread, but slots hold times that all threads of the agent read. */
   readonly #clockOffsetMs: number;
   #now: number;
-  #yieldNow = false;
+  /** Turns that the runtime is owed before we sleep. */
+  #turnsOwed = 0;
   #isStopped = false;
   #quietSince = 0;
   /** Of buffers that the runtime made for one event each, since whoever collects them set this to 0. */
@@ -146,7 +148,7 @@ export class Loop implements Clock {
   }
   /** Lets the runtime run once before we sleep: for promises and streams that wait for its turn. */
   yieldSoon(): void {
-    this.#yieldNow = true;
+    this.#turnsOwed = RUNTIME_TURNS;
   }
 
   #control(operation: number, fd: number, events: number): number {
@@ -175,7 +177,7 @@ export class Loop implements Clock {
     const returnByMs = this.#now + RUNTIME_TICK_MS;
     for (;;) {
       const sleepMs =
-        this.#again.length > 0 || this.#yieldNow
+        this.#again.length > 0 || this.#turnsOwed > 0
           ? 0
           : Math.ceil(this.wheel.sleepMs(Math.max(0, returnByMs - this.#now)));
       const isRuntimeReady = this.#poll(sleepMs);
@@ -184,9 +186,11 @@ export class Loop implements Clock {
       this.onTurnEnd();
       this.batch?.run();
       while (this.#closing.length > 0) this.libc.close(this.#closing.pop() as number);
-      if (isRuntimeReady || this.#yieldNow || this.#now >= returnByMs) break;
+      if (isRuntimeReady || (this.#now >= returnByMs && this.#turnsOwed === 0))
+        this.#turnsOwed = RUNTIME_TURNS;
+      if (this.#turnsOwed > 0) break;
     }
-    this.#yieldNow = false;
+    this.#turnsOwed--;
     setImmediate(this.#turn);
   };
 

@@ -6,6 +6,7 @@ import tls from "node:tls";
 import type { MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import type { Loop } from "./loop.ts";
 import { MeshSessions } from "./mesh-sessions.ts";
+import { type RawListener, type TlsRuntime, tlsRuntime } from "./tls-runtime.ts";
 import { HANDLERS, type PeerCertificate, type RawSocket, TlsStream } from "./tls-stream.ts";
 
 /** A certificate chain and its key, PEM; replaced as a whole. */
@@ -35,15 +36,6 @@ export interface MeshAcceptor {
 
 type Context = { readonly context: unknown };
 
-interface RawListener {
-  stop(closeConnections: boolean): void;
-  readonly port: number;
-}
-interface TlsRuntime {
-  listen(options: object): RawListener;
-  connect(options: object): Promise<RawSocket>;
-}
-
 /** A peer that connects and never finishes its handshake is dropped after this. */
 const HANDSHAKE_TIMEOUT_MS = 5_000;
 /** As the runtime's own listeners want it (RFC 8446 4.1.2). */
@@ -52,6 +44,7 @@ const ALTNAME = "ERR_TLS_CERT_ALTNAME_INVALID";
 
 export class MeshTls {
   readonly #loop: Loop;
+  readonly #runtime: TlsRuntime;
   readonly #view: Buffer;
   readonly #alpn: Buffer;
   readonly #alpns: readonly string[];
@@ -67,6 +60,7 @@ export class MeshTls {
 
   constructor(loop: Loop, alpns: readonly string[]) {
     this.#loop = loop;
+    this.#runtime = tlsRuntime(loop);
     this.#view = Buffer.from(loop.arena.buffer);
     this.#alpns = alpns;
     this.#alpn = wireAlpn(alpns);
@@ -105,7 +99,7 @@ export class MeshTls {
   /** `fd`: a listening socket, which is the listener's from here on. `fallback` is what a client without SNI is shown before it is
    *  refused. */
   listen(fd: number, acceptor: MeshAcceptor, fallback: MeshIdentityKey): RawListener {
-    return runtime().listen({
+    return this.#runtime.listen({
       fd,
       allowHalfOpen: true,
       tls: {
@@ -173,14 +167,14 @@ export class MeshTls {
     const alpn = socket.alpnProtocol;
     if (typeof alpn !== "string" || !this.#alpns.includes(alpn)) return "no_alpn";
     if (certificate === undefined) return "no_certificate";
-    if (this.#hasOutlived(socket, certificate)) return "expired";
+    if (this.#hasOutlived(certificate)) return "expired";
     const identity = onlyUri(certificate.subjectAltName);
     return identity === undefined ? "not_spiffe" : { identity, serverName, alpn };
   }
 
   /** A resumed session shows the certificate it was made with, and the runtime does not look at its dates again. */
-  #hasOutlived(socket: RawSocket, certificate: PeerCertificate): boolean {
-    return socket.isSessionReused() && !(Date.parse(certificate.validTo) > this.#loop.wallMs());
+  #hasOutlived({ validTo }: PeerCertificate): boolean {
+    return !(Date.parse(validTo) > this.#loop.wallMs());
   }
 
   dial(target: MeshTarget, handler: StreamHandler): Stream {
@@ -196,7 +190,7 @@ export class MeshTls {
     const session = this.#sessions.find(key);
     /** Kept with the first byte: a server that refused us had given one too, and would refuse whoever comes back with it. */
     let next: Uint8Array | undefined;
-    runtime()
+    this.#runtime
       .connect({
         hostname: target.address,
         port: target.port,
@@ -257,7 +251,7 @@ export class MeshTls {
     if (typeof alpn !== "string" || !offersOf(target).includes(alpn)) return "no_alpn";
     const certificate = socket.getPeerX509Certificate();
     if (certificate === undefined) return "no_certificate";
-    if (this.#hasOutlived(socket, certificate)) return "expired";
+    if (this.#hasOutlived(certificate)) return "expired";
     const identity = onlyUri(certificate.subjectAltName);
     if (identity === undefined) return "not_spiffe";
     if (!target.peers.includes(identity)) return "wrong_identity";
@@ -275,13 +269,6 @@ const IGNORE: StreamHandler = {
   onEnd() {},
   onClose() {},
 };
-
-function runtime(): TlsRuntime {
-  const bun = (globalThis as unknown as { Bun?: TlsRuntime }).Bun;
-  if (bun === undefined)
-    throw new Error("mesh TLS on this runtime is not supported yet: run the Bun build");
-  return bun;
-}
 
 function chainRefusal(error: Error | null): MeshRefusal | undefined {
   const code = (error as { code?: string } | null)?.code;

@@ -1,4 +1,6 @@
 // Starts agent/worker.ts as a thread, from source and from inside the executable alike.
+import { isBun } from "./runtime.ts";
+
 export interface ThreadPort<In, Out> {
   send(message: Out): void;
   /** onExit follows, once none of its code runs any more. */
@@ -14,6 +16,10 @@ function workerUrl(): URL {
     ? new URL("./agent/worker.js", here)
     : new URL("../worker.ts", here);
 }
+
+/** Deno tells of no thread's end. One that threw runs no more code by then; one that was told to end while it ran has been seen to go
+ *  on for six seconds. */
+const DENO_ENDS_WITHIN_MS = 8_000;
 
 let prepared: Worker | undefined;
 
@@ -32,23 +38,26 @@ export function startThread<In, Out>(events: ThreadPort<In, Out>["events"]): Thr
   prepared = undefined;
   let hasEnded = false;
   let failure: string | undefined;
+  const ended = (): void => {
+    if (!hasEnded) events.onExit(failure ?? "the thread ended");
+    hasEnded = true;
+  };
   worker.onmessage = (event: MessageEvent) => events.onMessage(event.data as In);
   worker.onerror = (event: ErrorEvent) => {
     event.preventDefault();
     failure ??= reasonIn(event.message);
     worker.terminate();
+    if (!isBun) ended();
   };
   // Only then is it certain that none of its code runs any more.
-  worker.addEventListener("close", () => {
-    if (!hasEnded) events.onExit(failure ?? "the thread ended");
-    hasEnded = true;
-  });
+  worker.addEventListener("close", ended);
   return {
     events,
     send: (message) => worker.postMessage(message),
     end: (reason) => {
       failure ??= reason;
       worker.terminate();
+      if (!isBun) setTimeout(ended, DENO_ENDS_WITHIN_MS).unref();
     },
     stop: () => {
       hasEnded = true;
