@@ -1,36 +1,94 @@
 // Builds dist/meshctl: one executable with everything in it. `bun build.ts [--target linux-arm64]`
+// `bun build.ts --runtime deno` bundles the same sources into dist/deno, which `deno run` runs as they are, and compiles them to
+// dist/meshctl-deno where Deno's base binary is to be had. Deno itself: IRONMESH_DENO, or what .ci/deno fetches.
 // Workers are entry points of their own: inside an executable they are found only so.
 import { rmSync } from "node:fs";
 import { parseArgs } from "node:util";
 
 const { values } = parseArgs({
-  options: { target: { type: "string" }, outfile: { type: "string" } },
+  options: {
+    target: { type: "string" },
+    outfile: { type: "string" },
+    runtime: { type: "string", default: "bun" },
+  },
 });
-const outfile = values.outfile ?? "dist/meshctl";
-rmSync(outfile, { force: true });
 const version = (await Bun.file("package.json").json()).version as string;
 const commit =
   Bun.spawnSync(["git", "rev-parse", "--short", "HEAD"]).stdout.toString().trim() || "unknown";
-const result = Bun.spawnSync(
-  [
+
+/** The same for both runtimes; `words` come first. */
+function bundle(...words: readonly string[]): void {
+  const command = [
     process.execPath,
     "build",
-    "--compile",
     "--minify",
-    "--bytecode",
     "--splitting",
     "--format=esm",
+    `--define=process.env.IRONMESH_VERSION="${version}"`,
+    `--define=process.env.IRONMESH_COMMIT="${commit}"`,
+    ...words,
+    "cli/main.ts",
+    "agent/worker.ts",
+  ];
+  const { success } = Bun.spawnSync(command, { stdout: "inherit", stderr: "inherit" });
+  if (!success) throw new Error("build failed: see the messages above");
+}
+
+function buildForBun(outfile: string): void {
+  rmSync(outfile, { force: true });
+  bundle(
+    "--compile",
+    "--bytecode",
     // Not from whatever directory it is called in: a bunfig.toml there would run code, an .env would choose a context.
     "--no-compile-autoload-bunfig",
     "--no-compile-autoload-dotenv",
     ...(values.target === undefined ? [] : [`--target=bun-${values.target}`]),
-    `--define=process.env.IRONMESH_VERSION="${version}"`,
-    `--define=process.env.IRONMESH_COMMIT="${commit}"`,
     `--outfile=${outfile}`,
-    "cli/main.ts",
-    "agent/worker.ts",
-  ],
-  { stdout: "inherit", stderr: "inherit" },
-);
-if (!result.success) throw new Error("build failed: see the messages above");
-console.log(`built ${outfile} ${version} (${commit})`);
+  );
+  console.log(`built ${outfile} ${version} (${commit})`);
+}
+
+const DENO_BUNDLE = "dist/deno";
+
+/** Exits with 1 where there is a bundle and no executable. */
+function buildForDeno(outfile: string): void {
+  if (values.target !== undefined) throw new Error("--runtime deno builds for this machine only");
+  const deno =
+    process.env["IRONMESH_DENO"] ??
+    Bun.spawnSync(["bash", ".ci/deno"], { stderr: "inherit" }).stdout.toString().trim();
+  rmSync(outfile, { force: true });
+  rmSync(DENO_BUNDLE, { recursive: true, force: true });
+  bundle("--target=node", `--outdir=${DENO_BUNDLE}`);
+  console.log(`bundled ${DENO_BUNDLE} ${version} (${commit})`);
+  const compiled = Bun.spawnSync(
+    [
+      deno,
+      "compile",
+      "--allow-all",
+      "--no-check",
+      "--no-config",
+      "--no-remote",
+      `--include=${DENO_BUNDLE}`,
+      `--output=${outfile}`,
+      `${DENO_BUNDLE}/cli/main.js`,
+    ],
+    { stdout: "inherit", stderr: "pipe", env: { ...process.env, NO_COLOR: "1" } },
+  );
+  if (compiled.success) {
+    console.log(`built ${outfile} ${version} (${commit})`);
+    return;
+  }
+  const said = compiled.stderr.toString().trim();
+  const isMissing = said.includes("Setting up base binary");
+  const next = `run it as \`deno run --allow-all --no-remote ${DENO_BUNDLE}/cli/main.js\``;
+  console.error(
+    isMissing
+      ? `no ${outfile}: the base binary that \`deno compile\` puts the bundle into (denort, of the same version) is not in the npm package and could not be fetched. Name one in DENORT_BIN, or ${next}. Deno said:\n${said}`
+      : `no ${outfile}: \`deno compile\` failed. Deno said:\n${said}`,
+  );
+  process.exitCode = 1;
+}
+
+if (values.runtime === "bun") buildForBun(values.outfile ?? "dist/meshctl");
+else if (values.runtime === "deno") buildForDeno(values.outfile ?? "dist/meshctl-deno");
+else throw new Error(`--runtime ${values.runtime}: write bun or deno`);
