@@ -1,7 +1,9 @@
 // worker-datagrams.ts of one data thread, loaded once a snapshot names a UDP port: a start without any does not pay for it.
+import type { Log } from "./base/log.ts";
 import type { Stream } from "./base/net.ts";
 import type { ThreadConfig } from "./control/thread-messages.ts";
 import type { Loop } from "./os/loop.ts";
+import { exportsKeys } from "./os/runtime.ts";
 import type { WorkloadListener } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import type { DataPlane } from "./proxy/data-plane.ts";
@@ -14,10 +16,18 @@ export class DatagramsWhenDeclared {
   readonly #fail: (error: unknown) => void;
   #loading: Promise<void> | undefined;
   #loaded: ThreadDatagrams | undefined;
+  readonly #log: Log;
   #isClosed = false;
+  #hasWarned = false;
 
-  constructor(loop: Loop, config: ThreadConfig, plane: DataPlane, fail: (error: unknown) => void) {
+  constructor(
+    loop: Loop,
+    config: ThreadConfig,
+    plane: DataPlane,
+    { fail, log }: { readonly fail: (error: unknown) => void; readonly log: Log },
+  ) {
     this.#loop = loop;
+    this.#log = log;
     this.#config = config;
     this.#plane = plane;
     this.#fail = fail;
@@ -29,9 +39,20 @@ export class DatagramsWhenDeclared {
       if (!this.#isClosed) this.#loaded?.follow(hasUdp(snapshot) ? workloads : undefined);
       isFollowed();
     };
-    if (hasUdp(snapshot)) this.#loading ??= this.#load();
+    if (hasUdp(snapshot)) {
+      if (exportsKeys) this.#loading ??= this.#load();
+      else this.#warn();
+    }
     if (this.#loading === undefined || this.#loaded !== undefined) follow();
     else this.#loading = this.#loading.then(follow).catch(this.#fail);
+  }
+
+  #warn(): void {
+    if (!this.#hasWarned && this.#config.index === 0)
+      this.#log.warn("UDP ports are not carried on this runtime: their datagrams are dropped", {
+        next: "run the Bun build on hosts that call or serve a UDP port",
+      });
+    this.#hasWarned = true;
   }
 
   async #load(): Promise<void> {

@@ -26,6 +26,7 @@ import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
 import type { KeptDescriptor } from "./os/notify.ts";
 import { isLocalAddress } from "./os/route.ts";
+import { exportsKeys } from "./os/runtime.ts";
 import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
@@ -119,7 +120,8 @@ function startNames(
 
 function startThread(config: ThreadConfig): (message: ToThread) => void {
   const loop = new Loop({ usesUring: config.usesUring });
-  const meshTls = new MeshTls(loop, MESH_ALPNS);
+  const alpns = exportsKeys ? MESH_ALPNS : MESH_ALPNS.filter((one) => one !== MESH_ALPN_DATAGRAMS);
+  const meshTls = new MeshTls(loop, alpns);
   const metrics = new SeriesTable(SERIES_TABLE_DEFAULTS, (series) =>
     tell({ type: "series", series }),
   );
@@ -196,7 +198,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       bug,
     },
   );
-  const datagrams = new DatagramsWhenDeclared(loop, config, plane, fail);
+  const datagrams = new DatagramsWhenDeclared(loop, config, plane, { fail, log });
   const store = new ListenerStore({ ...config, thread: config.index }, loop);
   const listeners = new ThreadListeners(loop, store, meshTls, config, {
     acceptOutbound: (stream, original, workload) =>

@@ -182,10 +182,9 @@ export class MeshTls {
     stream.peerAddress = target.address;
     stream.peerPort = target.port;
     const context = this.#contexts.get(target.as);
-    if (context === undefined) {
-      this.#loop.again({ onReady: () => stream.failDial("no_certificate") });
-      return stream;
-    }
+    if (context === undefined) return this.#failSoon(stream, "no_certificate");
+    if (!offersOf(target).every((alpn) => this.#alpns.includes(alpn)))
+      return this.#failSoon(stream, "no_alpn");
     const key = this.#sessionKey(target);
     const session = this.#sessions.find(key);
     /** Kept with the first byte: a server that refused us had given one too, and would refuse whoever comes back with it. */
@@ -224,6 +223,11 @@ export class MeshTls {
       })
       .catch((error: { code?: string }) => stream.failDial(error.code ?? "ECONNREFUSED"));
     this.#loop.yieldSoon();
+    return stream;
+  }
+
+  #failSoon(stream: TlsStream, refusal: MeshRefusal): Stream {
+    this.#loop.again({ onReady: () => stream.failDial(refusal) });
     return stream;
   }
 

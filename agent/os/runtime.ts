@@ -6,3 +6,6 @@ export const isBun = "Bun" in globalThis;
 /** Turns of its own loop that the runtime needs once it is ready, before all that became ready has run. Deno hands an event from its
  *  poller to a task and from there to JavaScript; with fewer turns each of its operations waits for our next wake-up. */
 export const RUNTIME_TURNS = isBun ? 1 : 3;
+
+/** RFC 8446 7.5, of its TLS sockets. Datagrams between hosts are sealed by such keys. */
+export const exportsKeys = isBun;

@@ -12,9 +12,7 @@ export interface ThreadPort<In, Out> {
 /** In an executable or a bundle the thread's file is an entry point of its own, found beside the bundle's root, where this file is. */
 function workerUrl(): URL {
   const here = import.meta.url;
-  return here.endsWith(".ts")
-    ? new URL("../worker.ts", here)
-    : new URL("./agent/worker.js", here);
+  return here.endsWith(".ts") ? new URL("../worker.ts", here) : new URL("./agent/worker.js", here);
 }
 
 /** Deno tells of no thread's end. One that threw runs no more code by then; one that was told to end while it ran has been seen to go

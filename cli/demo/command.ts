@@ -9,6 +9,7 @@ interface DemoOptions {
   readonly part?: readonly number[];
   readonly keep?: boolean;
   readonly registry: SessionOptions["registry"];
+  readonly runtime: SessionOptions["runtime"];
   readonly slack: number;
   readonly powerLosses: number;
   readonly consulAway: number;
@@ -52,13 +53,18 @@ export async function demo(args: readonly string[]): Promise<number> {
         .choices(["embedded", "consul"])
         .default("embedded"),
     )
+    .addOption(
+      new Option("--runtime <name>", "what config server and agents run under; see record 32")
+        .choices(["bun", "deno"])
+        .default("bun"),
+    )
     .option("--keep", "after a failure leave everything running, until Ctrl-C")
     .addHelpText(
       "after",
       "\nExamples:\n  meshctl demo\n  meshctl demo --check\n  meshctl demo --check --part 3,5\n  meshctl demo --registry consul",
     )
     .action(async (given: DemoOptions) => {
-      const { check = false, part, keep = false, slack, registry } = given;
+      const { check = false, part, keep = false, slack, registry, runtime } = given;
       const effort = { powerLosses: given.powerLosses, consulAwaySeconds: given.consulAway };
       const steps =
         part ?? (registry === "consul" ? STEP_NUMBERS.filter((n) => n !== 12) : STEP_NUMBERS);
@@ -68,6 +74,7 @@ export async function demo(args: readonly string[]): Promise<number> {
         slack,
         effort,
         registry,
+        runtime,
         keepsFailed: keep,
       };
       code = await runSession(options);

@@ -12,6 +12,7 @@ import {
 } from "./agents.ts";
 import { consulDaemon, ON_CONSUL, untilConsulServes } from "./consul.ts";
 import type { Daemon } from "./daemon.ts";
+import type { DenoMesh } from "./deno.ts";
 import { type Forwarder, openForwarder } from "./forwarder.ts";
 import { Lab, privateDirectory, removeLab } from "./lab.ts";
 import {
@@ -58,13 +59,21 @@ export class Demo {
   /** Tokens the hosts joined with; each has been used. */
   readonly tokens = new Map<string, string>();
 
-  /** `contextsFile`: see Operator. `consul`: the file of a Consul to keep the mesh in. */
+  /** `contextsFile`: see Operator. `consul`: the file of a Consul to keep the mesh in. `deno`: what the mesh runs under. */
   constructor(
     meshctl: readonly string[],
     progress: Progress,
-    { contextsFile, consul }: { readonly contextsFile?: string; readonly consul?: string } = {},
+    {
+      contextsFile,
+      consul,
+      deno,
+    }: {
+      readonly contextsFile?: string;
+      readonly consul?: string;
+      readonly deno?: DenoMesh;
+    } = {},
   ) {
-    this.lab = new Lab(meshctl, consul);
+    this.lab = new Lab(meshctl, consul, deno);
     this.operator = new Operator(meshctl, contextsFile);
     this.#progress = progress;
     this.consul = consul === undefined ? undefined : consulDaemon(this.lab);

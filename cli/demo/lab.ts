@@ -4,6 +4,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { copyBundle, DENO_COMMAND, DENO_IN_HOST, type DenoMesh } from "./deno.ts";
 import {
   address6Of,
   addressOf,
@@ -41,18 +42,25 @@ export class Lab {
   readonly #children = new Set<ChildProcess>();
   readonly #meshctl: readonly string[];
   readonly #consul: string | undefined;
+  readonly #deno: DenoMesh | undefined;
   #isUp: Promise<void> = Promise.resolve();
   #isDown = false;
 
   /** `meshctl`: the command that starts it on this machine; its first word is the file that hosts get to see. `consul`: a file
-   *  that they get to see too. */
-  constructor(meshctl: readonly string[], consul?: string) {
+   *  that they get to see too. `deno`: what the mesh runs under instead. */
+  constructor(meshctl: readonly string[], consul?: string, deno?: DenoMesh) {
     this.#meshctl = meshctl;
     this.#consul = consul;
+    this.#deno = deno;
   }
 
-  /** meshctl as it is started inside a host. */
+  /** meshctl as the mesh's programs are started inside a host. */
   meshctl(...args: readonly string[]): readonly string[] {
+    return this.#deno === undefined ? this.ourselves(...args) : [...DENO_COMMAND, ...args];
+  }
+
+  /** The executable that runs the demo, inside a host. */
+  ourselves(...args: readonly string[]): readonly string[] {
     return [EXECUTABLE_IN_HOST, ...this.#meshctl.slice(1), ...args];
   }
 
@@ -68,8 +76,9 @@ export class Lab {
 
   async #make(): Promise<void> {
     mkdirSync(`${RUN_DIRECTORY}/bin`, { recursive: true, mode: 0o755 });
-    for (const file of [EXECUTABLE_IN_HOST, CONSUL_IN_HOST])
+    for (const file of [EXECUTABLE_IN_HOST, CONSUL_IN_HOST, DENO_IN_HOST])
       writeFileSync(file, "", { mode: 0o755 });
+    if (this.#deno !== undefined) copyBundle(this.#deno);
     for (const host of HOSTS) writeEtc(host);
     await runOrThrow(["sh", "-e"], { input: networkScript() });
     await Promise.all([ROUTER, ...HOSTS.map(namespaceOf)].map((name) => this.#hold(name)));
@@ -178,9 +187,10 @@ export class Lab {
   async #hold(namespace: string): Promise<void> {
     const name = namespace.slice(PREFIX.length);
     // `ip netns exec` makes the mount namespace and lays /etc/netns/NAME over /etc.
-    const script = `hostname ${name}; mount --bind "$1" ${EXECUTABLE_IN_HOST}; [ -z "$2" ] || mount --bind "$2" ${CONSUL_IN_HOST}; echo ready; exec sleep infinity`;
+    const script = `hostname ${name}; mount --bind "$1" ${EXECUTABLE_IN_HOST}; [ -z "$2" ] || mount --bind "$2" ${CONSUL_IN_HOST}; [ -z "$3" ] || mount --bind "$3" ${DENO_IN_HOST}; echo ready; exec sleep infinity`;
     const args = ["netns", "exec", namespace, "unshare", "--uts", "sh", "-ec", script, "sh"];
-    const child = spawn("ip", [...args, this.#meshctl[0] ?? "", this.#consul ?? ""], {
+    const files = [this.#meshctl[0], this.#consul, this.#deno?.runtime];
+    const child = spawn("ip", [...args, ...files.map((file) => file ?? "")], {
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });

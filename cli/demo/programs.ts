@@ -66,7 +66,7 @@ export function startProgram(
 }
 
 export const partCommand = (lab: Lab, part: PartName, input: unknown): readonly string[] =>
-  lab.meshctl("demo", "part", part, JSON.stringify(input));
+  lab.ourselves("demo", "part", part, JSON.stringify(input));
 
 export function startResolver(lab: Lab): ChildProcess {
   const config: ResolverConfig = { addresses: HOSTS.map(gatewayOf) };

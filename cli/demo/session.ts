@@ -4,6 +4,7 @@ import type { Effort } from "./checks/step.ts";
 import { findConsul, NO_CONSUL } from "./consul.ts";
 import { rememberContexts } from "./context.ts";
 import { Demo, type MakeDemo } from "./demo.ts";
+import { findDeno } from "./deno.ts";
 import { meshctlCommand } from "./executable.ts";
 import { RUN_DIRECTORY } from "./layout.ts";
 import { Progress } from "./progress.ts";
@@ -21,6 +22,8 @@ export interface SessionOptions {
   readonly effort: Effort;
   /** Where the mesh's state lies. */
   readonly registry: "embedded" | "consul";
+  /** What config server and agents run under. */
+  readonly runtime: "bun" | "deno";
   /** What failed is left running until a signal. */
   readonly keepsFailed: boolean;
 }
@@ -41,6 +44,8 @@ export async function runSession(options: SessionOptions): Promise<number> {
   const wantsConsul =
     options.registry === "consul" || (options.isCheck && needsConsul(options.steps));
   if (wantsConsul && consul === undefined) obstacles.push(NO_CONSUL);
+  const deno = options.runtime === "deno" ? findDeno() : undefined;
+  if (typeof deno === "string") obstacles.push(deno);
   if (obstacles.length > 0) {
     process.stderr.write(`${obstacles.join("\n")}\n`);
     return 1;
@@ -57,6 +62,7 @@ export async function runSession(options: SessionOptions): Promise<number> {
     const made = new Demo(meshctlCommand(), progress, {
       ...contexts,
       ...(on === "consul" && consul !== undefined ? { consul } : {}),
+      ...(typeof deno === "object" ? { deno } : {}),
     });
     demos.push(made);
     return made;

@@ -1,8 +1,10 @@
-// The page's files by path. A runtime that knows no macros refuses a file that asks for one, so that file is not even named there.
+// The page's files by path. From source, a runtime that knows no macros refuses a file that asks for one, so that one is not loaded there.
+const hasMacros = process.versions.bun !== undefined;
+const isBuilt = process.env["IRONMESH_VERSION"] !== undefined;
 const { HTML, SCRIPT, STYLE, ICON } =
-  process.versions.bun === undefined
-    ? await import("./page-from-source.ts")
-    : await import("./page-in-bundle.ts");
+  hasMacros || isBuilt
+    ? await import("./page-in-bundle.ts")
+    : await import("./page-from-source.ts");
 
 export interface Asset {
   readonly type: string;
