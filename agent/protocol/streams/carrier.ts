@@ -46,6 +46,8 @@ export interface CarrierDeps {
 export interface CarrierEvents {
   /** The peer opened a stream: its handler must be set. */
   onStream(stream: CarriedStream): void;
+  /** What was dialled is open; its streams were told. */
+  onOpen(carrier: Carrier): void;
   /** No more streams may be opened here. */
   onRetired(carrier: Carrier): void;
   /** The last stream is gone. */
@@ -284,6 +286,7 @@ export class Carrier implements StreamHandler, FrameEvents {
     if (stream.mesh !== undefined) this.peer = { ...stream.mesh, alpn: this.#deps.alpn };
     this.#state = "open";
     for (const one of [...this.#streams.values()]) one.opened();
+    if (this.#state === "open") this.#events.onOpen(this);
   }
 
   onData(_stream: Stream, bytes: Uint8Array, start: number, end: number): void {

@@ -17,8 +17,12 @@ const SPREAD_AT = 8;
 const CARRIERS_PER_TARGET_MAX = 4;
 /** Past this, more carriers are dialled all the same. */
 const STREAMS_PER_CARRIER = 256;
+/** While a carrier is being dialled beside it, an open one takes this many: a stream on it waits for no handshake. */
+const TAKES_MEANWHILE = 16;
 /** A dialled carrier without streams is kept for the next. */
 const IDLE_MS = 60_000;
+/** A carrier dialled ahead, for which no stream waits yet, is given up after. */
+const AHEAD_MS = 5_000;
 const ACCEPTED_MAX = 8_192;
 /** How long a peer may take to end what it dialled: by then it has read all. */
 const RETIRE_WAIT_MS = 1_000;
@@ -51,7 +55,7 @@ export class MeshStreams implements Network {
   readonly #deps: MeshStreamsDeps;
   readonly #dialled = new Map<string, Dialled>();
   readonly #accepted = new Set<Carrier>();
-  readonly #idle = new Map<Carrier, Timer>();
+  readonly #kept = new Map<Carrier, Timer>();
   #isDraining = false;
   /** After drain(): peers had their time to end what they dialled. */
   hasWaited = false;
@@ -66,8 +70,7 @@ export class MeshStreams implements Network {
     if (target.is !== "mesh" || target.alpn !== this.#config.alpn)
       return this.#deps.network.dial(target, handler);
     const carrier = this.#carrierFor(target);
-    this.#idle.get(carrier)?.cancel();
-    this.#idle.delete(carrier);
+    this.#unkeep(carrier);
     return carrier.open(handler);
   }
 
@@ -79,23 +82,31 @@ export class MeshStreams implements Network {
       this.#dialled.set(key, dialled);
     }
     const { carriers } = dialled;
-    let least = carriers[0];
-    for (const one of carriers) if (one.streamCount < (least?.streamCount ?? 0)) least = one;
+    const least = leastBusy(carriers);
     const count = least?.streamCount ?? 0;
     const isCrowded =
       count >= STREAMS_PER_CARRIER ||
       (count >= SPREAD_AT && carriers.length < CARRIERS_PER_TARGET_MAX);
-    return least === undefined || isCrowded ? this.#dialCarrier(key, dialled) : least;
+    const next = least === undefined || isCrowded ? this.#dialCarrier(key, dialled) : least;
+    if (!next.isConnecting) return next;
+    const open = leastBusy(carriers.filter((one) => !one.isConnecting));
+    return open !== undefined && open.streamCount < TAKES_MEANWHILE ? open : next;
   }
 
-  #dialCarrier(key: string, { target, carriers }: Dialled): Carrier {
+  #dialCarrier(key: string, dialled: Dialled, settled: () => void = () => {}): Carrier {
+    const { target, carriers } = dialled;
     const leave = (carrier: Carrier): void => {
       const at = carriers.indexOf(carrier);
-      if (at >= 0) carriers.splice(at, 1);
+      if (at < 0) return; // it left before, and others may have come under this key
+      carriers.splice(at, 1);
       if (carriers.length === 0) this.#dialled.delete(key);
     };
     const events: CarrierEvents = {
       onStream: () => {},
+      onOpen: (carrier) => {
+        settled();
+        if (carrier.streamCount === 0) this.#keep(carrier, IDLE_MS);
+      },
       onRetired: (carrier) => {
         leave(carrier);
         this.#deps.soon(() => this.#deps.onRetiring());
@@ -103,24 +114,34 @@ export class MeshStreams implements Network {
       onEmpty: (carrier) => this.#dialledEmpty(carrier),
       onOver: (carrier) => {
         leave(carrier);
-        this.#idle.get(carrier)?.cancel();
-        this.#idle.delete(carrier);
+        this.#unkeep(carrier);
+        settled();
       },
     };
     const carrier = new Carrier(this.#carrierDeps, events);
     carriers.push(carrier);
+    this.#keep(carrier, AHEAD_MS);
     const to = { ...target, alpn: this.#config.carrierAlpn };
     carrier.connecting(this.#deps.network.dial(to, carrier));
     return carrier;
   }
 
+  #unkeep(carrier: Carrier): void {
+    this.#kept.get(carrier)?.cancel();
+    this.#kept.delete(carrier);
+  }
+
+  /** For a stream that may come. */
+  #keep(carrier: Carrier, ms: number): void {
+    this.#unkeep(carrier);
+    const timer = this.#deps.timers.after(ms, () => carrier.close());
+    this.#kept.set(carrier, timer);
+  }
+
   #dialledEmpty(carrier: Carrier): void {
     if (carrier.isConnecting) carrier.reset();
     else if (carrier.retirement === "retired") carrier.close();
-    else if (!this.#idle.has(carrier)) {
-      const timer = this.#deps.timers.after(IDLE_MS, () => carrier.close());
-      this.#idle.set(carrier, timer);
-    }
+    else this.#keep(carrier, IDLE_MS);
   }
 
   get #carrierDeps() {
@@ -140,6 +161,7 @@ export class MeshStreams implements Network {
       this.#carrierDeps,
       {
         onStream,
+        onOpen: () => {},
         onRetired: () => {},
         onEmpty: () => {}, // the end that dialled closes: it knows when it has read all
         onOver: (one) => this.#accepted.delete(one),
@@ -151,10 +173,16 @@ export class MeshStreams implements Network {
     return true;
   }
 
-  /** Carriers of these identities open no more streams: their certificate was replaced. */
+  /** Carriers of these identities open no more streams: their certificate was replaced. One that is busy goes on until another is open in
+   *  its place, or cannot be. */
   renewed(identities: ReadonlySet<string>): void {
-    for (const { target, carriers } of [...this.#dialled.values()])
-      if (identities.has(target.as)) for (const carrier of [...carriers]) carrier.retire();
+    for (const [key, dialled] of [...this.#dialled]) {
+      if (!identities.has(dialled.target.as)) continue;
+      for (const old of [...dialled.carriers]) {
+        if (old.streamCount === 0 || old.isConnecting) old.retire();
+        else this.#dialCarrier(key, dialled, () => old.retire());
+      }
+    }
   }
 
   /** Peers are asked to open no more streams here. */
@@ -175,4 +203,10 @@ export class MeshStreams implements Network {
   get #hasUnsent(): boolean {
     return [...this.#accepted].some((one) => one.hasUnsent);
   }
+}
+
+function leastBusy(carriers: readonly Carrier[]): Carrier | undefined {
+  let least = carriers[0];
+  for (const one of carriers) if (one.streamCount < (least?.streamCount ?? 0)) least = one;
+  return least;
 }
