@@ -153,27 +153,37 @@ function foundTold({ id, fields, content, isWhole }: FoundMessage, { methods }: 
     : [status, joined(fields, content), content, whole];
 }
 
-const read = (all: readonly ShownFrames[]): Told[][] =>
-  readByNghttp2(all).map(({ messages }, i) =>
-    messages.map((message) => foundTold(message, all[i] as ShownFrames)),
-  );
-const has = (told: readonly Told[], one: Told): boolean =>
+interface Reading {
+  readonly told: readonly Told[];
+  /** It ended the connection, and may not have read all. */
+  readonly gaveUp: boolean;
+}
+
+const read = (all: readonly ShownFrames[]): Reading[] =>
+  readByNghttp2(all).map(({ messages, faults }, i) => ({
+    told: messages.map((message) => foundTold(message, all[i] as ShownFrames)),
+    gaveUp: faults.some((fault) => fault.startsWith("7 ")),
+  }));
+const has = ({ told }: Reading, one: Told): boolean =>
   told.some((other) => Bun.deepEquals(one, other));
 /** One reading in 200 of node's ends by a COMPRESSION_ERROR that the same bytes do not give again (seen with node 20.20). */
 const READINGS = 5;
 
-/** Throws where nghttp2 does not find what passed; returns how many messages are the same. */
+/** Throws where nghttp2 does not find what passed; returns how many messages are the same. Where nghttp2 ends the connection and RFC 9113
+ *  asks for an error of the stream alone (5.1, 8.1.1: DATA behind its end, or before any HEADERS), it cannot be asked about the rest. */
 export function judge(all: readonly Ran[]): number {
   const found = read(all);
   let same = 0;
   all.forEach(({ passed, ...one }, i) => {
-    let told = found[i] ?? [];
+    let reading = found[i] as Reading;
     for (const message of passed) {
-      for (let times = 1; times < READINGS && !has(told, message); times++)
-        told = read([one])[0] ?? [];
-      if (!has(told, message))
-        throw new Error(`${JSON.stringify({ message, told })}: ${JSON.stringify(one)}`);
-      same++;
+      for (let times = 1; times < READINGS && !has(reading, message); times++)
+        reading = read([one])[0] as Reading;
+      if (has(reading, message)) same++;
+      else if (!reading.gaveUp)
+        throw new Error(
+          `${JSON.stringify({ message, told: reading.told })}: ${JSON.stringify(one)}`,
+        );
     }
   });
   return same;

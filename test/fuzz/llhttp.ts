@@ -54,8 +54,7 @@ export function readOtherwise(all: readonly Shown[]): unknown[] {
   return shown
     .map((one, i) => ({ one, found: read[i], wanted: [readNaively(one)] }))
     .filter(
-      ({ one, found, wanted }) =>
-        !Bun.deepEquals(found, wanted) && !isTabRefused(found, one.text),
+      ({ one, found, wanted }) => !Bun.deepEquals(found, wanted) && !isTabRefused(found, one.text),
     );
 }
 

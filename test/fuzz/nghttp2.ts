@@ -37,7 +37,7 @@ function faultsIn(out) {
     const kind = all[at + 3];
     if (kind !== 3 && kind !== 7) continue;
     const code = all.readUInt32BE(at + (kind === 3 ? 9 : 13));
-    if (code !== 0 && code !== 8 && code !== 5) faults.push([kind, all.readUInt32BE(at + 5), code].join(" "));
+    if (code !== 0 && (kind === 7 || (code !== 8 && code !== 5))) faults.push([kind, all.readUInt32BE(at + 5), code].join(" "));
   }
   return faults;
 }
