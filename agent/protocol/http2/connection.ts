@@ -46,6 +46,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
     super(deps);
     this.deps = deps;
     this.out = new FrameWriter({
+      buffers: deps.writeBuffers,
       soon: (task) => deps.soon(task),
       onOverflow: () => this.fail(CODE.enhanceYourCalm, "slow_read"),
     });

@@ -10,16 +10,17 @@ import {
   writeWord,
 } from "./frame.ts";
 import { copy } from "./hpack-decoder.ts";
+import type { WriteBuffers } from "./write-buffers.ts";
 
 const OUT_BYTES = 65_536;
 const OUT_BYTES_MAX = 262_144;
 /** So much leaves at once: the peer begins while we go on. */
 const FLUSH_BYTES = 32_768;
-/** What one buffer keeps between turns; larger ones are let go. */
-const KEPT_BYTES = 16_384;
-const BYTES_FIRST = 2_048;
+/** Less than this, left by a peer that does not read, waits in an array of its own size. */
+const WAITING_BYTES = 16_384;
 
 export interface WriterDeps {
+  readonly buffers: WriteBuffers;
   soon(task: () => void): void;
   /** It cannot go on: see OUT_BYTES_MAX. Never inside a call of a stream's owner. */
   onOverflow(): void;
@@ -57,8 +58,7 @@ export class FrameWriter {
 
   stop(): void {
     this.#isOver = true;
-    this.bytes = NO_BYTES;
-    this.#end = 0;
+    this.#letGo();
   }
 
   /** How many bytes of content may be sent now. */
@@ -135,7 +135,8 @@ export class FrameWriter {
       );
       this.#end = end;
     } else this.#splitBlock(stream, start, end, ends);
-    this.#flushSoon();
+    if (this.#end >= FLUSH_BYTES && !this.#isBlocked) this.flush();
+    else this.#flushSoon();
   }
 
   #splitBlock(stream: number, start: number, end: number, ends: number): void {
@@ -155,14 +156,22 @@ export class FrameWriter {
       this.#isOver = true;
       this.#deps.soon(() => this.#deps.onOverflow());
     }
-    if (end > this.bytes.length) {
-      let size = Math.max(BYTES_FIRST, this.bytes.length);
-      while (size < end) size *= 2;
-      const larger = new Uint8Array(size);
-      larger.set(this.bytes.subarray(0, this.#end));
-      this.bytes = larger;
-    }
+    if (end > this.bytes.length) this.#grow(end);
     return this.#end;
+  }
+
+  #grow(bytes: number): void {
+    const before = this.bytes;
+    this.bytes = this.#deps.buffers.take(Math.max(bytes, 2 * before.length));
+    if (this.#end > 0) this.bytes.set(before.subarray(0, this.#end));
+    this.#deps.buffers.give(before);
+  }
+
+  #letGo(): void {
+    this.#deps.buffers.give(this.bytes);
+    this.bytes = NO_BYTES;
+    this.#start = 0;
+    this.#end = 0;
   }
 
   #flushSoon(): void {
@@ -182,15 +191,18 @@ export class FrameWriter {
       this.#compact();
       return;
     }
-    this.#start = 0;
-    this.#end = 0;
-    if (this.bytes.length > KEPT_BYTES) this.bytes = NO_BYTES;
+    this.#letGo();
   }
 
   #compact(): void {
-    if (this.#start < this.#end - this.#start) return;
-    this.bytes.copyWithin(0, this.#start, this.#end);
-    this.#end -= this.#start;
+    const { bytes } = this;
+    const left = this.#end - this.#start;
+    if (left <= WAITING_BYTES && bytes.length > WAITING_BYTES) {
+      this.bytes = bytes.slice(this.#start, this.#end);
+      this.#deps.buffers.give(bytes);
+    } else if (this.#start < left) return;
+    else bytes.copyWithin(0, this.#start, this.#end);
+    this.#end = left;
     this.#start = 0;
   }
 }

@@ -4,6 +4,7 @@ import type { Scratch } from "../../base/net.ts";
 import { HEAD_LIMITS, type HeadLimits, RequestHead, ResponseHead } from "../http1/head.ts";
 import { FieldList } from "./field-list.ts";
 import { MessageFacts } from "./field-rules.ts";
+import { WriteBuffers } from "./write-buffers.ts";
 
 /** One event is handled at a time, so that records are shared too. */
 export interface Http2Deps {
@@ -13,6 +14,7 @@ export interface Http2Deps {
   readonly timers: Timers;
   /** At least 16 KiB and EDIT_ROOM. */
   readonly stage: Scratch;
+  readonly writeBuffers: WriteBuffers;
   readonly fields: FieldList;
   readonly facts: MessageFacts;
   /** Of what the data path writes: it has added to what peers may send. */
@@ -35,6 +37,7 @@ export const sharedByThread = (
   deps: Pick<Http2Deps, "soon" | "now" | "timers" | "stage" | "bug" | "count">,
 ): Http2Deps => ({
   ...deps,
+  writeBuffers: new WriteBuffers(),
   fields: new FieldList(headersMax),
   headLimits: {
     ...HEAD_LIMITS,
