@@ -77,7 +77,21 @@ export class UdpListener implements Watcher, CapturedDatagram {
   get flowKey(): string {
     return this.#isIpv6
       ? `${this.#text(NAME_AT + 2, 1)}${this.#text(NAME_AT + 8, 8)}${this.#text(ORIGINAL_AT + 2, 1)}${this.#text(ORIGINAL_AT + 8, 8)}`
-      : `${this.#text(NAME_AT + 2, 3)}${this.#text(ORIGINAL_AT + 2, 3)}`;
+      : this.#ipv4Key();
+  }
+  /** It is asked for each datagram, so nothing is made but the text. */
+  #ipv4Key(): string {
+    const halves = this.#halves;
+    const from = (NAME_AT + 2) >> 1;
+    const to = (ORIGINAL_AT + 2) >> 1;
+    return String.fromCharCode(
+      halves[from] as number,
+      halves[from + 1] as number,
+      halves[from + 2] as number,
+      halves[to] as number,
+      halves[to + 1] as number,
+      halves[to + 2] as number,
+    );
   }
   #text(at: number, halves: number): string {
     const first = at >> 1;

@@ -1,9 +1,12 @@
 // What gRPC says in HTTP: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md (requests, timeouts, status and its message) and
 // http-grpc-status-mapping.md beside it.
 import { bytesOf } from "../base/bytes.ts";
+import { LOWER } from "./http1/grammar.ts";
 import type { Head } from "./http1/head.ts";
 
-const CONTENT_TYPE = "application/grpc";
+const CONTENT_TYPE = bytesOf("application/grpc");
+const PLUS = 43;
+const SEMICOLON = 59;
 const STATUS_NAME = bytesOf("grpc-status:");
 const STATUS_MAX = 16;
 const UNKNOWN = "2";
@@ -26,9 +29,14 @@ export const grpcStatusOfHttp = (status: number): string => STATUS_OF_HTTP[statu
 export function isGrpc(head: Head): boolean {
   const at = head.find("content-type");
   if (at < 0) return false;
-  const type = head.value(at).toLowerCase();
-  const next = type[CONTENT_TYPE.length];
-  return type.startsWith(CONTENT_TYPE) && (next === undefined || next === "+" || next === ";");
+  const { bytes } = head;
+  const start = head.fields[4 * at + 2] as number;
+  const end = head.fields[4 * at + 3] as number;
+  const typeEnd = start + CONTENT_TYPE.length;
+  if (end < typeEnd) return false;
+  for (let i = 0; i < CONTENT_TYPE.length; i++)
+    if (LOWER[bytes[start + i] as number] !== CONTENT_TYPE[i]) return false;
+  return end === typeEnd || bytes[typeEnd] === PLUS || bytes[typeEnd] === SEMICOLON;
 }
 
 const UNIT_MS: { readonly [unit: string]: number } = {
