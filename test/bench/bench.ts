@@ -5,7 +5,9 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { changeCase } from "./change-case.ts";
 import { newConnectionsCase, smallTcpCase } from "./connection-cases.ts";
+import { datagramCase } from "./datagram-case.ts";
 import { down, up } from "./hosts.ts";
+import { http2Case } from "./http2-cases.ts";
 import { connectionsCase, idleCase, startCase } from "./idle-cases.ts";
 import { bulkCase, hopCase, type Pace, pairCase } from "./load-cases.ts";
 import { BACKEND_UID, type Mesh, startMesh } from "./mesh.ts";
@@ -35,9 +37,12 @@ const CASES: { readonly [name: string]: (mesh: Mesh, peers: Peers) => Promise<Ro
   small: (mesh, peers) => smallTcpCase(mesh, peers, pace),
   new: (mesh, peers) => newConnectionsCase(mesh, peers, pace),
   steady: (mesh, peers) => steadyCase(mesh, peers, pace),
+  http2: (mesh) => http2Case(mesh, pace),
   start: (mesh) => startCase(mesh, pace.rounds),
+  // After `start`: what it declares stays, and agents that know of UDP load more when they start.
+  datagrams: (mesh) => datagramCase(mesh, pace),
   change: () => changeCase(pace.rounds),
-  // Last, since what it adds stays.
+  // Last, since it adds the most.
   scale: (mesh) => scaleCase(mesh, pace),
 };
 

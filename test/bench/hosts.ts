@@ -4,6 +4,11 @@ import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { closeSync, mkdirSync, openSync, rmSync } from "node:fs";
 
 export const DIRECTORY = "/tmp/im-bench";
+/** By a program that has ended: what this one wrote by itself was found busy (ETXTBSY) when it was to be executed at once. */
+export const copyProgram = (from: string, to: string): void => {
+  execFileSync("cp", [from, to]);
+};
+
 export type HostName = "a" | "b";
 export const addressOf = (host: HostName): string => (host === "a" ? "10.78.1.1" : "10.78.1.2");
 const PREFIX = "im-bench-";
@@ -120,6 +125,11 @@ export function start(host: string, command: readonly string[], options: Start):
   return child;
 }
 
+/** All threads of what was started elsewhere. */
+export const pin = (pid: number, core: number): void => {
+  execFileSync("taskset", ["-a", "-p", "-c", `${core}`, `${pid}`]);
+};
+
 export function runToEnd(host: string, command: readonly string[], options: Start): string {
   const [file = "", ...args] = wrapped(host, command, options);
   return execFileSync(file, args, {
@@ -129,8 +139,11 @@ export function runToEnd(host: string, command: readonly string[], options: Star
   }).toString();
 }
 
+/** A machine that is busy with something else is slow to start things. */
+const READY_MS = 60_000;
+
 export async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + READY_MS;
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`never came: ${what} (logs in ${DIRECTORY})`);
     await new Promise((resolve) => setTimeout(resolve, 20));

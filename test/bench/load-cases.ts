@@ -24,6 +24,8 @@ interface HttpRound extends LoadResult {
 }
 
 const CONNECTIONS = 64;
+/** A pair of haproxies that is asked for 800 streams at once dials as many connections, with a handshake each. */
+const WARM_UP_SECONDS = 3;
 const SIZES = [
   ["100 B", "/100"],
   ["1 KB", "/1k"],
@@ -38,7 +40,7 @@ export function hopCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
   ];
   return BODIES.flatMap(([size, path]) =>
     httpRows(
-      { name: `HTTP/1.1 one hop, plaintext, ${size}, c64`, path, connections: CONNECTIONS },
+      byWrk(`HTTP/1.1 one hop, plaintext, ${size}, c64`, path, CONNECTIONS),
       contenders,
       pace,
       { must: 0.8, goal: 0.7 },
@@ -53,35 +55,45 @@ export function pairCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
     { name: "haproxy", address: addressOf("a"), port: PAIR_PORT, pids: peers.haproxyPair },
   ];
   const many = SIZES.flatMap(([size, path]) =>
-    httpRows(
-      { name: `mTLS pair, ${size}, c64`, path, connections: CONNECTIONS },
-      contenders,
-      pace,
-      { must: 0.7, goal: 0.55 },
-    ),
+    httpRows(byWrk(`mTLS pair, ${size}, c64`, path, CONNECTIONS), contenders, pace, {
+      must: 0.7,
+      goal: 0.55,
+    }),
   );
-  const few = { name: "mTLS pair, 1 KB, c4", path: "/1k", connections: 4 };
+  const few = byWrk("mTLS pair, 1 KB, c4", "/1k", 4);
   return [...many, ...httpRows(few, contenders, pace, { must: 0.65, goal: 0.5 })];
 }
 
-interface HttpCase {
+export interface LoadCase {
   readonly name: string;
-  readonly path: string;
-  readonly connections: number;
+  load(who: Contender, seconds: number): LoadResult;
 }
 
+const byWrk = (name: string, path: string, connections: number): LoadCase => ({
+  name,
+  load: ({ address, port }, seconds) =>
+    wrk("a", CLIENT_UID, `http://${address}:${port}${path}`, { connections, seconds }),
+});
+
+interface Asked {
+  readonly must?: number;
+  readonly goal?: number;
+}
+const TAIL = { must: 1 };
+
 /** The first contender is ours; CPU is compared with the cheapest of the others, the tail with the first of them. */
-function httpRows(
-  what: HttpCase,
+export function httpRows(
+  what: LoadCase,
   contenders: readonly Contender[],
   pace: Pace,
-  asked: { readonly must: number; readonly goal: number },
+  asked: Asked,
+  tail: Asked = TAIL,
 ): Row[] {
   const rounds = contenders.map((): HttpRound[] => []);
   for (let round = -1; round < pace.rounds; round++) {
     contenders.forEach((contender, i) => {
-      const result = httpRound(what, contender, pace.seconds);
-      if (round >= 0) rounds[i]?.push(result); // the first warms up
+      if (round < 0) what.load(contender, Math.max(pace.seconds, WARM_UP_SECONDS));
+      else rounds[i]?.push(httpRound(what, contender, pace.seconds));
     });
   }
   const medianOf = (i: number, key: keyof HttpRound): number =>
@@ -118,15 +130,14 @@ function httpRows(
       ours: ours.p99Ms,
       peer: first.p99Ms,
       ratio: ours.p99Ms / first.p99Ms,
-      must: 1,
+      ...tail,
     },
   ];
 }
 
-function httpRound(what: HttpCase, who: Contender, seconds: number): HttpRound {
+function httpRound(what: LoadCase, who: Contender, seconds: number): HttpRound {
   const before = cpuMicros(who.pids);
-  const url = `http://${who.address}:${who.port}${what.path}`;
-  const load = wrk("a", CLIENT_UID, url, { connections: what.connections, seconds });
+  const load = what.load(who, seconds);
   const cpu = (cpuMicros(who.pids) - before) / load.requests;
   // A figure is one of requests that were answered, or of nothing.
   if (load.errors !== undefined) throw new Error(`${what.name}, ${who.name}: ${load.errors}`);

@@ -1,6 +1,6 @@
-// What is measured: CPU time of a process by the scheduler's own count, memory, and what wrk and iperf3 report.
-import { readdirSync, readFileSync } from "node:fs";
-import { type HostName, LOAD_CORE, runToEnd } from "./hosts.ts";
+// What is measured: CPU time of a process by the scheduler's own count, memory, and what wrk, h2load and iperf3 report.
+import { chmodSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { DIRECTORY, type HostName, LOAD_CORE, runToEnd } from "./hosts.ts";
 
 /** CPU microseconds of all threads of these processes so far. */
 export function cpuMicros(pids: readonly number[]): number {
@@ -60,6 +60,56 @@ function millis(text: string): number {
   const [, number = "0", unit = "ms"] = /([\d.]+)(us|ms|s|m)/.exec(text) ?? [];
   return Number(number) * ({ us: 1e-3, ms: 1, s: 1e3, m: 6e4 }[unit] ?? 1);
 }
+
+export interface Http2Load {
+  /** Asked for on each of them at once. */
+  readonly streams: number;
+  readonly connections: number;
+  readonly seconds: number;
+  /** Posted with each request. */
+  readonly body?: string;
+  readonly headers?: readonly string[];
+}
+
+/** HTTP/2 by prior knowledge. */
+export function h2load(host: HostName, uid: number, url: string, load: Http2Load): LoadResult {
+  const { streams, connections, seconds, body, headers = [] } = load;
+  const all = headers.flatMap((header) => ["-H", header]);
+  const posted = body === undefined ? [] : ["-d", body];
+  const shape = ["-t1", `-c${connections}`, `-m${streams}`, "-D", `${seconds}`];
+  const answers = h2loadAnswers(host, uid, [...shape, ...all, ...posted, url]);
+  const refused = answers.filter(({ status }) => status !== 200).length;
+  const sorted = answers.map(({ ms }) => ms).sort((a, b) => a - b);
+  return {
+    requests: answers.length,
+    perSecond: answers.length / seconds,
+    p50Ms: share(sorted, 0.5),
+    p99Ms: share(sorted, 0.99),
+    errors: refused > 0 || answers.length === 0 ? `${refused} of ${answers.length}` : undefined,
+  };
+}
+
+/** What was answered, by h2load's own log. */
+export function h2loadAnswers(
+  host: HostName,
+  uid: number,
+  args: readonly string[],
+): { readonly status: number; readonly ms: number }[] {
+  const log = `${DIRECTORY}/h2load.log`;
+  writeFileSync(log, "");
+  chmodSync(log, 0o666); // h2load runs as the client's own user
+  runToEnd(host, ["h2load", `--log-file=${log}`, ...args], { core: LOAD_CORE, uid });
+  // Each line: when it began, status, microseconds.
+  const lines = readFileSync(log, "latin1").split("\n").filter(Boolean);
+  return lines.map((line) => {
+    const [, status, micros] = line.split("\t");
+    return { status: Number(status), ms: Number(micros) / 1_000 };
+  });
+}
+
+/** Of what is sorted. */
+export const share = (sorted: readonly number[], part: number): number =>
+  sorted[Math.floor(sorted.length * part)] ?? Number.NaN;
 
 /** Gbit/s, sender to receiver. */
 export function iperf(

@@ -1,12 +1,13 @@
 // The product under measurement: a config server and two agents, made members as any host is, with policies and telemetry as shipped.
 // Each agent has one data thread (`--workers 1`, as the peers have), on the core the proxies share.
 import type { ChildProcess } from "node:child_process";
-import { chownSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { ADMIN_PATHS, type AgentStatus } from "../../agent/api/admin.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import {
   addressOf,
   type BOTH_CORES,
+  copyProgram,
   DIRECTORY,
   type HostName,
   LOAD_CORE,
@@ -84,25 +85,44 @@ function directoryFor(name: string): string {
 }
 
 export async function startMesh(executable: string): Promise<Mesh> {
-  copyFileSync(executable, MESHCTL); // its own place may be closed to other users
+  copyProgram(executable, MESHCTL); // its own place may be closed to other users
   await startServer();
   writeFileSync(`${DIRECTORY}/resources.yaml`, RESOURCES);
   meshctl("apply", "-f", `${DIRECTORY}/resources.yaml`);
   for (const host of ["a", "b"] as const) join(host);
   const agents = { a: startAgent("a").pid ?? 0, b: startAgent("b").pid ?? 0 };
+  for (const host of ["a", "b"] as const) await serving(host);
+  const [plain, backend] = [await vipOf("plain.bench"), await vipOf("backend.default.mesh")];
+  return { agents, plain, backend };
+}
+
+/** What was started serves, and has all that the server knows. */
+export async function serving(host: HostName): Promise<void> {
+  await until(`agent ${host}`, async () => {
+    const status = await ask<AgentStatus>(host, ADMIN_PATHS.status);
+    return status?.redirect.isApplied === true && status.server.isConnected;
+  });
+}
+
+/** The virtual IP by which programs in a reach a service. */
+export async function vipOf(name: string): Promise<string> {
+  const snapshot = await ask<Snapshot>("a", ADMIN_PATHS.snapshot);
+  const vip = snapshot?.services.find((service) => service.names.includes(name))?.vip4;
+  if (vip === undefined) throw new Error(`agent a knows no service ${name}`);
+  return vip;
+}
+
+/** More resources, for the cases from here on; returns when both agents serve them. */
+export async function declare(name: string, resources: string): Promise<void> {
+  const file = `${DIRECTORY}/${name}.yaml`;
+  writeFileSync(file, resources);
+  const { version } = JSON.parse(meshctl("apply", "-f", file, "-o", "json")) as { version: number };
   for (const host of ["a", "b"] as const) {
-    await until(`agent ${host}`, async () => {
+    await until(`version ${version} on ${host}`, async () => {
       const status = await ask<AgentStatus>(host, ADMIN_PATHS.status);
-      return status?.redirect.isApplied === true && status.server.isConnected;
+      return (status?.version ?? 0) >= version;
     });
   }
-  const snapshot = await ask<Snapshot>("a", ADMIN_PATHS.snapshot);
-  const vipOf = (name: string): string => {
-    const vip = snapshot?.services.find((service) => service.names.includes(name))?.vip4;
-    if (vip === undefined) throw new Error(`agent a knows no service ${name}`);
-    return vip;
-  };
-  return { agents, plain: vipOf("plain.bench"), backend: vipOf("backend.default.mesh") };
 }
 
 async function startServer(): Promise<void> {

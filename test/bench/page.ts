@@ -13,7 +13,11 @@ Written by \`npm run bench\`; do not edit. Date: ${new Date().toISOString().slic
 ${machine()}
 - load average when it began: ${LOAD_BEFORE.toFixed(1)} (a quiet machine: below 0.5)
 - ${pace.rounds} rounds of ${pace.seconds} s a contender, one after the other in turns, after a round to warm up; medians of the rounds
-- client (wrk, iperf3) and backend (nginx, iperf3) share one core, the proxies under test have the other; an mTLS pair shares it
+- clients (wrk, h2load, iperf3) and backends (nginx, iperf3) share one core, the proxies under test have the other; an mTLS pair shares it
+- HTTP/2 and gRPC are HTTP/2 on both sides of each proxy, by prior knowledge; nginx serves the pages, a small server of the benchmark's own
+  the calls (\`test/bench/grpc-server.ts\`). h2load gives its messages a length, which gRPC's clients do not
+- UDP: 16 flows of a client and an echo of the benchmark's own (\`test/bench/datagrams.ts\`, many datagrams a system call), 16 datagrams of each on
+  their way; questions and answers are counted. nginx relays by its stream module; ours keeps identity, policy and figures of each flow besides
 - hosts are two network namespaces joined by a veth cable; one data thread an agent (\`--workers 1\`)
 - Ironmesh as shipped: redirect by iptables, identity by listener, metrics, \`traceparent\` and \`x-request-id\`, default policies
 - haproxy and nginx as their users would tune them for this work: keep-alive and connection reuse to the backend, request id, trace

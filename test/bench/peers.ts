@@ -20,11 +20,11 @@ export const SMALL_PORT = 8022;
 export const NEW_PORT = { full: 8031, resumed: 8032 } as const;
 const NEW_TLS_PORT = 8033;
 
-const HEADERS = `
+export const HEADERS = `
   http-request set-header x-request-id %[uuid()]
   http-request set-header x-forwarded-for %[src]
   http-request set-header traceparent 00-0123456789abcdef0123456789abcdef-0123456789abcdef-01`;
-const DEFAULTS = `
+export const DEFAULTS = `
 global
   nbthread 1
   maxconn 6000
@@ -35,7 +35,7 @@ defaults
   timeout server 1h
   http-reuse always`;
 
-function write(name: string, text: string): string {
+export function write(name: string, text: string): string {
   writeFileSync(`${DIRECTORY}/${name}`, `${text}\n`);
   return `${DIRECTORY}/${name}`;
 }
@@ -89,6 +89,10 @@ http { access_log off; keepalive_requests 1000000000;
   return start("a", ["nginx", "-c", config], { core: PROXY_CORE }).pid ?? 0;
 }
 
+/** How the two ends of a pair of haproxies prove themselves. */
+export const TLS_CLIENT = `ssl crt ${DIRECTORY}/client.pem ca-file ${DIRECTORY}/ca.crt verify required verifyhost inbound sni str(inbound) ssl-min-ver TLSv1.3`;
+export const TLS_SERVER = `ssl crt ${DIRECTORY}/server.pem ca-file ${DIRECTORY}/ca.crt verify required ssl-min-ver TLSv1.3`;
+
 /** Certificates of one CA, P-256 as ours. */
 function makeCertificates(): void {
   const script = `cd ${DIRECTORY}
@@ -111,13 +115,13 @@ frontend f
   bind ${addressOf("a")}:${PAIR_PORT}${HEADERS}
   default_backend b
 backend b
-  server s ${addressOf("b")}:${TLS_PORT} ssl crt ${DIRECTORY}/client.pem ca-file ${DIRECTORY}/ca.crt verify required verifyhost inbound sni str(inbound) ssl-min-ver TLSv1.3 pool-max-conn 1000`,
+  server s ${addressOf("b")}:${TLS_PORT} ${TLS_CLIENT} pool-max-conn 1000`,
   );
   const inbound = write(
     "haproxy-in.cfg",
     `${DEFAULTS}
 frontend f
-  bind ${addressOf("b")}:${TLS_PORT} ssl crt ${DIRECTORY}/server.pem ca-file ${DIRECTORY}/ca.crt verify required ssl-min-ver TLSv1.3${HEADERS}
+  bind ${addressOf("b")}:${TLS_PORT} ${TLS_SERVER}${HEADERS}
   default_backend b
 backend b
   server s ${addressOf("b")}:${PEER_BACKEND_PORT} pool-max-conn 1000`,
@@ -133,7 +137,6 @@ const TCP_DEFAULTS = DEFAULTS.replace("mode http", "mode tcp").replace("  http-r
 
 /** Relays bytes, each connection by one of its own to the other host, as ours does for opaque TCP. */
 function startHaproxyFull(): number[] {
-  const client = `ssl crt ${DIRECTORY}/client.pem ca-file ${DIRECTORY}/ca.crt verify required verifyhost inbound sni str(inbound) ssl-min-ver TLSv1.3`;
   const outbound = write(
     "haproxy-full-out.cfg",
     `${TCP_DEFAULTS}
@@ -141,18 +144,18 @@ frontend full
   bind ${addressOf("a")}:${NEW_PORT.full}
   default_backend full
 backend full
-  server s ${addressOf("b")}:${NEW_TLS_PORT} ${client} no-ssl-reuse
+  server s ${addressOf("b")}:${NEW_TLS_PORT} ${TLS_CLIENT} no-ssl-reuse
 frontend resumed
   bind ${addressOf("a")}:${NEW_PORT.resumed}
   default_backend resumed
 backend resumed
-  server s ${addressOf("b")}:${NEW_TLS_PORT} ${client}`,
+  server s ${addressOf("b")}:${NEW_TLS_PORT} ${TLS_CLIENT}`,
   );
   const inbound = write(
     "haproxy-full-in.cfg",
     `${TCP_DEFAULTS}
 frontend f
-  bind ${addressOf("b")}:${NEW_TLS_PORT} ssl crt ${DIRECTORY}/server.pem ca-file ${DIRECTORY}/ca.crt verify required ssl-min-ver TLSv1.3
+  bind ${addressOf("b")}:${NEW_TLS_PORT} ${TLS_SERVER}
   default_backend b
 backend b
   server s ${addressOf("b")}:${PEER_BACKEND_PORT}`,

@@ -1,10 +1,7 @@
 // What the size of the mesh costs a request: the same load with the services of this benchmark, and with 5,000 more and 1,000 policies.
-import { writeFileSync } from "node:fs";
-import { ADMIN_PATHS, type AgentStatus } from "../../agent/api/admin.ts";
-import { DIRECTORY, until } from "./hosts.ts";
 import type { Pace } from "./load-cases.ts";
 import { cpuMicros, median, wrk } from "./measure.ts";
-import { ask, CLIENT_UID, type Mesh, meshctl } from "./mesh.ts";
+import { CLIENT_UID, declare, type Mesh } from "./mesh.ts";
 import { BACKEND_PORT } from "./peers.ts";
 import type { Row } from "./table.ts";
 
@@ -14,15 +11,7 @@ const CONNECTIONS = 64;
 
 export async function scaleCase(mesh: Mesh, pace: Pace): Promise<Row[]> {
   const small = costs(mesh, pace);
-  const file = `${DIRECTORY}/scale.yaml`;
-  writeFileSync(file, [...services(), ...policies()].join("---\n"));
-  const { version } = JSON.parse(meshctl("apply", "-f", file, "-o", "json")) as { version: number };
-  for (const host of ["a", "b"] as const) {
-    await until(`version ${version} on ${host}`, async () => {
-      const status = await ask<AgentStatus>(host, ADMIN_PATHS.status);
-      return (status?.version ?? 0) >= version;
-    });
-  }
+  await declare("scale", [...services(), ...policies()].join("---\n"));
   const large = costs(mesh, pace);
   const [before, after] = [median(small), median(large)];
   return [

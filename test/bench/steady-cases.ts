@@ -1,9 +1,9 @@
 // A pair at a steady 1,000 requests a second, as a service that is busy but not overrun: what it adds to each request, what CPU and
 // memory it takes; and what memory many large bodies at once take at most.
-import { chmodSync, readFileSync, writeFileSync } from "node:fs";
-import { addressOf, DIRECTORY, LOAD_CORE, runToEnd } from "./hosts.ts";
+import { readFileSync, writeFileSync } from "node:fs";
+import { addressOf } from "./hosts.ts";
 import type { Pace } from "./load-cases.ts";
-import { cpuMicros, median, memoryOf, wrk } from "./measure.ts";
+import { cpuMicros, h2loadAnswers, median, memoryOf, share, wrk } from "./measure.ts";
 import { CLIENT_UID, type Mesh } from "./mesh.ts";
 import { BACKEND_PORT, PAIR_PORT, PEER_BACKEND_PORT, type Peers } from "./peers.ts";
 import type { Row } from "./table.ts";
@@ -75,24 +75,16 @@ export function steadyCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
 }
 
 function steadily(url: string, pids: readonly number[], seconds: number): Steady {
-  const log = `${DIRECTORY}/steady.log`;
-  writeFileSync(log, "");
-  chmodSync(log, 0o666); // h2load runs as the client's own user
   const [before, startedMs] = [cpuMicros(pids), performance.now()];
   const rate = ["--rps", `${RATE / CONNECTIONS}`, "-D", `${seconds}`];
-  const command = ["h2load", "--h1", "-t1", `-c${CONNECTIONS}`, ...rate, `--log-file=${log}`, url];
-  runToEnd("a", command, { core: LOAD_CORE, uid: CLIENT_UID });
+  const answers = h2loadAnswers("a", CLIENT_UID, ["--h1", "-t1", `-c${CONNECTIONS}`, ...rate, url]);
   const cpu = (cpuMicros(pids) - before) / 1_000 / (performance.now() - startedMs);
-  // Lines of h2load: when it began, status, microseconds.
-  const lines = readFileSync(log, "latin1").trim().split("\n");
-  const answers = lines.map((line) => line.split("\t").map(Number));
-  const refused = answers.filter(([, status]) => status !== 200).length;
+  const refused = answers.filter(({ status }) => status !== 200).length;
   const wanted = RATE * seconds * 0.9;
   if (refused > 0 || answers.length < wanted)
     throw new Error(`${url}: ${answers.length} requests in ${seconds} s, ${refused} refused`);
-  const sorted = answers.map(([, , micros = Number.NaN]) => micros / 1_000).sort((a, b) => a - b);
-  const at = (share: number): number => sorted[Math.floor(sorted.length * share)] ?? Number.NaN;
-  return { p90Ms: at(0.9), p99Ms: at(0.99), cpu };
+  const sorted = answers.map(({ ms }) => ms).sort((a, b) => a - b);
+  return { p90Ms: share(sorted, 0.9), p99Ms: share(sorted, 0.99), cpu };
 }
 
 /** MiB, of the agent that took more. */
