@@ -5,6 +5,7 @@ import { Http2End } from "../support/http2-end.ts";
 import { ClientHop, ServerHop } from "../support/http2-hop.ts";
 import { type NaiveTaken, takeMessage } from "../support/naive-exchange.ts";
 import { bytesOfLatin1, latin1 } from "../support/naive-http1.ts";
+import type { TextEnd } from "../support/text-stream.ts";
 import { Generator } from "./http1-messages.ts";
 import { bend, FrameWriter, request, response, write } from "./http2-frames.ts";
 import { type FoundMessage, readByNghttp2, type ShownFrames } from "./nghttp2.ts";
@@ -83,6 +84,21 @@ function requestsPassed({ text, splits }: Http2Case): Told[] {
   return passed;
 }
 
+/** What a client got as the app's answer, behind interim ones. Undefined: it got none, or not to its end. */
+function finalAnswer(client: TextEnd, method: string): Told | undefined {
+  for (let rest = client.text; rest !== ""; ) {
+    const taken = takeMessage(rest, "response", method);
+    if (taken === undefined && client.closed?.is === "failed") return undefined;
+    if (taken === undefined)
+      throw new Error(`a client got what is no answer: ${JSON.stringify(rest)}`);
+    rest = taken.rest;
+    if (taken.line[1].startsWith("1")) continue;
+    const isOwn = taken.fields.some(([name]) => name === "x-answer");
+    return isOwn && taken.isWhole ? answerTold(taken) : undefined;
+  }
+  return undefined;
+}
+
 function answersPassed({ text, splits, methods }: Http2Case): Told[] {
   const hop = new ClientHop({ splits }, () => silentEnd("server"));
   const clients = methods.map((method) => {
@@ -95,17 +111,8 @@ function answersPassed({ text, splits, methods }: Http2Case): Told[] {
   hop.pass(2_000);
   const passed: Told[] = [];
   for (const { method, client } of clients) {
-    let rest = client.text;
-    for (let interim = true; interim && rest !== ""; ) {
-      const taken = takeMessage(rest, "response", method);
-      if (taken === undefined && client.closed?.is === "failed") break;
-      if (taken === undefined)
-        throw new Error(`a client got what is no answer: ${JSON.stringify(rest)}`);
-      interim = taken.line[1].startsWith("1");
-      rest = taken.rest;
-      const isOwn = taken.fields.some(([name]) => name === "x-answer");
-      if (!interim && isOwn && taken.isWhole) passed.push(answerTold(taken));
-    }
+    const answer = finalAnswer(client, method);
+    if (answer !== undefined) passed.push(answer);
   }
   for (const { client } of clients) client.stream?.reset();
   for (const app of hop.apps) app.end.stream?.reset();
