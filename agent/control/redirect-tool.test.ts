@@ -61,5 +61,5 @@ test("an agent that would run as root is refused: its traffic could not be told 
 
 test("the agent is who owns its state", () => {
   expect(ownerOfDirectory(import.meta.dir)).toBeNumber();
-  expect(ownerOfDirectory("/nonexistent")).toBeUndefined();
+  expect(ownerOfDirectory(`${import.meta.dir}/nonexistent`)).toBeUndefined();
 });
