@@ -1,12 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import {
-  echo,
-  quiet,
-  streamWorld,
-  TARGET,
-  talk,
-} from "../../../test/support/stream-world.ts";
+import { echo, quiet, streamWorld, TARGET, talk } from "../../../test/support/stream-world.ts";
 import type { CloseReason, Stream } from "../../base/net.ts";
 import { WINDOW_BYTES } from "./frame.ts";
 
