@@ -70,9 +70,12 @@ function recordText({ from, to, request }: DecisionAnswer["record"]): string {
   const caller = from.identity ?? (from.address === "" ? "a process there" : from.address);
   const called = to.workload ?? (to.address === "" ? "nothing that is known" : to.address);
   const port = to.port === 0 ? "" : ` port ${to.port}`;
-  const what =
-    request === undefined ? "a connection" : `${request.method} ${request.path} (${request.host})`;
-  return `${caller} -> ${called}${port}: ${what}`;
+  return `${caller} -> ${called}${port}: ${whatText(request, to.serverName)}`;
+}
+
+function whatText(request: AskedView["request"], serverName: string | undefined): string {
+  if (request !== undefined) return `${request.method} ${request.path} (${request.host})`;
+  return serverName === undefined ? "a connection" : `TLS for ${serverName}`;
 }
 
 type Result = ExplainAnswer["results"][number];
@@ -109,9 +112,7 @@ export async function explanationText(
 function callText({ from, to, request }: AskedView, also: readonly string[]): string {
   const caller = from.identity ?? `plaintext from ${from.address ?? "somewhere"}`;
   const called = [to.workload, ...also].join(", ");
-  const what =
-    request === undefined ? "a connection" : `${request.method} ${request.path} (${request.host})`;
-  return `${caller} -> ${called} port ${to.port}: ${what}`;
+  return `${caller} -> ${called} port ${to.port}: ${whatText(request, to.serverName)}`;
 }
 
 function stepLines(

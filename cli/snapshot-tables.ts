@@ -40,6 +40,12 @@ export function routesTable(snapshot: Snapshot): Table {
         "connections",
         destinationsText(route.destinations, snapshot),
       ]),
+      ...(port.tlsRoutes ?? []).map((route) => [
+        `${service.host}:${port.port}`,
+        route.name,
+        `sni ${route.matches.flatMap(({ serverNames }) => serverNames ?? []).join(" or ")}`,
+        destinationsText(route.destinations, snapshot),
+      ]),
     ]),
   );
   return { columns: ["service", "route", "match", "action"], rows, empty: "no routes" };

@@ -35,6 +35,8 @@ export interface DecisionRecord {
     readonly service?: string | undefined;
     readonly address: string;
     readonly port: number;
+    /** Of the ClientHello of a connection; absent: it named none, or was not looked for. */
+    readonly serverName?: string | undefined;
   };
   /** Absent: a connection. */
   readonly request?:

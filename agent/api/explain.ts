@@ -84,6 +84,8 @@ export interface AskedView {
     readonly port: number;
     /** Canonical host of the service that was meant. */
     readonly service?: string | undefined;
+    /** That a ClientHello asks for; absent: none, or nobody listened. */
+    readonly serverName?: string | undefined;
   };
   /** Absent: an opaque connection. */
   readonly request?:

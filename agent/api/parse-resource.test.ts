@@ -64,9 +64,13 @@ test("what Istio has and we do not yet is refused by its path", () => {
     "spec.http[0].mirrors is not supported yet",
     "spec.http[0].corsPolicy is not supported yet",
   ]);
-  expect(virtualService({ gateways: ["bookinfo-gateway"], http: [], tls: [] })).toEqual([
+  expect(virtualService({ gateways: ["bookinfo-gateway"], http: [] })).toEqual([
     "spec.gateways[0] is not supported yet: gateways other than `mesh` are not there",
-    "spec.tls is not supported yet",
+  ]);
+  const tls = { match: [{ sniHosts: ["a.b"], sourceSubnet: "10.0.0.0/8" }], route: [] };
+  expect(virtualService({ tls: [tls] })).toEqual([
+    "spec.tls[0].match[0].sourceSubnet is not supported yet",
+    "spec.tls[0].route must name at least one destination",
   ]);
   expect(rule({ trafficPolicy: { loadBalancer: { consistentHash: {} } } })).toEqual([
     "spec.trafficPolicy.loadBalancer.consistentHash is not supported yet",
@@ -90,6 +94,25 @@ test("what Istio has and we do not yet is refused by its path", () => {
   expect(complaints(resource("gateway.networking.k8s.io/v1", "HTTPRoute", {}))).toEqual([
     "kind HTTPRoute is not supported yet",
   ]);
+});
+
+test("a rule of `tls` says which server names it is for", () => {
+  const route = [{ destination: { host: "reviews" } }];
+  expect(virtualService({ tls: [{ route }] })).toEqual(["spec.tls[0].match is missing"]);
+  expect(virtualService({ tls: [{ match: [], route }] })).toEqual([
+    "spec.tls[0].match must not be empty: `sniHosts` say what it is for",
+  ]);
+  expect(virtualService({ tls: [{ match: [{ sniHosts: [] }, {}], route }] })).toEqual([
+    "spec.tls[0].match[0].sniHosts must not be empty",
+    "spec.tls[0].match[1].sniHosts is missing",
+  ]);
+  expect(virtualService({ tls: [{ match: [{ sniHosts: ["10.0.0.1", "*"] }], route }] })).toEqual([
+    "spec.tls[0].match[0].sniHosts[0] must be a name: a ClientHello names no address",
+    "spec.tls[0].match[0].sniHosts[1] must not be `*`: name what is within this resource's hosts",
+  ]);
+  expect(
+    virtualService({ hosts: ["*.x"], tls: [{ match: [{ sniHosts: ["a.x"] }], route }] }),
+  ).toEqual([]);
 });
 
 test("an unknown field is an error that suggests the one that was meant", () => {

@@ -98,16 +98,22 @@ export const operation = fields({
 }).check(across(notEmptyObject));
 
 const HEADER_KEY = /^request\.headers\[([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\]$/;
-const KEYS = ["source.ip", "source.namespace", "source.principal", "destination.port"];
+const KEYS = [
+  "source.ip",
+  "source.namespace",
+  "source.principal",
+  "destination.port",
+  "connection.sni",
+];
 const KEYS_NOT_YET =
-  /^(?:remote\.ip|source\.serviceAccount|source\.trustDomain|destination\.ip|connection\.sni|request\.auth\..+|experimental\..+)$/;
+  /^(?:remote\.ip|source\.serviceAccount|source\.trustDomain|destination\.ip|request\.auth\..+|experimental\..+)$/;
 
 const condition = fields({
   key: z
     .string()
     .check(across(knownKey))
     .describe(
-      "`request.headers[NAME]`, `source.ip`, `source.namespace`, `source.principal` or `destination.port`.",
+      "`request.headers[NAME]`, `source.ip`, `source.namespace`, `source.principal`, `destination.port` or `connection.sni` (the server name a client asks an app for that terminates TLS itself: on ports of protocol TLS or HTTPS; elsewhere there is none).",
     ),
   values: patterns.optional().describe("Any of these must match."),
   notValues: patterns.optional().describe("None of these may match."),

@@ -49,7 +49,7 @@ const servicePort = fields({
   protocol: portProtocolName
     .optional()
     .describe(
-      "HTTP, HTTP2 and GRPC: routed request by request; to the latter two in HTTP/2 without TLS. TCP (also TLS, HTTPS, MONGO): opaque. Default: by `name` (`http-web`), else the first bytes decide.",
+      "HTTP, HTTP2 and GRPC: routed request by request; to the latter two in HTTP/2 without TLS. TCP (also MONGO): opaque. TLS, HTTPS: opaque but for the server name in the ClientHello. Default: by `name` (`http-web`), else the first bytes decide.",
     ),
   targetPort: port.optional().describe("Port at the endpoints. Default: `number`."),
 });

@@ -10,6 +10,7 @@ import {
   duration,
   exportTo,
   fields,
+  isAddress,
   labels,
   list,
   nonEmpty,
@@ -340,6 +341,46 @@ const tcpRoute = fields({
     .describe("Where the connections go, by weight."),
 });
 
+const tlsRoute = fields({
+  match: list(
+    fields(
+      {
+        sniHosts: list(wildcardHost)
+          .check(
+            across((hosts, report) => {
+              if (hosts.length === 0) report("must not be empty");
+              hosts.forEach((host, at) => {
+                if (isAddress(host)) report("must be a name: a ClientHello names no address", at);
+                if (host === "*")
+                  report("must not be `*`: name what is within this resource's hosts", at);
+              });
+            }),
+          )
+          .describe(
+            "Server names, any of these: as clients send them, or `*.x` for all below x. Each within this resource's `hosts`.",
+          ),
+        destinationSubnets: list(cidr)
+          .optional()
+          .describe("Addresses that were dialled, any of these blocks."),
+        port: port.optional().describe("Port of the service that was called."),
+        sourceLabels: labels.optional().describe("Labels the calling workload must have."),
+        sourceNamespace: z.string().optional().describe("Namespace of the calling workload."),
+        gateways: gateways.optional().describe("Only `mesh` is supported."),
+      },
+      { notYet: { sourceSubnet: "" } },
+    ),
+  )
+    .check(
+      across((matches, report) => {
+        if (matches.length === 0) report("must not be empty: `sniHosts` say what it is for");
+      }),
+    )
+    .describe("Any of these; within one, all that is given must hold."),
+  route: list(fields({ destination: destination.describe("Where these connections go."), weight }))
+    .check(across(shareSomething))
+    .describe("Where the connections go, by weight."),
+});
+
 function checkHosts(hosts: string[], report: Report): void {
   if (hosts.length === 0)
     report("must not be empty: only delegates have no hosts, and they are not supported yet");
@@ -365,12 +406,17 @@ export const virtualServiceSpec = fields(
       .describe(
         "Rules for opaque TCP ports, first match wins. Without a match: the service itself.",
       ),
+    tls: list(tlsRoute)
+      .optional()
+      .describe(
+        "Rules for ports of protocol TLS or HTTPS, by the server name of the client's ClientHello, which is passed on as it came; first match wins. Where there are any, what none matches is refused; elsewhere such ports follow `tcp`.",
+      ),
     exportTo: exportTo.optional().describe('Namespaces that see it. Only `"*"`, the default.'),
   },
-  { notYet: { tls: "" } },
+  { notYet: {} },
 ).check(
   across((spec, report) => {
-    if ((spec.http ?? spec.tcp) === undefined) report("must have http or tcp");
+    if ((spec.http ?? spec.tcp ?? spec.tls) === undefined) report("must have http, tcp or tls");
   }),
 );
 
@@ -378,4 +424,5 @@ export type VirtualServiceSpec = z.infer<typeof virtualServiceSpec>;
 export type HttpRouteSpec = z.infer<typeof httpRoute>;
 export type HttpMatchSpec = z.infer<typeof httpMatch>;
 export type TcpRouteSpec = z.infer<typeof tcpRoute>;
+export type TlsRouteSpec = z.infer<typeof tlsRoute>;
 export type DestinationSpec = z.infer<typeof destination>;

@@ -45,7 +45,7 @@ const servicePort = fields({
   protocol: portProtocolName
     .optional()
     .describe(
-      "HTTP, HTTP2, GRPC: routed request by request; an app of the latter two is asked in HTTP/2 without TLS, whatever its client speaks. TCP (also TLS, HTTPS, MONGO, MYSQL, REDIS): carried unread. UDP: datagrams, taken from callers in the mesh only. Default: by `name`, else the first bytes decide, which delays server-first protocols.",
+      "HTTP, HTTP2, GRPC: routed request by request; an app of the latter two is asked in HTTP/2 without TLS, whatever its client speaks. TCP (also MONGO, MYSQL, REDIS): carried unread. TLS, HTTPS: the app terminates it; carried unread too, but for the server name that its clients ask for (`tls` routes, `connection.sni`). UDP: datagrams, taken from callers in the mesh only. Default: by `name`, else the first bytes decide, which delays server-first protocols.",
     ),
 });
 

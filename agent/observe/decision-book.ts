@@ -37,6 +37,8 @@ export interface Denial {
   readonly workload: LocalWorkload | undefined;
   readonly service: string | undefined;
   readonly destination: { readonly address: string; readonly port: number };
+  /** Of a ClientHello, as client-hello.ts reads it: 255 characters at most, and fit for a log. */
+  readonly serverName?: string | undefined;
   /** Undefined: a connection. */
   readonly request: RequestView | undefined;
 }
@@ -209,7 +211,7 @@ export class DecisionBook {
       return;
     }
     const { id, denial, workload, request } = entry;
-    const { caller, destination, cause, by, service } = denial;
+    const { caller, destination, cause, by, service, serverName } = denial;
     this.#deps.log.info("refused", {
       decision: id,
       cause,
@@ -220,6 +222,7 @@ export class DecisionBook {
       service,
       to: destination.address,
       port: destination.port,
+      serverName,
       method: request?.method,
       path: request?.path,
       ...(this.#unlogged > 0 ? { refusalsNotLogged: this.#unlogged } : {}),
@@ -257,6 +260,7 @@ function isLike({ denial, judge, request }: Entry, to: Denial, asked: KeptReques
     destination.port === to.destination.port &&
     destination.address === to.destination.address &&
     denial.service === to.service &&
+    denial.serverName === to.serverName &&
     isSameRequest(request, asked)
   );
 }
@@ -274,7 +278,7 @@ function isSameRequest(a: KeptRequest | undefined, b: KeptRequest | undefined): 
 }
 
 function recordOf({ id, denial, workload, request, version, ...rest }: Entry): DecisionRecord {
-  const { cause, by, caller, service, destination } = denial;
+  const { cause, by, caller, service, destination, serverName } = denial;
   const { firstAtMs, lastAtMs, times } = rest;
   return {
     id,
@@ -285,7 +289,13 @@ function recordOf({ id, denial, workload, request, version, ...rest }: Entry): D
     times,
     ...version,
     from: { identity: caller.identity, address: caller.address },
-    to: { workload, service, address: destination.address, port: destination.port },
+    to: {
+      workload,
+      service,
+      address: destination.address,
+      port: destination.port,
+      ...(serverName === undefined ? {} : { serverName }),
+    },
     ...(request === undefined ? {} : { request }),
   };
 }

@@ -259,9 +259,14 @@ function byCondition(rule: AuthorizationRule, question: Question): Found | undef
   return value === undefined ? undefined : { path: `when[${i}].values`, value, widens };
 }
 
-/** Only of headers: who calls, and where, has words of its own in `from` and `to`. */
-const conditionValue = ({ key }: ConditionMatch, { request }: Question): string | undefined =>
-  key.is === "header" ? literal(request?.header(key.name)) : undefined;
+/** Only of these: who calls, and where, has words of its own in `from` and `to`. */
+function conditionValue(
+  { key }: ConditionMatch,
+  { request, serverName }: Question,
+): string | undefined {
+  if (key.is === "header") return literal(request?.header(key.name));
+  return key.is === "connection.sni" ? literal(serverName) : undefined;
+}
 
 /** A rule that says what was asked and no more. */
 function ownRule({ namespace, authorization }: Judged, question: Question): Part {

@@ -64,12 +64,13 @@ function compileCondition(
   trustDomain: string,
 ): ConditionMatch {
   const parsed = parseKey(key);
-  const isPrincipal = parsed.is === "source.principal";
-  return {
-    key: parsed,
-    ...given("values", isPrincipal ? principals(values, trustDomain) : values),
-    ...given("notValues", isPrincipal ? principals(notValues, trustDomain) : notValues),
+  const as = (patterns: Patterns | undefined): Patterns | undefined => {
+    if (parsed.is === "source.principal") return principals(patterns, trustDomain);
+    // Host names have no case (RFC 4343), and what is read of a ClientHello is in lower case.
+    if (parsed.is === "connection.sni") return patterns?.map((text) => text.toLowerCase());
+    return patterns;
   };
+  return { key: parsed, ...given("values", as(values)), ...given("notValues", as(notValues)) };
 }
 
 function parseKey(key: string): ConditionMatch["key"] {
@@ -78,6 +79,7 @@ function parseKey(key: string): ConditionMatch["key"] {
     case "source.namespace":
     case "source.principal":
     case "destination.port":
+    case "connection.sni":
       return { is: key };
     default:
       return { is: "header", name: key.slice("request.headers[".length, -1).toLowerCase() };

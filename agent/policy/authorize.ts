@@ -32,10 +32,17 @@ export function authorizeConnection(
   authorization: Authorization,
   caller: Caller,
   destination: ReachedPort,
+  serverName?: string,
 ): Verdict {
   if (isOpen(authorization)) return OPEN;
-  return decide(authorization, { caller, destination, request: undefined });
+  return decide(authorization, { caller, destination, request: undefined, serverName });
 }
+
+/** Some rule hangs on the ClientHello: a connection that has none that can be read must not pass for one that names nobody. */
+export const asksServerName = ({ deny, allow }: Authorization): boolean =>
+  [...deny, ...allow].some(({ rules }) =>
+    rules.some(({ when }) => when.some(({ key }) => key.is === "connection.sni")),
+  );
 
 function decide({ deny, allow }: Authorization, asked: Asked): Verdict {
   for (const policy of deny)

@@ -23,6 +23,8 @@ export interface Asked {
   readonly destination: ReachedPort;
   /** Undefined: an opaque connection. */
   readonly request: RequestView | undefined;
+  /** Of the ClientHello that the app is to answer; undefined: it names none, or there is none. */
+  readonly serverName?: string | undefined;
 }
 
 export type Action = "allow" | "deny";
@@ -113,7 +115,7 @@ function hostMiss(
 
 export function conditionMiss(
   { key, values, notValues }: ConditionMatch,
-  { caller, destination, request }: Asked,
+  { caller, destination, request, serverName }: Asked,
 ): ConditionClause | undefined {
   switch (key.is) {
     case "header":
@@ -129,6 +131,8 @@ export function conditionMiss(
       return valueMiss(values, notValues, principalOf(caller.identity));
     case "destination.port":
       return valueMiss(values, notValues, String(destination.port));
+    case "connection.sni":
+      return valueMiss(values, notValues, serverName);
     default:
       return unreachable(key);
   }

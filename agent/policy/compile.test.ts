@@ -47,6 +47,50 @@ test("the hundredth workload of a host is refused", () => {
   ]);
 });
 
+test("a condition on connection.sni warns of ports where there is none", () => {
+  const resources = [
+    {
+      apiVersion: "ironmesh.dev/v1",
+      kind: "Workload",
+      metadata: { name: "w", namespace: "default" },
+      spec: {
+        hosts: ["vm1"],
+        serviceAccount: "a",
+        process: { uid: 1000 },
+        services: [
+          {
+            name: "w",
+            ports: [
+              { port: 443, protocol: "TLS" },
+              { port: 80, protocol: "HTTP" },
+            ],
+          },
+        ],
+      },
+    },
+    {
+      apiVersion: "security.istio.io/v1",
+      kind: "AuthorizationPolicy",
+      metadata: { name: "names", namespace: "default" },
+      spec: { rules: [{ when: [{ key: "connection.sni", values: ["W"] }] }] },
+    },
+  ];
+  const { problems, snapshot } = compile(inputWith(resources));
+  expect(problems.map((p) => [p.document, p.severity, p.reason])).toEqual([
+    [
+      "AuthorizationPolicy default/names",
+      "warning",
+      "ask for connection.sni, and there is none at port 80 of default/w: it is not of protocol TLS or HTTPS",
+    ],
+  ]);
+  const [only] = snapshot.workloads;
+  expect(only?.ports.map(({ appPort, isTls }) => [appPort, isTls])).toEqual([
+    [443, true],
+    [80, undefined],
+  ]);
+  expect(only?.authorization.allow[0]?.rules[0]?.when[0]?.values).toEqual(["w"]);
+});
+
 test("two workloads of one host cannot be the same processes", () => {
   const workloads = ["a", "b"].map((name) => ({
     apiVersion: "ironmesh.dev/v1",

@@ -172,13 +172,14 @@ interface Views {
 }
 
 const compilePort = (
-  { port, name, protocol, speaks }: PortSource,
+  { port, name, protocol, speaks, isTls }: PortSource,
   { common, own }: Views,
 ): ServicePort => ({
   port,
   name,
   protocol,
   ...(speaks === undefined ? {} : { speaks }),
+  ...(isTls === undefined ? {} : { isTls }),
   ...common,
   ...(own.length === 0 ? {} : { inNamespace: Object.fromEntries(own) }),
 });

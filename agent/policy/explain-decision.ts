@@ -56,6 +56,7 @@ function questionOf({ from, to, request }: DecisionRecord, port: InboundPort): Q
     destination: { port: port.appPort, address: port.appAddress },
     request: request && viewOf(request),
     service: to.service,
+    serverName: to.serverName,
     notKept: new Set(request?.notKept ?? []),
   };
 }

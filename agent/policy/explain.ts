@@ -41,7 +41,7 @@ const NO_CHANGE = { changes: [], notes: [] };
 export const askedView = (
   workload: Judged,
   port: InboundPort,
-  { caller, request, service }: Question,
+  { caller, request, service, serverName }: Question,
 ): AskedView => ({
   from: { identity: caller.identity, address: caller.address || undefined },
   to: {
@@ -49,6 +49,7 @@ export const askedView = (
     identity: workload.identity,
     port: port.appPort,
     service,
+    ...(serverName === undefined ? {} : { serverName }),
   },
   ...(request === undefined
     ? {}

@@ -3,6 +3,7 @@
 import { RE2JS } from "re2js";
 import { unreachable } from "../base/assert.ts";
 import { type AddressBlocks, addressBlocks } from "./address-block.ts";
+import { wildcardHolds } from "./hosts.ts";
 import type { RequestView } from "./request-view.ts";
 import type {
   Destination,
@@ -44,6 +45,24 @@ export function routeTcp(
   }
   return undefined;
 }
+
+/** By the name in a ClientHello, lower case; undefined: it has none. Undefined: no route is for it. Only where tlsRoutesFor() gives any. */
+export function routeTls(
+  routes: readonly TcpRoute[],
+  serverName: string | undefined,
+  address: string,
+): TcpRoute | undefined {
+  for (const route of routes)
+    for (const match of route.matches)
+      if (isNamed(match, serverName) && matchesTcp(match, address)) return route;
+  return undefined;
+}
+
+const isNamed = ({ serverNames = [] }: TcpMatch, name: string | undefined): boolean =>
+  serverNames.some(
+    (pattern) =>
+      pattern === "*" || (name !== undefined && (pattern === name || wildcardHolds(pattern, name))),
+  );
 
 /** By weight; `unit` is uniform in [0, 1). Undefined only for no destinations at all. */
 export function pickDestination(

@@ -5,10 +5,13 @@ import type { Protocol } from "./snapshot.ts";
 export interface PortProtocol {
   readonly protocol: Protocol;
   readonly speaks?: "http2";
+  /** With `tcp`: TLS that is not terminated here, so that its ClientHello says whom it wants. */
+  readonly isTls?: true;
 }
 
 const HTTP2 = new Set(["HTTP2", "GRPC"]);
-const OPAQUE = new Set(["TCP", "TLS", "HTTPS", "MONGO", "MYSQL", "REDIS"]);
+const TLS = new Set(["TLS", "HTTPS"]);
+const OPAQUE = new Set(["TCP", "MONGO", "MYSQL", "REDIS"]);
 const NAMED = /^(http|http2|grpc|grpc-web|tcp|tls|https|mongo|mysql|redis|udp)(?:-|$)/i;
 /** The server speaks first there (SMTP, MySQL) or is never HTTP (DNS): waiting for a client's bytes would only delay. */
 const NEVER_HTTP = new Set([25, 53, 3306]);
@@ -22,6 +25,7 @@ export function portProtocol(
   if (word === "HTTP" || word === "GRPC-WEB") return { protocol: "http" };
   if (HTTP2.has(word)) return { protocol: "http", speaks: "http2" };
   if (word === "UDP") return { protocol: "udp" };
+  if (TLS.has(word)) return { protocol: "tcp", isTls: true };
   if (OPAQUE.has(word)) return { protocol: "tcp" };
   return { protocol: NEVER_HTTP.has(port) ? "tcp" : "auto" };
 }

@@ -43,7 +43,23 @@ const REFUSALS: ReadonlyMap<string, Words> = new Map([
     "no_route",
     {
       reason: "no route leads to where the connection was going",
-      next: "`meshctl config routes` on the caller's host; with outboundPolicy registry_only what is outside needs a ServiceEntry",
+      next: "`meshctl config routes` on the caller's host shows which there are, of TLS by server name; with outboundPolicy registry_only what is outside needs a ServiceEntry",
+    },
+  ],
+  [
+    "not_tls",
+    {
+      reason:
+        "its port is routed or admitted by the server name of TLS, and the client began with something else, or with no ClientHello that a strict reader takes",
+      next: "does the client speak TLS there? if the port is for something else, declare it TCP",
+    },
+  ],
+  [
+    "hello_timeout",
+    {
+      reason:
+        "its port is routed or admitted by the server name of TLS, and the client's ClientHello did not come in time",
+      next: "a protocol in which the server speaks first cannot be on such a port: declare it TCP",
     },
   ],
   [

@@ -6,6 +6,7 @@ import type {
   HttpMatchSpec,
   HttpRouteSpec,
   TcpRouteSpec,
+  TlsRouteSpec,
   VirtualServiceSpec,
 } from "../api/virtual-service.ts";
 import type { Clusters } from "./clusters.ts";
@@ -76,6 +77,7 @@ export class Routes {
     return {
       httpRoutes: port.protocol === "tcp" ? [] : this.#httpRoutes(rules, asked, cluster),
       tcpRoutes: this.#tcpRoutes(rules, asked, cluster),
+      ...(port.isTls === true ? this.#tlsRoutes(rules, asked) : {}),
       cluster,
     };
   }
@@ -110,7 +112,14 @@ export class Routes {
       problems.warn(title, path, `means ${host}, and there is no such service: nobody can call it`);
       return;
     }
-    const protocols = services[found]?.ports.map((port) => port.protocol) ?? [];
+    const ports = services[found]?.ports ?? [];
+    const protocols = ports.map((port) => port.protocol);
+    if (spec.tls !== undefined && !ports.some(({ isTls }) => isTls))
+      problems.warn(
+        title,
+        path,
+        `has \`tls\` rules that never hold: no port of ${host} is of protocol TLS or HTTPS`,
+      );
     for (const [is, rules] of [
       ["tcp", spec.http],
       ["http", spec.tcp],
@@ -205,6 +214,45 @@ export class Routes {
     });
   }
 
+  /** Absent where no VirtualService has any. Nothing is added to them: what they do not name is refused, as in Istio. */
+  #tlsRoutes(rules: readonly VirtualService[], asked: Asked): Pick<PortView, "tlsRoutes"> {
+    const routes = rules.flatMap((rule) => this.#tlsRoutesOf(rule, asked));
+    return routes.length === 0 ? {} : { tlsRoutes: routes };
+  }
+
+  #tlsRoutesOf(rule: VirtualService, asked: Asked): TcpRoute[] {
+    return (rule.spec.tls ?? []).flatMap((spec, i) => {
+      this.#tellStrangeNames(rule, spec, `spec.tls[${i}]`);
+      const matches = spec.match.filter((match) => isForPort(match, asked.port.port));
+      if (matches.length === 0) return [];
+      const name = `${rule.namespace}/${rule.name}:${i}`;
+      const destinations = this.#destinations(rule, spec.route, `spec.tls[${i}].route`, asked);
+      return matches.map((match) => ({
+        name,
+        matches: [{ serverNames: match.sniHosts.map(lowerCase), ...connectionMatch(match) }],
+        destinations,
+      }));
+    });
+  }
+
+  /** Istio's rule too: a VirtualService speaks for its own hosts only. Any name of theirs will do. */
+  #tellStrangeNames(
+    { title, namespace, spec }: VirtualService,
+    { match }: TlsRouteSpec,
+    path: string,
+  ) {
+    const { hosts, problems } = this.#deps;
+    const own = spec.hosts.map((host) => hosts.resolve(host, namespace));
+    match.forEach(({ sniHosts }, i) => {
+      sniHosts.forEach((written, j) => {
+        const name = hosts.resolve(written, namespace);
+        if (own.includes(name) || own.some((host) => wildcardHolds(host, name))) return;
+        const at = `${path}.match[${i}].sniHosts[${j}]`;
+        problems.error(title, at, `is ${written}, which is within none of this resource's hosts`);
+      });
+    });
+  }
+
   #destinations(
     rule: VirtualService,
     specs: readonly DestinationOf[],
@@ -284,11 +332,20 @@ function httpMatchesAt(
 
 function tcpMatchesAt({ match }: TcpRouteSpec, port: number): TcpMatch[] {
   if (match === undefined || match.length === 0) return [{}];
-  return match
-    .filter((spec) => isForPort(spec, port))
-    .map(({ destinationSubnets, sourceLabels, sourceNamespace }) => ({
-      ...(destinationSubnets?.length ? { destinationCidrs: destinationSubnets } : {}),
-      ...(sourceLabels === undefined ? {} : { sourceLabels }),
-      ...(sourceNamespace ? { sourceNamespace } : {}),
-    }));
+  return match.filter((spec) => isForPort(spec, port)).map(connectionMatch);
 }
+
+const connectionMatch = ({
+  destinationSubnets,
+  sourceLabels,
+  sourceNamespace,
+}: Pick<
+  NonNullable<TcpRouteSpec["match"]>[number],
+  "destinationSubnets" | "sourceLabels" | "sourceNamespace"
+>): TcpMatch => ({
+  ...(destinationSubnets?.length ? { destinationCidrs: destinationSubnets } : {}),
+  ...(sourceLabels === undefined ? {} : { sourceLabels }),
+  ...(sourceNamespace ? { sourceNamespace } : {}),
+});
+
+const lowerCase = (name: string): string => name.toLowerCase().replace(/\.$/, "");

@@ -119,7 +119,10 @@ function firstCondition(when: readonly ConditionMatch[], question: Question): Cl
 const keyText = (key: ConditionMatch["key"]): string =>
   key.is === "header" ? `request.headers[${key.name}]` : key.is;
 
-function askedOf(key: ConditionMatch["key"], { caller, destination, request }: Question): string {
+function askedOf(
+  key: ConditionMatch["key"],
+  { caller, destination, request, serverName }: Question,
+): string {
   switch (key.is) {
     case "header":
       return request?.header(key.name) ?? "absent";
@@ -131,6 +134,8 @@ function askedOf(key: ConditionMatch["key"], { caller, destination, request }: Q
       return principalOf(caller.identity) ?? NO_IDENTITY;
     case "destination.port":
       return String(destination.port);
+    case "connection.sni":
+      return serverName ?? "no server name";
     default:
       return unreachable(key);
   }

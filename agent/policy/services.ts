@@ -26,6 +26,7 @@ export interface PortSource {
   readonly name: string;
   readonly protocol: Protocol;
   readonly speaks?: "http2";
+  readonly isTls?: true;
 }
 
 type Entry = Rule<ServiceEntrySpec>;

@@ -77,6 +77,8 @@ export interface InboundPort {
   readonly protocol: Protocol;
   /** To an app of `http`: HTTP/2 without TLS and without being asked. Absent: HTTP/1.1. */
   readonly speaks?: "http2" | undefined;
+  /** The app terminates TLS: `connection.sni` is what its clients' ClientHello names. */
+  readonly isTls?: true | undefined;
   /** Always strict for UDP. */
   readonly mtls: "strict" | "permissive" | "disable";
   /** The PeerAuthentication that says so. Absent: none does, or an older agent wrote the snapshot to disk. */
@@ -110,6 +112,10 @@ export interface ServicePort {
   /** First match wins. Always ends in a route that matches all, unless a VirtualService left a gap (then: 404, NR). */
   readonly httpRoutes: readonly HttpRoute[];
   readonly tcpRoutes: readonly TcpRoute[];
+  /** Declared TLS or HTTPS: carried as it comes, and sent where its ClientHello wants to go. */
+  readonly isTls?: true | undefined;
+  /** Where they are, they decide instead of `tcpRoutes`, and what none matches is refused. */
+  readonly tlsRoutes?: readonly TcpRoute[] | undefined;
   /** The cluster of the whole service at this port. */
   readonly cluster: number;
   /** What differs for clients of these namespaces, because a DestinationRule of theirs overrides the service's own (Istio looks
@@ -120,6 +126,7 @@ export interface ServicePort {
 export interface PortView {
   readonly httpRoutes: readonly HttpRoute[];
   readonly tcpRoutes: readonly TcpRoute[];
+  readonly tlsRoutes?: readonly TcpRoute[] | undefined;
   readonly cluster: number;
 }
 
@@ -247,6 +254,8 @@ export interface TcpRoute {
   readonly destinations: readonly Destination[];
 }
 export interface TcpMatch {
+  /** Of a ClientHello, lower case: a name, or `*.x` for all below x, or `*` for all, nameless ones too. */
+  readonly serverNames?: readonly string[] | undefined;
   readonly destinationCidrs?: readonly string[] | undefined;
   readonly port?: number | undefined;
   readonly sourceLabels?: Labels | undefined;
@@ -391,7 +400,8 @@ export interface ConditionMatch {
     | { readonly is: "source.ip" }
     | { readonly is: "source.namespace" }
     | { readonly is: "source.principal" }
-    | { readonly is: "destination.port" };
+    | { readonly is: "destination.port" }
+    | { readonly is: "connection.sni" };
   readonly values?: Patterns | undefined;
   readonly notValues?: Patterns | undefined;
 }

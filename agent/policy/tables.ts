@@ -55,6 +55,7 @@ export class Tables {
   /** By workload index + 1; 0 is the process of no workload. */
   readonly #httpRoutes: RoutesOf<HttpRoute>[] = [];
   readonly #tcpRoutes: RoutesOf<TcpRoute>[] = [];
+  readonly #tlsRoutes: RoutesOf<TcpRoute>[] = [];
 
   constructor(snapshot: Snapshot) {
     this.snapshot = snapshot;
@@ -116,6 +117,17 @@ export class Tables {
   serviceByHost(authority: string, port: number): ServiceAt | undefined {
     const service = this.#names().get(hostOf(authority));
     return service === undefined ? undefined : this.#portOf(service, port, false);
+  }
+
+  /** By the server name of TLS, lower case. */
+  serviceByServerName(serverName: string, port: number): ServiceAt | undefined {
+    const service = this.#names().get(serverName);
+    const at = service === undefined ? undefined : this.#portOf(service, port, false);
+    return at !== undefined && this.#isTls(at) ? at : undefined;
+  }
+
+  #isTls({ service, portIndex }: ServiceAt): boolean {
+    return this.snapshot.services[service]?.ports[portIndex]?.isTls === true;
   }
 
   /** Plaintext to a declared app port. Which of the host's addresses was dialled matters only between workloads that share a
@@ -185,6 +197,20 @@ export class Tables {
       const view = viewFor(port, client);
       routes = view.tcpRoutes.filter((route) => canApply(route.matches, client));
       if (routes.length === 0) routes = [defaultTcpRoute(view.cluster)];
+      cache.set(port, routes);
+    }
+    return routes;
+  }
+
+  /** Of a port of TLS; none: nothing hangs on the ClientHello. */
+  tlsRoutesFor(workload: number | undefined, port: ServicePort): readonly TcpRoute[] {
+    if (port.tlsRoutes === undefined && port.inNamespace === undefined) return NO_ROUTES;
+    const cache = cacheOf(this.#tlsRoutes, workload);
+    let routes = cache.get(port);
+    if (routes === undefined) {
+      const client = this.#client(workload);
+      const { tlsRoutes = NO_ROUTES } = viewFor(port, client);
+      routes = tlsRoutes.filter((route) => canApply(route.matches, client));
       cache.set(port, routes);
     }
     return routes;
@@ -291,6 +317,8 @@ export class Tables {
     return byEndpoint;
   }
 }
+
+const NO_ROUTES: readonly TcpRoute[] = [];
 
 /** 240.240.0.0/16 or 2001:2::/48, as the kernel writes addresses (RFC 5952). */
 const VIRTUAL = /^(?:240\.240\.|2001:2:(?::|0:))/;

@@ -4,13 +4,20 @@ import type { ServiceEntrySpec } from "../api/service-entry.ts";
 import { spiffeIdOf } from "../api/spiffe.ts";
 import type { WorkloadSpec } from "../api/workload.ts";
 import { compileAuthorization } from "./authorization.ts";
+import { asksServerName } from "./authorize.ts";
 import type { PortDraft, SlotDraft } from "./books.ts";
 import { type HostBook, meshHost } from "./hosts.ts";
 import { labelsHold } from "./labels.ts";
 import type { Holding, PeerAuthentications } from "./peer-authentication.ts";
 import { type PortProtocol, portProtocol } from "./port-protocol.ts";
 import { compileRateLimits } from "./rate-limits.ts";
-import type { InboundPort, LocalWorkload, ProcessSelector, Protocol } from "./snapshot.ts";
+import type {
+  Authorization,
+  InboundPort,
+  LocalWorkload,
+  ProcessSelector,
+  Protocol,
+} from "./snapshot.ts";
 import type { ProblemList, Rule, Sources } from "./sources.ts";
 
 type Workload = Rule<WorkloadSpec>;
@@ -53,6 +60,13 @@ export function compileWorkloads(deps: WorkloadsDeps): LocalWorkload[] {
       );
       continue;
     }
+    const ports = inboundPorts(workload, deps);
+    const authorization = compileAuthorization(
+      deps.sources.AuthorizationPolicy,
+      workload,
+      deps.mesh,
+    );
+    tellNameless(`${namespace}/${name}`, ports, authorization, deps.problems);
     compiled.push({
       name,
       namespace,
@@ -65,8 +79,8 @@ export function compileWorkloads(deps: WorkloadsDeps): LocalWorkload[] {
       labels,
       selector,
       outboundPort,
-      ports: inboundPorts(workload, deps),
-      authorization: compileAuthorization(deps.sources.AuthorizationPolicy, workload, deps.mesh),
+      ports,
+      authorization,
       ...rateLimitsOf(workload, deps),
     });
   }
@@ -83,6 +97,25 @@ function rateLimitsOf(
     problems,
   });
   return rateLimits.length === 0 ? {} : { rateLimits };
+}
+
+/** Nobody listens for a server name there, so a condition on it holds for none. */
+function tellNameless(
+  workload: string,
+  ports: readonly InboundPort[],
+  { deny, allow }: Authorization,
+  problems: ProblemList,
+): void {
+  const nameless = ports.filter(({ isTls, protocol }) => isTls !== true && protocol !== "udp");
+  for (const policy of [...deny, ...allow]) {
+    if (!asksServerName({ deny: [policy], allow: [] })) continue;
+    for (const { appPort } of nameless)
+      problems.warn(
+        `AuthorizationPolicy ${policy.policy}`,
+        "spec.rules",
+        `ask for connection.sni, and there is none at port ${appPort} of ${workload}: it is not of protocol TLS or HTTPS`,
+      );
+  }
 }
 
 function selectorOf({ process: who }: WorkloadSpec): ProcessSelector {
@@ -147,7 +180,8 @@ function inboundPorts(workload: Workload, deps: WorkloadsDeps): InboundPort[] {
   }));
 }
 
-const wordOf = ({ protocol, speaks }: PortProtocol): string => speaks ?? protocol;
+const wordOf = ({ protocol, speaks, isTls }: PortProtocol): string =>
+  isTls === true ? "tls" : (speaks ?? protocol);
 
 function mtlsOf(
   protocol: Protocol,

@@ -19,6 +19,9 @@ export interface DataPlaneConfig {
   /** How long a client may stay silent before its connection is carried as opaque TCP. Default 1,000.
    *  Lower breaks slow clients; higher delays server-first protocols (MySQL, SMTP) by this much. */
   readonly detectTimeoutMs: number;
+  /** How long a client may take for its ClientHello where a route or policy hangs on the name in it. Default 10,000. Elsewhere
+   *  detectTimeoutMs is all that is waited. */
+  readonly helloTimeoutMs: number;
   /** How long a dial to a local app may take. Default 5,000. To other hosts the DestinationRule decides. */
   readonly appConnectTimeoutMs: number;
   /** Idle connections to a local app are closed after this. Default 4,000: less than the 5 s after which Node closes them itself, so
@@ -51,6 +54,7 @@ export const DATA_PLANE_DEFAULTS: DataPlaneConfig = {
   streamIdleTimeoutMs: 300_000,
   tcpIdleTimeoutMs: 3_600_000,
   detectTimeoutMs: 1_000,
+  helloTimeoutMs: 10_000,
   appConnectTimeoutMs: 5_000,
   appIdleTimeoutMs: 4_000,
   connectionsMax: 65_536,

@@ -70,6 +70,8 @@ export type RefusalReason =
   | "plaintext_to_strict"
   | "no_route"
   | "no_healthy_upstream"
+  | "not_tls"
+  | "hello_timeout"
   | "overflow";
 
 export class DataPlane {

@@ -2,7 +2,7 @@
 import type { Stream } from "../base/net.ts";
 import type { Denial } from "../observe/decision-book.ts";
 import { ConnectionFamily } from "../observe/request-metrics.ts";
-import { authorizeConnection, isOpen } from "../policy/authorize.ts";
+import { asksServerName, authorizeConnection, isOpen } from "../policy/authorize.ts";
 import type { Caller } from "../policy/request-view.ts";
 import {
   type Arrival,
@@ -17,19 +17,29 @@ import {
   trafficKey,
 } from "./arrival.ts";
 import { connectionRecord } from "./connection-record.ts";
-import type { DataPlane } from "./data-plane.ts";
+import type { DataPlane, RefusalReason } from "./data-plane.ts";
 import { Relay } from "./relay.ts";
 import type { FirstWord } from "./server-first.ts";
+import { type Heard, hearServerName } from "./server-name.ts";
 
-/** Undefined: allowed. */
-function deniedBy(inbound: Inbound, caller: Caller): Pick<Denial, "cause" | "by"> | undefined {
+/** Undefined: allowed. `heard`: undefined where the port is none of TLS, and so nobody listens for a name. */
+function deniedBy(
+  inbound: Inbound,
+  caller: Caller,
+  heard: Heard | undefined,
+): Pick<Denial, "cause" | "by"> | undefined {
   const { at, workload } = inbound;
   if (arrivesUnproven(caller, at.port)) return byPeerAuthentication(inbound);
   if (isOpen(workload.authorization)) return undefined;
+  if (at.port.isTls === true && heard?.is !== "hello" && asksServerName(workload.authorization))
+    return { cause: "connection", by: (heard?.is ?? "not_tls") satisfies RefusalReason };
   const reached = { port: at.port.appPort, address: at.port.appAddress };
-  const verdict = authorizeConnection(workload.authorization, caller, reached);
+  const verdict = authorizeConnection(workload.authorization, caller, reached, nameIn(heard));
   return verdict.allowed ? undefined : { cause: "authorization", by: verdict.policy };
 }
+
+const nameIn = (heard: Heard | undefined): string | undefined =>
+  heard?.is === "hello" ? heard.serverName : undefined;
 
 export interface Refusal {
   readonly details: string;
@@ -37,14 +47,44 @@ export interface Refusal {
 }
 
 /** Undefined: this caller may connect. A refusal is in the decision book by now. */
-export function refusalOf(plane: DataPlane, inbound: Inbound, caller: Caller): Refusal | undefined {
-  const denied = deniedBy(inbound, caller);
+export function refusalOf(
+  plane: DataPlane,
+  inbound: Inbound,
+  caller: Caller,
+  heard?: Heard,
+): Refusal | undefined {
+  const denied = deniedBy(inbound, caller, heard);
   if (denied === undefined) return undefined;
-  const about = { ...deniedAt(inbound), caller, request: undefined };
+  const about = { ...deniedAt(inbound), caller, serverName: nameIn(heard), request: undefined };
   return {
-    details: `rbac_access_denied_matched_policy[${denied.by}]`,
+    details:
+      denied.cause === "connection" ? denied.by : `rbac_access_denied_matched_policy[${denied.by}]`,
     decision: plane.deps.decisions.note({ ...denied, ...about }),
   };
+}
+
+/** To an app that terminates TLS itself: policy may ask whom the client wants. */
+export function carryInboundTls(
+  plane: DataPlane,
+  inbound: Inbound,
+  arrival: Arrival,
+  caller: Caller,
+  stream: Stream,
+): void {
+  const { appAddress, appPort } = inbound.at.port;
+  const place = `at ${appAddress} ${appPort}`;
+  const isNeeded = asksServerName(inbound.workload.authorization);
+  hearServerName(stream, plane.context, { place, isNeeded }, (heard, spoke) => {
+    const now = plane.view && inboundFor(plane.view, arrival); // a swap may have come meanwhile
+    if (now !== undefined) carryInboundTcp(plane, now, arrival, caller, stream, { spoke, heard });
+    else plane.refuse(stream, "not_declared", deniedAt(inbound));
+  });
+}
+
+/** What was learnt of a connection before it is carried. */
+interface Learnt {
+  readonly spoke?: FirstWord | undefined;
+  readonly heard?: Heard | undefined;
 }
 
 export function carryInboundTcp(
@@ -53,7 +93,7 @@ export function carryInboundTcp(
   arrival: Arrival,
   caller: Caller,
   stream: Stream,
-  spoke?: FirstWord,
+  { spoke, heard }: Learnt = {},
 ): void {
   const family = inbound.view.connectionFamily(
     trafficKey(inbound, caller),
@@ -75,6 +115,7 @@ export function carryInboundTcp(
         { flags, ...moved },
         {
           ...inboundPeers(inbound, arrival, caller, stream),
+          ...(arrival.is === "mesh" ? {} : { serverName: nameIn(heard) }),
           startedAt: clock.wallMs() - durationMs,
           durationMs,
           upstreamHost: `${appAddress}:${appPort}`,
@@ -86,7 +127,7 @@ export function carryInboundTcp(
       ),
     );
   };
-  let refusal = refusalOf(plane, inbound, caller);
+  let refusal = refusalOf(plane, inbound, caller, heard);
   if (refusal !== undefined) {
     stream.reset();
     finish("-", { receivedBytes: 0, sentBytes: 0 }, refusal);
@@ -98,7 +139,7 @@ export function carryInboundTcp(
     spoke,
     mayStay: () => {
       const now = plane.view === undefined ? undefined : inboundFor(plane.view, arrival);
-      refusal = now && refusalOf(plane, now, caller);
+      refusal = now && refusalOf(plane, now, caller, heard);
       return now !== undefined && refusal === undefined;
     },
     ended: ({ flags, receivedBytes, sentBytes }) =>

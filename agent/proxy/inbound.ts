@@ -30,7 +30,7 @@ import type { Exchange } from "./exchange.ts";
 import { FAILURES } from "./failure.ts";
 import { HttpConnection } from "./http-connection.ts";
 import type { HttpRole } from "./http-role.ts";
-import { carryInboundTcp } from "./inbound-tcp.ts";
+import { carryInboundTcp, carryInboundTls } from "./inbound-tcp.ts";
 import { ALPN_HTTP } from "./mesh-alpn.ts";
 import type { ClusterBook, MeshView } from "./mesh-view.ts";
 import { RateLimiter } from "./rate-limiter.ts";
@@ -45,7 +45,9 @@ export function serveInbound(
 ): void {
   const caller: Caller = { identity: stream.mesh?.identity, address: stream.peerAddress };
   const serve: TakeOver = (spoken, spoke) => {
-    if (spoken === "opaque") carryInboundTcp(plane, inbound, arrival, caller, stream, spoke);
+    if (inbound.at.port.isTls === true) carryInboundTls(plane, inbound, arrival, caller, stream);
+    else if (spoken === "opaque")
+      carryInboundTcp(plane, inbound, arrival, caller, stream, { spoke });
     else {
       const key = `${arrivalKey(arrival)} ${caller.identity} ${caller.address}`;
       const role = inbound.view.role(key, () => new InboundRole(plane, inbound, arrival, caller));

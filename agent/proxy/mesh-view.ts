@@ -110,6 +110,7 @@ export class MeshView {
   readonly #connectionFamilies = new Map<string, ConnectionFamily>();
   readonly #flowFamilies = new Map<string, FlowFamily>();
   #httpPorts: Set<number> | undefined;
+  #tlsPorts: Set<number> | undefined;
 
   constructor(snapshot: Snapshot, book: ClusterBook) {
     this.snapshot = snapshot;
@@ -142,6 +143,12 @@ export class MeshView {
   isHttpPort(port: number): boolean {
     this.#httpPorts ??= httpPortsOf(this.snapshot);
     return this.#httpPorts.has(port);
+  }
+
+  /** Some service is found by the server name of TLS on that port. */
+  isTlsPort(port: number): boolean {
+    this.#tlsPorts ??= tlsPortsOf(this.snapshot);
+    return this.#tlsPorts.has(port);
   }
 
   /** Made once for each caller of a local port, however many connections it makes. */
@@ -189,6 +196,9 @@ function httpPortsOf({ services }: Snapshot): Set<number> {
   }
   return ports;
 }
+
+const tlsPortsOf = ({ services }: Snapshot): Set<number> =>
+  new Set(services.flatMap(({ ports }) => ports.flatMap(({ port, isTls }) => (isTls ? port : []))));
 
 /** The mesh as one local identity sees it. */
 export class ClientView {

@@ -1,7 +1,8 @@
 // Opaque connections of local processes: a TCP route, an endpoint, and bytes both ways.
 import type { DialTarget, OriginalDestination, Stream } from "../base/net.ts";
 import { ConnectionFamily, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
-import { pickDestination, routeTcp } from "../policy/match-route.ts";
+import { pickDestination, routeTcp, routeTls } from "../policy/match-route.ts";
+import type { ServicePort, TcpRoute } from "../policy/snapshot.ts";
 import { connectionRecord } from "./connection-record.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { type Destined, endpointParty, endpointPlan } from "./destined.ts";
@@ -19,31 +20,44 @@ interface Way {
   readonly route: string;
 }
 
+/** What was learnt of a connection before it is carried. */
+interface Learnt {
+  readonly spoke?: FirstWord | undefined;
+  /** Of its ClientHello. */
+  readonly serverName?: string | undefined;
+}
+
 export function carryOutboundTcp(
   plane: DataPlane,
   client: ClientView,
   destined: Destined,
   stream: Stream,
   original: OriginalDestination,
-  spoke?: FirstWord,
+  { spoke, serverName }: Learnt = {},
 ): void {
-  const way = wayOf(plane, client, destined, original);
+  const about = { destination: original, identity: client.identity, serverName };
+  const way = wayOf(plane, client, destined, { ...original, serverName });
   if (way === undefined) {
-    plane.refuse(stream, "no_route", { destination: original, identity: client.identity });
+    plane.refuse(stream, "no_route", about);
     return;
   }
   if (!way.cluster.claimConnection()) {
-    plane.refuse(stream, "overflow", { destination: original, identity: client.identity });
+    plane.refuse(stream, "overflow", about);
     return;
   }
-  new OutboundTcp(plane, client, way, stream, original).begin(spoke);
+  new OutboundTcp(plane, client, way, stream, { ...original, serverName }).begin(spoke);
+}
+
+/** Where a connection was going, and whom it asked for. */
+interface Wanted extends OriginalDestination {
+  readonly serverName: string | undefined;
 }
 
 function wayOf(
   plane: DataPlane,
   client: ClientView,
   destined: Destined,
-  original: OriginalDestination,
+  original: Wanted,
 ): Way | undefined {
   if (destined.is === "endpoint") {
     const plan = endpointPlan(client, destined.endpoint);
@@ -54,13 +68,25 @@ function wayOf(
     const cluster = plane.passThrough(client, original);
     return { cluster, pinned: cluster.target(0), route: "passthrough" };
   }
-  const { mesh, workload } = client;
-  const route = routeTcp(mesh.tables, workload, destined.port, original.address);
+  const route = routeOf(client, destined.port, original);
+  if (route === "none") return undefined;
   if (route === undefined) return toWholeService(client, destined.port);
   const destination = pickDestination(route.destinations, plane.deps.random.unit());
   const index = destination?.cluster;
   const cluster = index === undefined ? undefined : client.cluster(index);
   return cluster && { cluster, pinned: undefined, route: route.name };
+}
+
+/** "none": names are routed there, and this one is not. */
+function routeOf(
+  { mesh, workload }: ClientView,
+  port: ServicePort,
+  { address, serverName }: Wanted,
+): TcpRoute | "none" | undefined {
+  const named = mesh.tables.tlsRoutesFor(workload, port);
+  return named.length > 0
+    ? (routeTls(named, serverName, address) ?? "none")
+    : routeTcp(mesh.tables, workload, port, address);
 }
 
 /** An HTTP port has no TCP routes: what is not HTTP on it goes to the service as a whole, as in Istio. */
@@ -77,19 +103,13 @@ class OutboundTcp {
   readonly #client: ClientView;
   readonly #way: Way;
   readonly #stream: Stream;
-  readonly #original: OriginalDestination;
+  readonly #original: Wanted;
   readonly #startMs: number;
   readonly #tried: number[] = [];
   #target: Target | undefined;
   #family: ConnectionFamily | undefined;
 
-  constructor(
-    plane: DataPlane,
-    client: ClientView,
-    way: Way,
-    stream: Stream,
-    original: OriginalDestination,
-  ) {
+  constructor(plane: DataPlane, client: ClientView, way: Way, stream: Stream, original: Wanted) {
     this.#plane = plane;
     this.#client = client;
     this.#way = way;
@@ -105,6 +125,7 @@ class OutboundTcp {
       this.#plane.refuse(this.#stream, "no_healthy_upstream", {
         destination: this.#original,
         identity: this.#client.identity,
+        serverName: this.#original.serverName,
       });
       return;
     }
@@ -181,7 +202,7 @@ class OutboundTcp {
         downstreamAddress: `${this.#stream.peerAddress}:${this.#stream.peerPort}`,
         downstreamIdentity: this.#client.identity,
         localAddress: `${address}:${port}`,
-        serverName: undefined,
+        serverName: this.#original.serverName,
       }),
     );
   }

@@ -16,6 +16,7 @@ import type { HttpRole } from "./http-role.ts";
 import { answerAction } from "./local-answer.ts";
 import type { ClientView, MeshView } from "./mesh-view.ts";
 import { carryOutboundTcp } from "./outbound-tcp.ts";
+import { carryOutboundTls, isTls } from "./outbound-tls.ts";
 import { answerOf, type ForwardPlan, type LocalAnswer, plainPlan } from "./traffic-plan.ts";
 import type { Target } from "./upstream-cluster.ts";
 
@@ -31,7 +32,9 @@ export function serveOutbound(
   const protocol = protocolOf(view, destined, original);
   const serve: TakeOver = (spoken, spoke) => {
     if (spoken === "http") serveOutboundHttp(plane, client, stream, original);
-    else carryOutboundTcp(plane, client, destined, stream, original, spoke);
+    else if (spoke === undefined && isTls(view, destined, original))
+      carryOutboundTls(plane, client, destined, stream, original);
+    else carryOutboundTcp(plane, client, destined, stream, original, { spoke });
   };
   const place = `to ${original.address} ${original.port}`;
   if (protocol === "auto") detectProtocol(stream, plane.context, place, serve);

@@ -62,6 +62,7 @@ const explanation = z.strictObject({
       identity: identity.optional(),
       port: count,
       service: name.optional(),
+      serverName: name.optional(),
     }),
     request: z.strictObject(request).optional(),
   }),
@@ -86,6 +87,7 @@ const record = z.strictObject({
     service: name.optional(),
     address: name,
     port: count,
+    serverName: name.optional(),
   }),
   request: z
     .strictObject({

@@ -2,6 +2,8 @@
 export const BACKEND = { http: 8080, echo: 9000, banner: 9010, counter: 9020 } as const;
 /** UDP: echoes, answers names, echoes undeclared. */
 export const DATAGRAMS = { echo: 5140, names: 53, undeclared: 5999 } as const;
+/** HTTPS that apps on b terminate themselves, two versions of one service; and one on c, outside of the mesh. */
+export const SECURE = { one: 9443, two: 9444, outside: 9445 } as const;
 /** Declared, and nobody listens there. */
 export const NOBODY = 8090;
 /** On host c, without an agent: answers, answers 500, and nobody. */
@@ -15,5 +17,8 @@ export const UID = {
   outside: 62_404,
   /** Serves datagrams on b. */
   datagrams: 62_405,
+  /** Two versions of a service that terminates TLS itself, on b. */
+  secureOne: 62_406,
+  secureTwo: 62_407,
   server: 62_410,
 } as const;

@@ -32,6 +32,31 @@ export async function testAuthority(name = "test root"): Promise<TestAuthority> 
   return { pem: certificate.toString("pem"), certificate, keys };
 }
 
+/** Of a web server with these names, good for a day; its own root. */
+export async function testServerPem(
+  names: readonly string[],
+): Promise<{ readonly certificatePem: string; readonly keyPem: string }> {
+  const keys = (await crypto.subtle.generateKey(ALGORITHM, true, [
+    "sign",
+    "verify",
+  ])) as CryptoKeyPair;
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    name: `CN=${names[0]}`,
+    notBefore: new Date(Date.now() - 3_600_000),
+    notAfter: new Date(Date.now() + 86_400_000),
+    signingAlgorithm: ALGORITHM,
+    keys,
+    extensions: [
+      new x509.SubjectAlternativeNameExtension(names.map((value) => ({ type: "dns", value }))),
+    ],
+  });
+  const key = Buffer.from(await crypto.subtle.exportKey("pkcs8", keys.privateKey));
+  return {
+    certificatePem: certificate.toString("pem"),
+    keyPem: `-----BEGIN PRIVATE KEY-----\n${key.toString("base64")}\n-----END PRIVATE KEY-----\n`,
+  };
+}
+
 export interface TestLeaf {
   readonly identity: string;
   readonly certificates: readonly string[];
