@@ -9,7 +9,7 @@ import type { OpenConnection } from "./open-connections.ts";
 import { type FirstWord, isServerFirst, noteServerFirst } from "./server-first.ts";
 import type { ThreadContext } from "./thread-context.ts";
 
-/** Takes the stream over: sets its handler. Bytes that came so far follow as the handler's first event. `spoke`, if given, wants to
+/** Takes the stream over: sets its handler, or resets it. Bytes that came so far follow as the handler's first event. `spoke`, if given, wants to
  *  know who of an opaque connection speaks first. */
 export type TakeOver = (protocol: "http" | "opaque", spoke?: FirstWord) => void;
 
@@ -48,6 +48,7 @@ class Detection extends Guarded implements OpenConnection {
   }
 
   protected override received(stream: Stream, bytes: Uint8Array, start: number, end: number): void {
+    if (this.#isOver) return; // nobody took it
     if (this.#held.isEmpty) {
       const found = detect(bytes, start, end);
       if (found === "need_more") this.#held.add(bytes, start, end);
@@ -78,7 +79,7 @@ class Detection extends Guarded implements OpenConnection {
       const shown = this.#held.take();
       stream.handler.onData(stream, shown, 0, shown.length - EDIT_ROOM);
     }
-    if (this.#hasEnded) stream.handler.onEnd(stream);
+    if (this.#hasEnded && stream.handler !== this) stream.handler.onEnd(stream);
   }
 
   protected override writable(): void {}

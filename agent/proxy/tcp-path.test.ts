@@ -166,6 +166,20 @@ describe("opaque connections", () => {
   });
 });
 
+test("a connection whose protocol was looked at, and that nobody takes, is refused once", () => {
+  const mesh = meshOf("auto");
+  const ports = service().ports.map((port) => ({ ...port, protocol: "auto" as const }));
+  mesh.swapClient({ services: [service({ ports })], clusters: [cluster({ endpoints: [] })] });
+  for (const text of ["EHLO me\r\n", "G"]) {
+    const client = dial(mesh);
+    client.send(text);
+    settle(mesh, 1500);
+    expect(client.closed).toEqual({ is: "failed", code: "ECONNRESET" });
+  }
+  const reason = "no_healthy_upstream";
+  expect(mesh.client.count("ironmesh_connections_refused_total", { reason })).toBe(2);
+});
+
 describe("an end that nobody said", () => {
   /** The connection between the two agents, whose directions somebody on the way ends. */
   const watched = (oldWire: readonly string[] = []) => {
