@@ -118,6 +118,8 @@ test("what has no answer says what would", async () => {
     [["--from", "web", "--to", "shpo"], 1, "did you mean shop?"],
     [["--from", "web", "--to", "shop", "--port", "81"], 1, "its ports: 80; choose one with --port"],
     [["--from", "web", "--to", "shop", "--tcp"], 1, "port 20002 speaks HTTP"],
+    [["--from", "web", "--to", "shop", "--sni", "shop"], 1, "port 20002 is not of TLS"],
+    [["--from", "web", "--to", "shop", "--sni", "a/b"], 1, '"a/b" is no server name'],
     [["--from", "web", "--to", "shop", "--path", "a"], 1, "must begin with `/`"],
     [["nonsense"], 1, "x-ironmesh-decision, and in the agent's log"],
     [["000000-00000-1"], 1, "no host of this mesh has made that decision"],
@@ -165,4 +167,34 @@ test("workloads of one service with the same policies are shown as one", async (
   const both = await explain("--from", "web", "--to", "twin/shop");
   expect(both.exitCode).toBe(0);
   expect(both.out.split("\n")[0]).toContain("-> twin/a, twin/b port 9000");
+});
+
+test("a client of TLS is asked about by the server name it wants", async () => {
+  const vault = {
+    apiVersion: "ironmesh.dev/v1",
+    kind: "Workload",
+    metadata: { name: "vault", namespace: "default", labels: { app: "vault" } },
+    spec: {
+      hosts: ["vm3"],
+      serviceAccount: "shop",
+      process: { uid: 30_003 },
+      services: [{ name: "vault", ports: [{ port: 443, targetPort: 9443, protocol: "TLS" }] }],
+    },
+  };
+  const named = {
+    selector: { matchLabels: { app: "vault" } },
+    rules: [{ when: [{ key: "connection.sni", values: ["*.vault.test"] }] }],
+  };
+  await mesh.apply([vault, policy("vault-names", named)]);
+  const asked = ["--from", "web", "--to", "vault"];
+  const allowed = await explain(...asked, "--sni", "A.vault.test");
+  expect([allowed.exitCode, allowed.out.split("\n")[0]]).toEqual([
+    0,
+    "ALLOWED  spiffe://mesh.test/ns/default/sa/web -> default/vault port 9443: TLS for a.vault.test",
+  ]);
+  const denied = await explain(...asked);
+  expect(denied.exitCode).toBe(1);
+  expect(denied.out).toContain(
+    "when[0].values of connection.sni: has *.vault.test; asked no server name",
+  );
 });

@@ -54,7 +54,7 @@ export function routesTable(snapshot: Snapshot): Table {
 export function endpointsTable({ clusters, endpoints }: Snapshot): Table {
   const rows = clusters.flatMap((cluster) =>
     cluster.endpoints.length === 0
-      ? [[cluster.name, cluster.balancer, "none", "", ""]]
+      ? [[cluster.name, cluster.balancer, noneText(cluster), "", ""]]
       : cluster.endpoints.map((index) => {
           const endpoint = endpoints[index];
           if (endpoint === undefined) return [cluster.name, cluster.balancer, "?", "", ""];
@@ -73,6 +73,9 @@ export function endpointsTable({ clusters, endpoints }: Snapshot): Table {
     empty: "no endpoints",
   };
 }
+
+const noneText = ({ isOriginalDst }: Snapshot["clusters"][number]): string =>
+  isOriginalDst === true ? "where the client was going" : "none";
 
 export function policiesTable({ workloads }: Snapshot): Table {
   return {

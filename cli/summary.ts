@@ -25,7 +25,7 @@ export function summaryOf(doc: ResourceDocument): string {
     }
     case "ServiceEntry": {
       const { hosts, ports, resolution } = readServiceEntry(doc);
-      return `${hosts.join(", ")}: ${ports.map((p) => p.number).join(", ")} (${resolution})`;
+      return `${hosts.join(", ")}: ${ports.map((p) => p.number).join(", ")} (${resolution ?? "NONE"})`;
     }
     case "WorkloadEntry":
       return readWorkloadEntry(doc).address;

@@ -29,6 +29,8 @@ export interface ExplainQuestion {
   readonly headers?: readonly (readonly [name: string, value: string])[] | undefined;
   /** Where the caller's connection comes from. Default: its host's address. */
   readonly address?: string | undefined;
+  /** That the client asks for by TLS, where the app terminates it. */
+  readonly serverName?: string | undefined;
   /** As an opaque connection, where the port could be either. */
   readonly isTcp?: boolean | undefined;
 }

@@ -85,8 +85,8 @@ test("what Istio has and we do not yet is refused by its path", () => {
   expect(policy({ rules: [{ when: [{ key: "request.auth.claims[a]", values: ["b"] }] }] })).toEqual(
     ["spec.rules[0].when[0].key `request.auth.claims[a]` is not supported yet"],
   );
-  expect(entry({ resolution: "NONE", endpoints: undefined })).toEqual([
-    "spec.resolution NONE is not supported yet; write STATIC",
+  expect(entry({ resolution: "DNS_ROUND_ROBIN", endpoints: undefined })).toEqual([
+    "spec.resolution DNS_ROUND_ROBIN is not supported yet; write STATIC and the addresses in `endpoints`, or for TLS that clients look up themselves NONE",
   ]);
   expect(workload({ process: { mesosTask: "x" } })).toEqual([
     "spec.process.mesosTask is not supported yet",
@@ -94,6 +94,23 @@ test("what Istio has and we do not yet is refused by its path", () => {
   expect(complaints(resource("gateway.networking.k8s.io/v1", "HTTPRoute", {}))).toEqual([
     "kind HTTPRoute is not supported yet",
   ]);
+});
+
+test("what has no virtual IP is known by the server name of TLS, and has ports of TLS alone", () => {
+  const https = [{ number: 443, name: "https" }];
+  const byName = { hosts: ["*.example.com", "a.example.org"], ports: https, endpoints: undefined };
+  for (const resolution of ["NONE", undefined])
+    expect(entry({ ...byName, resolution })).toEqual([]);
+  const tcp = [{ number: 5432, name: "pg", protocol: "TCP", targetPort: 5433 }];
+  expect(entry({ ports: tcp, resolution: "NONE" })).toEqual([
+    "spec.ports[0] is not supported yet with resolution NONE: a port that is not TLS or HTTPS",
+    "spec.ports[0].targetPort has no meaning with resolution NONE: the dialled port is",
+    "spec.endpoints must not be there with resolution NONE",
+  ]);
+  expect(entry({ hosts: ["*.example.com"] })).toEqual([
+    "spec.ports[0] is not supported yet with a wildcard in `hosts`: a port that is not TLS or HTTPS",
+  ]);
+  expect(entry({ hosts: ["*"] })).toEqual(["spec.hosts[0] must not be `*`"]);
 });
 
 test("a rule of `tls` says which server names it is for", () => {

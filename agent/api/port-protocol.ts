@@ -9,6 +9,10 @@ const NOT_YET: Readonly<Record<string, string>> = {
   "GRPC-WEB": "GRPC-WEB is not supported yet: write HTTP",
 };
 
+/** Declared, or by its name, as agent/policy/port-protocol.ts reads both: TLS that is not terminated here. */
+export const saysTls = (port: { readonly name: string; readonly protocol?: string | undefined }) =>
+  /^(?:tls|https)(?:-|$)/i.test(port.protocol || port.name);
+
 /** Istio compares protocols without regard to case. */
 export const portProtocolName = z.string().check((context) => {
   const name = context.value.toUpperCase();

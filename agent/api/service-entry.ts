@@ -1,7 +1,7 @@
 // networking.istio.io ServiceEntry and WorkloadEntry: services and machines that are no Workload of ours.
 // https://istio.io/latest/docs/reference/config/networking/service-entry/
 import * as z from "zod";
-import { portProtocolName } from "./port-protocol.ts";
+import { portProtocolName, saysTls } from "./port-protocol.ts";
 import {
   across,
   atLeast,
@@ -55,15 +55,15 @@ const servicePort = fields({
 });
 
 /** DNS stays in the type: the compiler is total over whatever another version of the server let in. */
-const RESOLUTIONS_NOT_YET = new Set(["NONE", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]);
+const RESOLUTIONS_NOT_YET = new Set(["DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]);
+const NOT_DNS =
+  "is not supported yet; write STATIC and the addresses in `endpoints`, or for TLS that clients look up themselves NONE";
 
 function checkHosts(hosts: string[], report: Report): void {
   if (hosts.length === 0) report("must not be empty");
   hosts.forEach((host, i) => {
     if (hosts.indexOf(host) !== i) report("is named twice", i);
     if (host === "*") report("must not be `*`", i);
-    else if (host.startsWith("*."))
-      report("is not supported yet: a wildcard has no virtual IP; name the host", i);
     if (isAddress(host)) report("must be a DNS name; write addresses in `addresses`", i);
   });
 }
@@ -72,7 +72,9 @@ export const serviceEntrySpec = fields(
   {
     hosts: list(wildcardHost)
       .check(across(checkHosts))
-      .describe("DNS names of the service; each gets a virtual IP."),
+      .describe(
+        "DNS names of the service; each gets a virtual IP, but with resolution NONE, and `*.x`: all names below x, which clients look up themselves, and which are known by the server name of TLS.",
+      ),
     addresses: list(
       cidr.refine((v) => !v.includes("/") || /\/(?:32|128)$/.test(v), {
         error: "is not supported yet: a block of addresses; write single addresses",
@@ -97,19 +99,17 @@ export const serviceEntrySpec = fields(
       .optional()
       .describe("Told to telemetry: outside the mesh (default) or part of it."),
     resolution: z
-      .enum(["STATIC", "DNS"], {
-        error: (issue) => {
-          if (issue.input === undefined)
-            return "is missing: NONE, Istio's default, is not supported yet; write STATIC";
-          return RESOLUTIONS_NOT_YET.has(String(issue.input))
-            ? `${String(issue.input)} is not supported yet; write STATIC`
-            : undefined;
-        },
+      .enum(["NONE", "STATIC", "DNS"], {
+        error: (issue) =>
+          RESOLUTIONS_NOT_YET.has(String(issue.input))
+            ? `${String(issue.input)} ${NOT_DNS}`
+            : undefined,
       })
-      .refine((v) => !RESOLUTIONS_NOT_YET.has(v), {
-        error: "DNS is not supported yet; write STATIC and the addresses in `endpoints`",
-      })
-      .describe("STATIC: the addresses of `endpoints`. Others are not supported yet."),
+      .refine((v) => !RESOLUTIONS_NOT_YET.has(v), { error: `DNS ${NOT_DNS}` })
+      .optional()
+      .describe(
+        "STATIC: the addresses of `endpoints`. NONE, the default: wherever the client was going; only for ports of TLS and HTTPS, which are known by their server name.",
+      ),
     endpoints: list(workloadEntrySpec).optional().describe("Where the service is."),
     workloadSelector: fields({
       labels: labels.describe("Labels a WorkloadEntry or Workload must have."),
@@ -124,6 +124,7 @@ export const serviceEntrySpec = fields(
     if (spec.ports.length === 0) report("must not be empty", "ports");
     if (spec.endpoints !== undefined && spec.workloadSelector !== undefined)
       report("must have only one of endpoints, workloadSelector");
+    checkNames(spec, report);
     spec.endpoints?.forEach((endpoint, i) => {
       if (spec.resolution === "STATIC" && !isAddress(endpoint.address))
         report("must be an IP address with resolution STATIC", "endpoints", i, "address");
@@ -136,6 +137,34 @@ export const serviceEntrySpec = fields(
       report("needs endpoints or workloadSelector with STATIC", "resolution");
   }),
 );
+
+interface Named {
+  readonly hosts: readonly string[];
+  readonly ports: readonly z.infer<typeof servicePort>[];
+  readonly resolution?: string | undefined;
+  readonly endpoints?: unknown;
+  readonly workloadSelector?: unknown;
+}
+
+/** What has no virtual IP is known by a server name alone. */
+function checkNames(spec: Named, report: Report): void {
+  const isOriginal = (spec.resolution ?? "NONE") === "NONE";
+  const why = isOriginal
+    ? "with resolution NONE"
+    : spec.hosts.some((host) => host.startsWith("*."))
+      ? "with a wildcard in `hosts`"
+      : undefined;
+  if (why === undefined) return;
+  spec.ports.forEach((port, i) => {
+    if (!saysTls(port))
+      report(`is not supported yet ${why}: a port that is not TLS or HTTPS`, "ports", i);
+    if (isOriginal && port.targetPort !== undefined)
+      report("has no meaning with resolution NONE: the dialled port is", "ports", i, "targetPort");
+  });
+  if (!isOriginal) return;
+  for (const name of ["endpoints", "workloadSelector"] as const)
+    if (spec[name] !== undefined) report("must not be there with resolution NONE", name);
+}
 
 export type ServiceEntrySpec = z.infer<typeof serviceEntrySpec>;
 export type WorkloadEntrySpec = z.infer<typeof workloadEntrySpec>;

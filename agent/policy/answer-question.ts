@@ -53,6 +53,7 @@ export function answerQuestion(
       destination: { port: found.appPort, address: found.appAddress },
       request: request.value && { ...request.value, authority },
       service,
+      serverName: nameIn(question),
       notKept: ALL_IS_KNOWN,
     };
     const { workload } = place.compiled;
@@ -185,7 +186,21 @@ function authorityOf({ services }: Directory, host: string | undefined, port: nu
 
 // ---- the request
 
-function requestOf(
+const nameIn = ({ serverName }: ExplainQuestion): string | undefined => serverName?.toLowerCase();
+
+/** Undefined: a server name may be asked for there, or none is. */
+const namesNobody = (
+  { appPort, isTls }: InboundPort,
+  { serverName }: ExplainQuestion,
+): Result<never, ExplainRefusal> | undefined =>
+  serverName === undefined || isTls === true
+    ? undefined
+    : err(invalid(`port ${appPort} is not of TLS: its clients name no server there`));
+
+const requestOf = (port: InboundPort, question: ExplainQuestion) =>
+  namesNobody(port, question) ?? requestAt(port, question);
+
+function requestAt(
   { protocol, appPort }: InboundPort,
   { method, path, headers, host, isTcp }: ExplainQuestion,
 ): Result<Omit<RequestView, "authority"> | undefined, ExplainRefusal> {
@@ -216,6 +231,7 @@ function requestOf(
 }
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}$/;
+const SERVER_NAME = /^[a-zA-Z0-9_.-]{1,255}$/;
 /** What the agent makes of a path before policies see it (RFC 3986 6.2.2) is not done here. */
 const NOT_NORMAL = /\/\.{1,2}(?:\/|$|\?)|\/\/|%(?:2[ef]|5c)|\\|[^\x21-\x7e]/i;
 
@@ -225,7 +241,8 @@ const invalid = (message: string): ExplainRefusal => ({
   next: "`meshctl explain --help` has examples",
 });
 
-function wrongIn({ method, path, headers, address }: ExplainQuestion): ExplainRefusal | undefined {
+function wrongIn(question: ExplainQuestion): ExplainRefusal | undefined {
+  const { method, path, headers, address, serverName } = question;
   if (method !== undefined && !TOKEN.test(method)) return invalid("the method is no HTTP method");
   if (path !== undefined && (!path.startsWith("/") || NOT_NORMAL.test(path)))
     return invalid(
@@ -235,5 +252,7 @@ function wrongIn({ method, path, headers, address }: ExplainQuestion): ExplainRe
   if (field !== undefined) return invalid(`${JSON.stringify(field[0])} is no header name`);
   if (address !== undefined && canonicalAddress(address) === undefined)
     return invalid(`${JSON.stringify(address)} is no IP address`);
+  if (serverName !== undefined && !SERVER_NAME.test(serverName))
+    return invalid(`${JSON.stringify(serverName)} is no server name`);
   return undefined;
 }

@@ -84,17 +84,38 @@ export class Clusters {
     const labels = chosen === undefined ? {} : subsetLabels(chosen);
     const name = `outbound|${port}|${subset ?? ""}|${service.host}`;
     const first = this.#slots(isCommon ? name : `${name}@${clientNamespace}`);
+    if (service.isOriginalDst) this.#tellUseless(service, rule, policy, subset);
+    const goesOn = service.isOriginalDst && subset === undefined && policy.tls !== "mutual";
     return {
       name,
       service: index,
       port,
       subset,
       endpoints: this.#endpointsOf(service, port, labels, { policy, rule }),
+      ...(goesOn ? { isOriginalDst: true } : {}),
       balancer: policy.balancer,
       limits: policy.limits,
       outlier: policy.outlier,
       slots: { connections: first, pending: first + 1, requests: first + 2, retries: first + 3 },
     };
+  }
+
+  /** Nobody knows the endpoints: there is none to choose by labels, to eject, or to ask for a certificate. */
+  #tellUseless(
+    { host }: ServiceSource,
+    rule: MergedRule | undefined,
+    { outlier, tls }: ClusterPolicy,
+    subset: string | undefined,
+  ): void {
+    const tell = (path: string, what: string): void =>
+      this.#deps.problems.warn(
+        rule?.titles[0] ?? host,
+        path,
+        `${what} for ${host}, whose resolution is NONE`,
+      );
+    if (subset !== undefined) tell("spec.subsets", `${subset} has no endpoint`);
+    if (outlier !== undefined) tell("spec.trafficPolicy.outlierDetection", "ejects nobody");
+    if (tls === "mutual") tell("spec.trafficPolicy.tls.mode", "ISTIO_MUTUAL leaves nobody");
   }
 
   #endpointsOf(

@@ -33,6 +33,41 @@ test("a ServiceEntry with resolution DNS is refused by name", () => {
   expect(checked.problems.map((p) => [p.severity, p.path])).toEqual([["error", "spec.resolution"]]);
 });
 
+test("a ServiceEntry of resolution NONE is where its client was going; what cannot hold for it is told", () => {
+  const at = (kind: string, spec: object): ResourceDocument => ({
+    apiVersion: "networking.istio.io/v1",
+    kind,
+    metadata: { name: "x", namespace: "default" },
+    spec,
+  });
+  const hosts = ["*.x.example"];
+  const { snapshot, problems } = compile(
+    inputWith([
+      at("ServiceEntry", { hosts, ports: [{ number: 443, name: "tls" }] }),
+      at("DestinationRule", {
+        host: "*.x.example",
+        trafficPolicy: { outlierDetection: {}, connectionPool: { tcp: { maxConnections: 7 } } },
+        subsets: [{ name: "v1", labels: { version: "v1" } }],
+      }),
+    ]),
+  );
+  const [service] = snapshot.services;
+  expect([service?.vip4, service?.isExternal]).toEqual([undefined, true]);
+  expect(snapshot.clusters[service?.ports[0]?.cluster ?? -1]).toMatchObject({
+    name: "outbound|443||*.x.example",
+    endpoints: [],
+    isOriginalDst: true,
+    limits: { maxConnections: 7 },
+  });
+  expect(problems.map(({ document, path, reason }) => [document, path, reason])).toEqual([
+    [
+      "DestinationRule default/x",
+      "spec.trafficPolicy.outlierDetection",
+      "ejects nobody for *.x.example, whose resolution is NONE",
+    ],
+  ]);
+});
+
 test("the hundredth workload of a host is refused", () => {
   const workloads = Array.from({ length: 100 }, (_, i) => ({
     apiVersion: "ironmesh.dev/v1",

@@ -191,6 +191,23 @@ describe("the first failing clause, and the line that admits", () => {
     expect(notes).toContain("136 further policies are not shown");
   });
 
+  test("a condition on the server name of TLS says which was asked for, and is widened by it alone", () => {
+    const named: Policies = {
+      "default/names": { rules: [{ when: [{ key: "connection.sni", values: ["a.example"] }] }] },
+    };
+    const found = explain(judged(named), PORT, question(PAGE, OPAQUE));
+    expect(found.verdict).toBe("denied");
+    expect(found.steps[1]?.rules[0]?.clauses).toEqual([
+      { path: "when[0].values of connection.sni", has: ["a.example"], omitted: 0, asked: "blue" },
+    ]);
+    expect(found.admit.map(({ path, value }) => [path, value])).toEqual([
+      ["spec.rules[0].when[0].values", "blue"],
+    ]);
+    const nameless = { ...question(PAGE, OPAQUE), serverName: undefined };
+    const refused = explain(judged(named), PORT, nameless);
+    expect(refused.steps[1]?.rules[0]?.clauses[0]?.asked).toBe("no server name");
+  });
+
   test("an opaque connection says that a rule is about HTTP", () => {
     const found = explain(judged(ONLY_PAGE), PORT, question(PAGE, OPAQUE));
     expect(found.steps[1]?.rules[0]?.clauses[0]?.asked).toBe(OPAQUE);

@@ -17,6 +17,8 @@ export interface ServiceSource {
   readonly vip6: string | undefined;
   readonly addresses: readonly string[];
   readonly isExternal: boolean;
+  /** A ServiceEntry of resolution NONE, and nothing else: it is wherever its client was going. */
+  readonly isOriginalDst: boolean;
   readonly ports: readonly PortSource[];
   readonly endpoints: readonly CatalogEndpoint[];
 }
@@ -57,6 +59,8 @@ export function collectServices(
       vip6: service.vip6 ? canonicalAddress(service.vip6) : undefined,
       addresses: entry === undefined ? [] : entryAddresses(entry, problems),
       isExternal: entry !== undefined && entry.spec.location !== "MESH_INTERNAL",
+      isOriginalDst:
+        entry !== undefined && (entry.spec.resolution ?? "NONE") === "NONE" && listed.length === 0,
       ports: service.ports.map(readPort),
       endpoints: [...listed, ...own],
     });
@@ -80,7 +84,7 @@ function entriesByHost(entries: readonly Entry[], problems: ProblemList): Map<st
       problems.error(
         entry.title,
         "spec.resolution",
-        "DNS is not supported yet; write STATIC and the addresses in `endpoints`",
+        "DNS is not supported yet; write STATIC and the addresses in `endpoints`, or for TLS that clients look up themselves NONE",
       );
     entry.spec.hosts.forEach((written, i) => {
       const host = canonicalHost(written);
@@ -147,7 +151,7 @@ function entryEndpoints(
   catalog: Catalog,
   sources: Sources,
 ): CatalogEndpoint[] {
-  if (spec.resolution === "DNS") return [];
+  if (spec.resolution !== "STATIC") return [];
   const own = (spec.endpoints ?? []).map((endpoint) => entryEndpoint(spec, namespace, endpoint));
   const wanted = spec.workloadSelector?.labels;
   if (wanted === undefined) return own;

@@ -92,7 +92,8 @@ export interface Service {
   readonly host: string;
   readonly name: string;
   readonly namespace: string;
-  /** All DNS names that mean it, lower case, without final dot, the canonical one first. Bare names as this host sees them. */
+  /** All names that mean it, lower case, without final dot, the canonical one first. Bare names as this host sees them. DNS answers
+   *  them where there is a virtual address; `*.x` of a ServiceEntry never has one. */
   readonly names: readonly string[];
   readonly vip4: string | undefined;
   readonly vip6: string | undefined;
@@ -270,6 +271,8 @@ export interface Cluster {
   readonly port: number;
   readonly subset: string | undefined;
   readonly endpoints: readonly number[];
+  /** It has none: what goes there goes in the clear to where it was going anyway. */
+  readonly isOriginalDst?: true | undefined;
   readonly balancer: "round_robin" | "least_request" | "random";
   readonly limits: ClusterLimits;
   readonly outlier: OutlierPolicy | undefined;

@@ -116,12 +116,23 @@ export class Tables {
   /** By Host or :authority, with or without a port; `port` is where the connection was going. */
   serviceByHost(authority: string, port: number): ServiceAt | undefined {
     const service = this.#names().get(hostOf(authority));
-    return service === undefined ? undefined : this.#portOf(service, port, false);
+    const at = service === undefined ? undefined : this.#portOf(service, port, false);
+    // Its clients speak TLS there: whoever says a Host in the clear means something else.
+    return at !== undefined && this.#isTls(at) ? undefined : at;
   }
 
-  /** By the server name of TLS, lower case. */
+  /** By the server name of TLS, lower case: the name itself, else the longest `*.x` that it is below. */
   serviceByServerName(serverName: string, port: number): ServiceAt | undefined {
-    const service = this.#names().get(serverName);
+    let found = this.#tlsNamed(serverName, port);
+    for (let dot = serverName.indexOf("."); found === undefined && dot >= 0; ) {
+      found = this.#tlsNamed(`*${serverName.slice(dot)}`, port);
+      dot = serverName.indexOf(".", dot + 1);
+    }
+    return found;
+  }
+
+  #tlsNamed(name: string, port: number): ServiceAt | undefined {
+    const service = this.#names().get(name);
     const at = service === undefined ? undefined : this.#portOf(service, port, false);
     return at !== undefined && this.#isTls(at) ? at : undefined;
   }

@@ -7,7 +7,7 @@ import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import type { DecisionBook, Denial } from "../observe/decision-book.ts";
 import type { Counter, SeriesTable } from "../observe/series.ts";
-import type { Snapshot } from "../policy/snapshot.ts";
+import type { Cluster, Snapshot } from "../policy/snapshot.ts";
 import type { Http2Deps } from "../protocol/http2/shared-by-thread.ts";
 import type { KeyedBuckets } from "../resilience/keyed-buckets.ts";
 import {
@@ -108,6 +108,8 @@ export class DataPlane {
     const ports = inboundNames(snapshot);
     this.book.refresh((identity, current) => {
       const cluster = clusters.get(clusterKeyOf(current));
+      // Where it was going is nobody's endpoint: what goes there from now on begins anew, under the same limits.
+      if (cluster?.isOriginalDst === true) return undefined;
       if (cluster !== undefined) return clusterView(snapshot, cluster, identity);
       return ports.has(current.name) ? current : undefined;
     });
@@ -265,6 +267,23 @@ export class DataPlane {
   passThrough(client: ClientView, original: OriginalDestination): UpstreamCluster {
     const view = passThroughView(original);
     return this.book.get(client.identity, view.name, () => view);
+  }
+
+  /** The same as one of a cluster, whose name and limits it has; undefined: such addresses are the mesh's own, and lead nowhere. */
+  toOriginal(
+    client: ClientView,
+    cluster: Cluster,
+    original: OriginalDestination,
+  ): UpstreamCluster | undefined {
+    const { snapshot, tables } = client.mesh;
+    if (tables.isVirtual(original.address)) return undefined;
+    const { targets, outlier } = passThroughView(original);
+    const key = `${clusterKeyOf(cluster)} ${original.address} ${original.port}`;
+    return this.book.get(client.identity, key, () => ({
+      ...clusterView(snapshot, cluster, client.identity),
+      targets,
+      outlier,
+    }));
   }
 
   /** Some host went down or came back: the slots say which. */

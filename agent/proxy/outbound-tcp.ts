@@ -70,11 +70,20 @@ function wayOf(
   }
   const route = routeOf(client, destined.port, original);
   if (route === "none") return undefined;
-  if (route === undefined) return toWholeService(client, destined.port);
-  const destination = pickDestination(route.destinations, plane.deps.random.unit());
-  const index = destination?.cluster;
-  const cluster = index === undefined ? undefined : client.cluster(index);
-  return cluster && { cluster, pinned: undefined, route: route.name };
+  // An HTTP port has no TCP routes: what is not HTTP on it goes to the service as a whole, as in Istio.
+  const index =
+    route === undefined
+      ? client.mesh.tables.clusterFor(client.workload, destined.port)
+      : pickDestination(route.destinations, plane.deps.random.unit())?.cluster;
+  const known = client.mesh.snapshot.clusters[index ?? -1];
+  if (index === undefined || known === undefined) return undefined;
+  const name = route?.name ?? "default";
+  if (known.isOriginalDst !== true) {
+    const cluster = client.cluster(index);
+    return cluster && { cluster, pinned: undefined, route: name };
+  }
+  const cluster = plane.toOriginal(client, known, original);
+  return cluster && { cluster, pinned: cluster.target(0), route: name };
 }
 
 /** "none": names are routed there, and this one is not. */
@@ -87,15 +96,6 @@ function routeOf(
   return named.length > 0
     ? (routeTls(named, serverName, address) ?? "none")
     : routeTcp(mesh.tables, workload, port, address);
-}
-
-/** An HTTP port has no TCP routes: what is not HTTP on it goes to the service as a whole, as in Istio. */
-function toWholeService(
-  client: ClientView,
-  port: Parameters<ClientView["mesh"]["tables"]["clusterFor"]>[1],
-): Way | undefined {
-  const cluster = client.cluster(client.mesh.tables.clusterFor(client.workload, port));
-  return cluster && { cluster, pinned: undefined, route: "default" };
 }
 
 class OutboundTcp {

@@ -345,6 +345,116 @@ describe("an address that the mesh does not know", () => {
   });
 });
 
+describe("services that are known by their server name alone", () => {
+  const AWAY = { address: "10.0.0.9", port: 443 };
+  const ELSEWHERE = { address: "10.0.0.8", port: 443 };
+  const named = (host: string, cluster: number): Partial<Snapshot["services"][number]> => ({
+    host,
+    name: host,
+    names: [host],
+    vip4: undefined,
+    isExternal: true,
+    ports: [
+      {
+        ...tlsPort(),
+        tcpRoutes: [{ name: "default", matches: [], destinations: [to(cluster)] }],
+        cluster,
+      },
+    ],
+  });
+  const limits = { ...cluster().limits, maxConnections: 1 };
+  const byName = (outboundPolicy: Snapshot["outboundPolicy"]) => {
+    const changes: Partial<Snapshot> = {
+      outboundPolicy,
+      services: [
+        service(named("*.wild.example", 0)),
+        service(named("*.deep.wild.example", 1)),
+        service(named("one.wild.example", 2)),
+      ],
+      clusters: [
+        cluster({ name: "outbound|443||*.wild.example", endpoints: [], isOriginalDst: true }),
+        cluster({ name: "outbound|443||*.deep.wild.example", service: 1, endpoints: [1] }),
+        cluster({
+          name: "outbound|443||one.wild.example",
+          service: 2,
+          endpoints: [],
+          isOriginalDst: true,
+          limits,
+          slots: { connections: 20, pending: 21, requests: 22, retries: 23 },
+        }),
+      ],
+    };
+    const fixture = meshOf(tlsPort(), {}, changes);
+    for (const [address, word] of [
+      ["10.0.0.9", "9"],
+      ["10.0.0.8", "8"],
+    ] as const)
+      fixture.mesh.fabric.host(address).listen(443, (stream) => {
+        const end = new TextEnd().attach(stream);
+        end.onText = () => end.stream?.write(new TextEncoder().encode(word), 0, 1);
+      });
+    return fixture;
+  };
+
+  test("are where the client was going, and counted and logged as themselves", () => {
+    const { mesh, say, settle, ends } = byName("registry_only");
+    const client = say(helloFor("x.wild.example"), AWAY);
+    expect(client.text).toBe("9");
+    expect(say(helloFor("y.wild.example"), ELSEWHERE).text).toBe("8");
+    expect(say(helloFor("x.deep.wild.example"), AWAY).text).toBe("2");
+    expect(ends).toHaveLength(1);
+    client.stream?.reset();
+    settle();
+    expect(mesh.client.records()[0]).toMatchObject({
+      requested_server_name: "x.wild.example",
+      upstream_cluster: "outbound|443||*.wild.example",
+      upstream_host: "10.0.0.9:443",
+    });
+    const labels = { destination_service: "*.wild.example", connection_security_policy: "none" };
+    expect(mesh.client.count("istio_tcp_connections_opened_total", labels)).toBe(2);
+  });
+
+  test("open what REGISTRY_ONLY shuts, by name and by nothing else", () => {
+    const { say, refusals } = byName("registry_only");
+    for (const name of ["wild.example", "xwild.example", "x.other.example", undefined])
+      expect(say(helloFor(name), AWAY).closed?.is).toBe("failed");
+    expect(refusals("no_route")).toBe(4);
+    expect(say([1, 2, 3], AWAY).closed?.is).toBe("failed");
+    // Another port than the one that is declared.
+    expect(say(helloFor("x.wild.example"), { ...AWAY, port: 444 }).closed?.is).toBe("failed");
+  });
+
+  test("under ALLOW_ANY others go where they were going as nobody's", () => {
+    const { mesh, say, settle } = byName("allow_any");
+    const client = say(helloFor("x.other.example"), AWAY);
+    expect(client.text).toBe("9");
+    client.stream?.reset();
+    settle();
+    expect(mesh.client.records()[0]?.["upstream_cluster"]).toBe("PassthroughCluster|10.0.0.9:443");
+  });
+
+  test("share their limits over all addresses, and let go of them", () => {
+    const { mesh, say, settle, refusals, swap } = byName("registry_only");
+    const first = say(helloFor("one.wild.example"), AWAY);
+    expect(first.text).toBe("9");
+    expect(say(helloFor("one.wild.example"), ELSEWHERE).closed?.is).toBe("failed");
+    expect(refusals("overflow")).toBe(1);
+    swap([tlsPort()]); // the same again: what is open lives on
+    expect(mesh.client.slots.read(20)).toBe(1);
+    first.stream?.reset();
+    settle();
+    expect(mesh.client.slots.read(20)).toBe(0);
+    expect(say(helloFor("one.wild.example"), ELSEWHERE).text).toBe("8");
+  });
+
+  test("are never looked for at the mesh's own addresses", () => {
+    const { say, refusals } = byName("allow_any");
+    const virtual = { address: "240.240.9.9", port: 443 };
+    expect(say(helloFor("one.wild.example"), virtual).closed?.is).toBe("failed");
+    expect(refusals("no_service")).toBe(1);
+  });
+});
+
 describe("connection.sni, where the app terminates TLS", () => {
   const rule = (
     values: string[],

@@ -24,6 +24,7 @@ interface ExplainOptions extends OutputOptions, ServerOptions {
   readonly host?: string;
   readonly header: readonly (readonly [name: string, value: string])[];
   readonly address?: string;
+  readonly sni?: string;
   readonly tcp?: true;
   readonly agent?: true;
   readonly admin?: string;
@@ -48,6 +49,7 @@ export const addExplain: AddCommand = (program, around) => {
     .option("--host <authority>", "its Host field (default: the service's name)")
     .option("--header <name=value>", "a field of it; may be repeated", addHeader, [])
     .option("--address <ip>", "where the caller's connection comes from (default: its host)")
+    .option("--sni <name>", "server name of its ClientHello, where the app terminates TLS")
     .option("--tcp", "an opaque connection, where the port could be either")
     .option("--agent", "ask this host's agent, about its own workloads, by what it runs now")
     .option("--admin <path>", `its admin socket (default: ${ADMIN_SOCKET})`)
@@ -112,7 +114,7 @@ async function ask(
 }
 
 function questionOf(options: ExplainOptions): ExplainQuestion {
-  const { from, to, port, method, path, host, header, address, tcp } = options;
+  const { from, to, port, method, path, host, header, address, sni, tcp } = options;
   if (from === undefined || to === undefined)
     throw usage("say who calls whom, --from CALLER --to CALLED, or give the id of a decision");
   return {
@@ -124,6 +126,7 @@ function questionOf(options: ExplainOptions): ExplainQuestion {
     ...(host === undefined ? {} : { host }),
     ...(header.length === 0 ? {} : { headers: header }),
     ...(address === undefined ? {} : { address }),
+    ...(sni === undefined ? {} : { serverName: sni }),
     ...(tcp === undefined ? {} : { isTcp: true }),
   };
 }

@@ -8,6 +8,8 @@ export interface Draft {
   readonly namespace: string;
   readonly ports: Map<number, { port: number; name: string; protocol: string; from: string }>;
   readonly endpoints: CatalogEndpoint[];
+  /** Known by a server name of TLS alone: no virtual address leads to it. */
+  isNameOnly?: boolean;
 }
 
 export interface Gathered {

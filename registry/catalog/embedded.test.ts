@@ -78,6 +78,31 @@ test("a ServiceEntry's hosts get virtual addresses and their ports", () => {
   });
 });
 
+test("what is known by a server name alone gets no virtual address, unless somebody declares it otherwise", () => {
+  const entry = (name: string, spec: object): ResourceDocument => ({
+    apiVersion: "networking.istio.io/v1",
+    kind: "ServiceEntry",
+    metadata: { name, namespace: "default" },
+    spec: { ports: [{ number: 443, name: "https", protocol: "HTTPS" }], ...spec },
+  });
+  const endpoints = [{ address: "192.0.2.1" }];
+  const found = view(
+    [
+      entry("a", { hosts: ["none.example", "both.example"], resolution: "NONE" }),
+      entry("b", { hosts: ["both.example", "*.wild.example"], resolution: "STATIC", endpoints }),
+    ],
+    [],
+  );
+  expect(
+    found.ok && found.value.services.map(({ host, vip4, vip6 }) => [host, vip4, vip6]),
+  ).toEqual([
+    ["*.wild.example", "", ""],
+    ["both.example", "240.240.0.1", "2001:2::1"],
+    ["none.example", "", ""],
+  ]);
+  expect(found.ok && found.value.reservationsChanged).toHaveLength(1);
+});
+
 test("two workloads that declare one port with different protocols are refused, naming both", () => {
   const tcp = { name: "reviews", ports: [{ port: 80, protocol: "TCP" }] };
   const found = view(

@@ -14,7 +14,9 @@ export class EmbeddedCatalog implements Catalog {
     const gathered = gather(input);
     if (gathered.errors.length > 0) return err(gathered.errors);
     const { drafts, warnings } = gathered;
-    const allotment = allot(input.reservations, drafts.keys(), input.nowMs);
+    const addressed = [...drafts.values()].filter(({ isNameOnly }) => isNameOnly !== true);
+    const hosts = addressed.map(({ host }) => host);
+    const allotment = allot(input.reservations, hosts, input.nowMs);
     if (!allotment.ok) {
       const reason = `no virtual address is free for another service: at most ${VIRTUAL_ADDRESSES_MAX}, and a removed service keeps its own for a day`;
       return err([{ path: "", reason, severity: "error" }]);
@@ -22,7 +24,7 @@ export class EmbeddedCatalog implements Catalog {
     const { indexOf, changed } = allotment.value;
     const sorted = [...drafts.values()].sort((a, b) => (a.host < b.host ? -1 : 1));
     return ok({
-      services: sorted.map((draft) => serviceOf(draft, indexOf.get(draft.host) ?? 0)),
+      services: sorted.map((draft) => serviceOf(draft, indexOf.get(draft.host))),
       endpoints: new Map(sorted.map((draft) => [draft.host, draft.endpoints])),
       reservationsChanged: changed,
       warnings,
@@ -30,12 +32,12 @@ export class EmbeddedCatalog implements Catalog {
   }
 }
 
-const serviceOf = (draft: Draft, index: number): CatalogService => ({
+const serviceOf = (draft: Draft, index: number | undefined): CatalogService => ({
   host: draft.host,
   name: draft.name,
   namespace: draft.namespace,
-  vip4: vip4Of(index),
-  vip6: vip6Of(index),
+  vip4: index === undefined ? "" : vip4Of(index),
+  vip6: index === undefined ? "" : vip6Of(index),
   ports: [...draft.ports.values()]
     .sort((a, b) => a.port - b.port)
     .map(({ port, name, protocol }) => ({ port, name, protocol })),
@@ -123,7 +125,12 @@ function addServiceEntry(gathered: Gathered, document: ResourceDocument): void {
   const spec = readServiceEntry(document);
   for (const written of spec.hosts) {
     const host = written.toLowerCase().replace(/\.$/, "");
+    const isNew = !gathered.drafts.has(host);
     const draft = draftOf(gathered, host, host, document.metadata.namespace);
+    const isNameOnly = host.startsWith("*.") || (spec.resolution ?? "NONE") === "NONE";
+    // Whoever else declares it gives it an address.
+    if (isNew && isNameOnly) draft.isNameOnly = true;
+    else if (!isNameOnly) delete draft.isNameOnly;
     for (const port of spec.ports) addPort(gathered, draft, document, port);
   }
 }

@@ -29,6 +29,7 @@ const question = z.strictObject({
     .max(100)
     .optional(),
   address: z.string().max(64).optional(),
+  serverName: z.string().max(255).optional(),
   isTcp: z.boolean().optional(),
 });
 

@@ -38,21 +38,27 @@ export class Mesh {
   readonly #meshctl: readonly string[];
   readonly #agents = new Map<Member, ChildProcess>();
   readonly #agentWords: AgentWords;
+  readonly #serverWords: readonly string[];
   #server: ChildProcess | undefined;
 
-  private constructor(hosts: Hosts, agentWords: AgentWords) {
+  private constructor(hosts: Hosts, agentWords: AgentWords, serverWords: readonly string[]) {
     this.hosts = hosts;
     this.#agentWords = agentWords;
+    this.#serverWords = serverWords;
     // Its own place may be closed to other users.
     this.#meshctl = existsSync(EXECUTABLE)
       ? [hosts.place.copy(EXECUTABLE, "meshctl")]
       : [hosts.place.runtime, resolve("cli/main.ts")];
   }
 
-  /** Further options of the agent on a, and of both. */
-  static async up(onA: readonly string[] = [], onBoth: readonly string[] = []): Promise<Mesh> {
+  /** Further options of the agent on a, of both, and of the server. */
+  static async up(
+    onA: readonly string[] = [],
+    onBoth: readonly string[] = [],
+    onServer: readonly string[] = [],
+  ): Promise<Mesh> {
     const hosts = await Hosts.up();
-    const mesh = new Mesh(hosts, { a: [...onBoth, ...onA], b: onBoth });
+    const mesh = new Mesh(hosts, { a: [...onBoth, ...onA], b: onBoth }, onServer);
     try {
       await mesh.#start();
     } catch (cause) {
@@ -99,7 +105,7 @@ export class Mesh {
 
   startServer(): ChildProcess {
     const state = this.#directoryFor("server", UID.server);
-    const words = ["server", "--state-dir", state, "--advertise", ADDRESS.c];
+    const words = ["server", "--state-dir", state, "--advertise", ADDRESS.c, ...this.#serverWords];
     const as = { uid: UID.server, log: "server" };
     this.#server = this.hosts.spawn("c", [...this.#meshctl, ...words], as);
     return this.#server;

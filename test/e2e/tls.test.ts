@@ -1,7 +1,7 @@
 // TLS that the mesh carries and never opens: curl to Node's https server over two real agents, by the server name of the ClientHello.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { writeFileSync } from "node:fs";
-import { canRun, eventually } from "../support/hosts.ts";
+import { ADDRESS, canRun, eventually } from "../support/hosts.ts";
 import { testServerPem } from "../support/test-pki.ts";
 import { Mesh } from "./mesh.ts";
 import { SECURE, UID } from "./ports.ts";
@@ -39,6 +39,13 @@ spec:
     - match: [{ sniHosts: ["*.vault.test", vault.default] }]
       route: [{ destination: { host: vault, subset: v2 } }]
 ---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: outside }
+spec:
+  hosts: ["*.outside.test"]
+  ports: [{ number: ${SECURE.outside}, name: tls, protocol: TLS }]
+---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: { name: vault-names }
@@ -60,7 +67,7 @@ describe.skipIf(!can)("HTTPS through two agents that cannot read it", () => {
   let certificate: string;
 
   beforeAll(async () => {
-    mesh = await Mesh.up();
+    mesh = await Mesh.up(["--mode", "all"], [], ["--outbound-policy", "registry_only"]);
     const { certificatePem, keyPem } = await testServerPem([
       "vault",
       "vault.default",
@@ -71,11 +78,12 @@ describe.skipIf(!can)("HTTPS through two agents that cannot read it", () => {
     writeFileSync(`${mesh.hosts.directory}/vault.key`, keyPem);
     const app = await mesh.hosts.nodeProgram(new URL("./tls-backend.ts", import.meta.url).pathname);
     const files = [certificate, `${mesh.hosts.directory}/vault.key`];
-    for (const [uid, port, word] of [
-      [UID.secureOne, SECURE.one, "v1"],
-      [UID.secureTwo, SECURE.two, "v2"],
+    for (const [host, uid, port, word] of [
+      ["b", UID.secureOne, SECURE.one, "v1"],
+      ["b", UID.secureTwo, SECURE.two, "v2"],
+      ["c", UID.outside, SECURE.outside, "outside"],
     ] as const)
-      mesh.hosts.spawn("b", ["node", app, `${port}`, word, ...files], { uid, log: word });
+      mesh.hosts.spawn(host, ["node", app, `${port}`, word, ...files], { uid, log: word });
     await mesh.apply(RESOURCES);
     vip = await mesh.vipOf("vault.default.mesh");
     await eventually("both versions answer", async () => {
@@ -142,6 +150,22 @@ describe.skipIf(!can)("HTTPS through two agents that cannot read it", () => {
     expect(await refused("no_route")).toBe(2);
     expect(await get("http://vault:443/")).toStartWith("curl 56: ");
     expect(await refused("not_tls")).toBe(1);
+  });
+
+  test("under REGISTRY_ONLY a wildcard of a ServiceEntry opens what is below it, wherever the client looked it up, and nothing else", async () => {
+    const at = (name: string): Promise<string> => {
+      const known = ["-k", "--resolve", `${name}:${SECURE.outside}:${ADDRESS.c}`];
+      return get(`https://${name}:${SECURE.outside}/`, ...known);
+    };
+    expect(await at("a.outside.test")).toBe("outside a.outside.test\n");
+    expect(await at("outside.test")).toStartWith("curl 35: ");
+    expect(await at("elsewhere.test")).toStartWith("curl 35: ");
+    expect(await lineOf("a", '"a.outside.test"')).toMatchObject({
+      upstream_cluster: `outbound|${SECURE.outside}||*.outside.test`,
+      upstream_host: `${ADDRESS.c}:${SECURE.outside}`,
+    });
+    const service = 'destination_service="*.outside.test"';
+    expect(await mesh.metric("a", "istio_tcp_connections_opened_total", service)).toBe(1);
   });
 
   test("what policy denies by connection.sni is reset at the app's host, and explained", async () => {

@@ -97,6 +97,23 @@ const SPECS: Record<string, fc.Arbitrary<unknown>> = {
         { maxLength: 2 },
       ),
     ),
+    tls: some(
+      fc.array(
+        fc.record({
+          match: fc.array(
+            fc.record({
+              port: some(port),
+              sniHosts: fc.array(pick("reviews", "*.x.example", "A.x.example", "*"), {
+                maxLength: 2,
+              }),
+            }),
+            { maxLength: 2 },
+          ),
+          route,
+        }),
+        { maxLength: 2 },
+      ),
+    ),
   }),
   DestinationRule: fc.record({
     host,
@@ -109,10 +126,14 @@ const SPECS: Record<string, fc.Arbitrary<unknown>> = {
     ),
   }),
   ServiceEntry: fc.record({
-    hosts: fc.array(pick("x.example", "reviews.default.mesh", "X.Example."), { maxLength: 2 }),
+    hosts: fc.array(pick("x.example", "reviews.default.mesh", "X.Example.", "*.x.example"), {
+      maxLength: 2,
+    }),
     addresses: some(fc.array(pick("192.0.2.1", "192.0.2.0/24", "junk"), { maxLength: 2 })),
-    ports: fc.array(fc.record({ number: port, name: pick("http", "tcp-x") }), { maxLength: 2 }),
-    resolution: pick("STATIC", "DNS"),
+    ports: fc.array(fc.record({ number: port, name: pick("http", "tcp-x", "tls") }), {
+      maxLength: 2,
+    }),
+    resolution: pick("STATIC", "DNS", "NONE", undefined),
     endpoints: some(
       fc.array(fc.record({ address: pick("192.0.2.7", "fd00::7", "name") }), { maxLength: 2 }),
     ),
@@ -153,7 +174,13 @@ const SPECS: Record<string, fc.Arbitrary<unknown>> = {
           when: some(
             fc.array(
               fc.record({
-                key: pick("request.headers[a]", "source.ip", "source.principal", "odd"),
+                key: pick(
+                  "request.headers[a]",
+                  "source.ip",
+                  "source.principal",
+                  "connection.sni",
+                  "odd",
+                ),
                 values: patterns,
               }),
               { maxLength: 2 },

@@ -24,11 +24,12 @@ function checkIndices(snapshot: Snapshot): void {
   expect(backed.filter(({ service }) => services[service] === undefined)).toEqual([]);
 }
 
-function checkView({ httpRoutes, tcpRoutes, cluster }: PortView, { clusters }: Snapshot): void {
+function checkView(view: PortView, { clusters }: Snapshot): void {
+  const { httpRoutes, tcpRoutes, tlsRoutes = [], cluster } = view;
   expect(clusters[cluster]).toBeDefined();
   const destinations = [
     ...httpRoutes.flatMap(({ action }) => (action.is === "forward" ? action.destinations : [])),
-    ...tcpRoutes.flatMap((route) => route.destinations),
+    ...[...tcpRoutes, ...tlsRoutes].flatMap((route) => route.destinations),
   ];
   const dangling = destinations.filter(
     (to) => to.cluster !== undefined && clusters[to.cluster] === undefined,

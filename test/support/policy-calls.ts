@@ -66,6 +66,7 @@ export const question = (
   caller,
   destination: { port: 9080, address: "10.0.0.5" },
   request: asked === OPAQUE ? undefined : asked,
+  serverName: asked === OPAQUE ? "blue" : undefined,
   notKept,
 });
 
@@ -98,6 +99,7 @@ const condition = fc.record({
     "source.namespace",
     "source.principal",
     "destination.port",
+    "connection.sni",
   ),
   values: someOf("*", "blue", "9080", "default"),
   notValues: someOf("red", "shop"),
@@ -137,8 +139,8 @@ export const asked: fc.Arbitrary<RequestView | typeof OPAQUE> = fc.option(
 
 export const engineSays = (
   authorization: Authorization,
-  { caller, destination, request }: Question,
+  { caller, destination, request, serverName }: Question,
 ) =>
   request === undefined
-    ? authorizeConnection(authorization, caller, destination)
+    ? authorizeConnection(authorization, caller, destination, serverName)
     : authorizeRequest(authorization, caller, destination, request);
