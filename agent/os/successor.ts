@@ -7,6 +7,7 @@
 import { err, ok, type Result } from "../base/result.ts";
 import { openLibrary } from "./ffi.ts";
 import type { KeptDescriptor } from "./notify.ts";
+import { isBun } from "./runtime.ts";
 
 /** Names of what was passed, in the order of their numbers. */
 const NAMES = "IRONMESH_HANDED_OVER";
@@ -25,6 +26,9 @@ export function startSuccessor(
   sockets: readonly KeptDescriptor[],
   { withinMs, env }: { readonly withinMs: number; readonly env: Readonly<Record<string, string>> },
 ): Promise<Result<number, string>> {
+  if (!isBun) {
+    return Promise.resolve(err("under Deno an agent cannot be upgraded in place: restart it"));
+  }
   if (sockets.length > SOCKETS_MAX) {
     return Promise.resolve(err(`${sockets.length} sockets are more than can be passed on`));
   }
