@@ -45,7 +45,8 @@ function underDeno(runtime: string): void {
 
   test("meshctl demo --check holds in its first five steps", () => {
     expect([existsSync(EXECUTABLE), existsSync(BUNDLE)]).toEqual([true, true]);
-    const words = ["demo", "--check", "--runtime", "deno", "--part", CHECK_STEPS];
+    // What is claimed of Deno is that the steps hold, not how fast it takes a change.
+    const words = ["demo", "--check", "--runtime", "deno", "--part", CHECK_STEPS, "--slack", "3"];
     const { status, stdout, stderr } = spawnSync(EXECUTABLE, words, {
       encoding: "utf8",
       timeout: 300_000,
