@@ -31,10 +31,11 @@ export function findDeno(): DenoMesh | string {
 export const copyBundle = ({ bundle }: DenoMesh): void =>
   cpSync(bundle, BUNDLE_IN_HOST, { recursive: true });
 
-/** Nothing that Deno compiles is kept: agents and server have no directory in common that they may write. */
+/** Nothing that Deno compiles is kept: agents and server have no directory in common that they may write. A directory that is not
+ *  there would be made, as root anywhere. */
 export const DENO_COMMAND: readonly string[] = [
   "env",
-  "DENO_DIR=/nonexistent",
+  "DENO_DIR=/dev/null",
   "DENO_NO_UPDATE_CHECK=1",
   DENO_IN_HOST,
   "run",

@@ -18,7 +18,7 @@ export function makeLauncher(deno: string): { readonly directory: string; readon
   const flags = "--allow-all --no-check --no-config --no-remote --quiet";
   writeFileSync(
     path,
-    `#!/bin/sh\nexport DENO_DIR=/nonexistent DENO_NO_UPDATE_CHECK=1\nexec ${directory}/deno run ${flags} ${directory}/bundle/cli/main.js "$@"\n`,
+    `#!/bin/sh\nexport DENO_DIR=/dev/null DENO_NO_UPDATE_CHECK=1\nexec ${directory}/deno run ${flags} ${directory}/bundle/cli/main.js "$@"\n`,
     { mode: 0o755 },
   );
   return { directory, path };
