@@ -84,21 +84,6 @@ function requestsPassed({ text, splits }: Http2Case): Told[] {
   return passed;
 }
 
-/** What a client got as the app's answer, behind interim ones. Undefined: it got none, or not to its end. */
-function finalAnswer(client: TextEnd, method: string): Told | undefined {
-  for (let rest = client.text; rest !== ""; ) {
-    const taken = takeMessage(rest, "response", method);
-    if (taken === undefined && client.closed?.is === "failed") return undefined;
-    if (taken === undefined)
-      throw new Error(`a client got what is no answer: ${JSON.stringify(rest)}`);
-    rest = taken.rest;
-    if (taken.line[1].startsWith("1")) continue;
-    const isOwn = taken.fields.some(([name]) => name === "x-answer");
-    return isOwn && taken.isWhole ? answerTold(taken) : undefined;
-  }
-  return undefined;
-}
-
 function answersPassed({ text, splits, methods }: Http2Case): Told[] {
   const hop = new ClientHop({ splits }, () => silentEnd("server"));
   const clients = methods.map((method) => {
