@@ -162,14 +162,14 @@ function foundTold({ id, fields, content, isWhole }: FoundMessage, { methods }: 
 
 interface Reading {
   readonly told: readonly Told[];
-  /** It ended the connection, and may not have read all. */
+  /** It ended the connection, or failed by itself (INTERNAL_ERROR: it reads ALTSVC, a frame of no known kind to us), and may not have read all. */
   readonly gaveUp: boolean;
 }
 
 const read = (all: readonly ShownFrames[]): Reading[] =>
   readByNghttp2(all).map(({ messages, faults }, i) => ({
     told: messages.map((message) => foundTold(message, all[i] as ShownFrames)),
-    gaveUp: faults.some((fault) => fault.startsWith("7 ")),
+    gaveUp: faults.some((fault) => fault.startsWith("7 ") || fault.endsWith(" 2")),
   }));
 const has = ({ told }: Reading, one: Told): boolean =>
   told.some((other) => Bun.deepEquals(one, other));
