@@ -89,18 +89,24 @@ export function h2load(host: HostName, uid: number, url: string, load: Http2Load
   };
 }
 
-/** What was answered, by h2load's own log. */
+/** What was answered, by h2load's own log. `programs`: so many of it with these arguments each, started a few ms apart: the connections of
+ *  one send in lockstep, which callers do not. */
 export function h2loadAnswers(
   host: HostName,
   uid: number,
   args: readonly string[],
+  programs = 1,
 ): { readonly status: number; readonly ms: number }[] {
-  const log = `${DIRECTORY}/h2load.log`;
-  writeFileSync(log, "");
-  chmodSync(log, 0o666); // h2load runs as the client's own user
-  runToEnd(host, ["h2load", `--log-file=${log}`, ...args], { core: LOAD_CORE, uid });
+  const logs = Array.from({ length: programs }, (_, i) => `${DIRECTORY}/h2load-${i}.log`);
+  for (const log of logs) {
+    writeFileSync(log, "");
+    chmodSync(log, 0o666); // h2load runs as the client's own user
+  }
+  const startAll = 'for log in $LOGS; do h2load --log-file="$log" "$@" & sleep 0.001; done; wait';
+  const env = { LOGS: logs.join(" ") };
+  runToEnd(host, ["sh", "-c", startAll, "sh", ...args], { core: LOAD_CORE, uid, env });
   // Each line: when it began, status, microseconds.
-  const lines = readFileSync(log, "latin1").split("\n").filter(Boolean);
+  const lines = logs.flatMap((log) => readFileSync(log, "latin1").split("\n").filter(Boolean));
   return lines.map((line) => {
     const [, status, micros] = line.split("\t");
     return { status: Number(status), ms: Number(micros) / 1_000 };

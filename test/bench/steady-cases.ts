@@ -77,7 +77,7 @@ export function steadyCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
 function steadily(url: string, pids: readonly number[], seconds: number): Steady {
   const [before, startedMs] = [cpuMicros(pids), performance.now()];
   const rate = ["--rps", `${RATE / CONNECTIONS}`, "-D", `${seconds}`];
-  const answers = h2loadAnswers("a", CLIENT_UID, ["--h1", "-t1", `-c${CONNECTIONS}`, ...rate, url]);
+  const answers = h2loadAnswers("a", CLIENT_UID, ["--h1", "-t1", "-c1", ...rate, url], CONNECTIONS);
   const cpu = (cpuMicros(pids) - before) / 1_000 / (performance.now() - startedMs);
   const refused = answers.filter(({ status }) => status !== 200).length;
   const wanted = RATE * seconds * 0.9;
