@@ -1,5 +1,5 @@
 // The page's files as text, made when this loads: for runtimes that know no macros.
-import { bundled, textOf } from "./bundle.ts";
+import { bundled, textOf } from "./page-texts.ts";
 
 export const HTML = textOf("index.html");
 export const SCRIPT = bundled("main.ts");
