@@ -105,6 +105,21 @@ function answersPassed({ text, splits, methods }: Http2Case): Told[] {
   return passed;
 }
 
+/** The app's own, once it is whole; what comes before it are interim ones. */
+function finalAnswer(client: TextEnd, method: string): Told | undefined {
+  for (let rest = client.text; rest !== ""; ) {
+    const taken = takeMessage(rest, "response", method);
+    if (taken === undefined && client.closed?.is === "failed") return undefined;
+    if (taken === undefined)
+      throw new Error(`a client got what is no answer: ${JSON.stringify(rest)}`);
+    rest = taken.rest;
+    if (taken.line[1].startsWith("1")) continue;
+    const isOwn = taken.fields.some(([name]) => name === "x-answer");
+    return isOwn && taken.isWhole ? answerTold(taken) : undefined;
+  }
+  return undefined;
+}
+
 /** What the agent adds, and what says the same in the other version. Of an id that it made itself only nghttp2 knows that there was none. */
 const ADDED =
   /^(traceparent|x-forwarded-client-cert|host|transfer-encoding|connection|x-request-id|server|date|:.*)$/;
