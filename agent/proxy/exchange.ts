@@ -17,7 +17,7 @@ import type { HttpConnection } from "./http-connection.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
 import { ResponseWriter } from "./response-writer.ts";
 import type { ThreadContext } from "./thread-context.ts";
-import { answerOf, type ForwardPlan, type LocalAnswer } from "./traffic-plan.ts";
+import { answerOf, delayOf, type ForwardPlan, type LocalAnswer } from "./traffic-plan.ts";
 import { Tries } from "./tries.ts";
 import { isOffered } from "./tunnel.ts";
 import type { Target } from "./upstream-cluster.ts";
@@ -179,7 +179,7 @@ export class Exchange implements Due {
       return;
     }
     this.plan = plan;
-    const delayMs = this.#delayOf(plan);
+    const delayMs = delayOf(plan, this.#context.deps.random);
     if (delayMs > 0) {
       this.state = "delayed";
       this.flags = "DI";
@@ -190,12 +190,6 @@ export class Exchange implements Due {
     this.sendRequest(sender.bytes, sender.start, sender.end);
     if (cut < stop) this.sendRequest(bytes, cut, stop);
     this.arm(Math.min(this.dueMs, this.startMs + this.#context.config.streamIdleTimeoutMs));
-  }
-
-  #delayOf(plan: ForwardPlan): number {
-    const delay = plan.fault?.delay;
-    if (delay === undefined) return 0;
-    return this.#context.deps.random.unit() * 100 < delay.percent ? delay.ms : 0;
   }
 
   #try(plan: ForwardPlan): void {
@@ -291,9 +285,8 @@ export class Exchange implements Due {
   /** The upstream agreed to another protocol: from here on bytes are only carried. */
   switchProtocols(upstream: HttpUpstream, bytes: Uint8Array, headEnd: number, end: number): void {
     const { upgrade } = this;
-    const chosen = this.#context.responseHead.joined("upgrade") ?? "";
+    const mayBe = upgrade !== undefined && isOffered(this.#context.responseHead, upgrade);
     // Before the request is whole its rest would be lost, or be read as the new protocol's beginning.
-    const mayBe = upgrade !== undefined && isOffered(chosen, upgrade.header("upgrade") ?? "");
     if (!mayBe || !this.isRequestSent) {
       this.upstreamNonsense();
       return;

@@ -1,5 +1,6 @@
 // What failed on the way, and everything that is said about it: the status a client gets, Envoy's response flag and details for
 // log and metrics, and whose fault it was. This table alone decides; the data path only names the failure.
+import { refusalOf } from "../protocol/http1/refusal.ts";
 
 export interface Failure {
   /** 0: nobody is left to answer. */
@@ -165,6 +166,12 @@ export const FAILURES = {
     body: "",
   },
 } as const satisfies Record<string, Failure>;
+
+/** A client's bytes were refused with that code (protocol/http1/refusal.ts). */
+export function nonsense(code: number): Failure {
+  const { status, reason } = refusalOf(code);
+  return { ...FAILURES.downstream_nonsense, status, body: `${reason}\n` };
+}
 
 /** Flag of a failure that retries could not mend, as Envoy writes both. */
 export const withRetriesSpent = (flag: string): string => `${flag},URX`;

@@ -9,9 +9,9 @@ import { prefaceAt } from "../protocol/detect.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import { normalizeTarget } from "../protocol/http1/normalize.ts";
 import { readRequestHead } from "../protocol/http1/read-request.ts";
-import { NEED_MORE, refusalOf } from "../protocol/http1/refusal.ts";
+import { NEED_MORE } from "../protocol/http1/refusal.ts";
 import type { Exchange } from "./exchange.ts";
-import { FAILURES, type Failure } from "./failure.ts";
+import { FAILURES, type Failure, nonsense } from "./failure.ts";
 import { Guarded } from "./guarded.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { HttpRole } from "./http-role.ts";
@@ -392,9 +392,4 @@ export class HttpConnection extends Guarded implements OpenConnection {
     this.#giveExchangeBack();
     this.context.dismiss(this);
   }
-}
-
-function nonsense(code: number): Failure {
-  const { status, reason } = refusalOf(code);
-  return { ...FAILURES.downstream_nonsense, status, body: `${reason}\n` };
 }

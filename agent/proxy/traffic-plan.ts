@@ -1,6 +1,7 @@
 // What a route means for the bytes of a request, worked out once per route and source identity: fields to leave out and to append,
 // in their final form; clusters instead of numbers.
 import { bytesOf } from "../base/bytes.ts";
+import type { Random } from "../base/clock.ts";
 import type {
   Destination,
   Fault,
@@ -102,6 +103,13 @@ export const answerOf = (failure: Failure, fields: readonly HeaderField[] = []):
   body: failure.body,
   fields,
 });
+
+/** For how long the route's fault holds this request up; 0: not at all. */
+export function delayOf({ fault }: ForwardPlan, random: Random): number {
+  const delay = fault?.delay;
+  if (delay === undefined) return 0;
+  return random.unit() * 100 < delay.percent ? delay.ms : 0;
+}
 
 /** A value that ended its line would begin a field of its own. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control bytes are what this is about

@@ -1,5 +1,7 @@
 // What a request became whose upstream agreed to another protocol (RFC 9110 7.8): bytes both ways, for as long as policy admits it.
 import { EDIT_ROOM, type Stream } from "../base/net.ts";
+import type { RequestView } from "../policy/request-view.ts";
+import type { ResponseHead } from "../protocol/http1/head.ts";
 import type { HttpUpstream } from "./http-upstream.ts";
 import { Relay } from "./relay.ts";
 import type { ThreadContext } from "./thread-context.ts";
@@ -12,10 +14,10 @@ export interface TunnelEnds {
   mayStay(): boolean;
 }
 
-/** Does a 101 choose only what the request offered (RFC 9110 7.8: no other protocol may be switched to). Both are values of Upgrade. */
-export function isOffered(chosen: string, offered: string): boolean {
-  const offers = protocolsOf(offered);
-  return protocolsOf(chosen).every((one) => offers.includes(one));
+/** Does a 101 choose only what the request offered (RFC 9110 7.8: no other protocol may be switched to)? */
+export function isOffered(head: ResponseHead, request: RequestView): boolean {
+  const offers = protocolsOf(request.header("upgrade") ?? "");
+  return protocolsOf(head.joined("upgrade") ?? "").every((one) => offers.includes(one));
 }
 
 const protocolsOf = (list: string): string[] =>

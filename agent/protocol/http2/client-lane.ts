@@ -76,7 +76,7 @@ export class ClientLane extends Lane {
     const isEmpty = isLast && !isBodiless;
     const end = writeResponse(fields, facts, framing, isEmpty, bytes, start);
     this.settle(); // before it is shown: see receiveData()
-    this.showOwned(bytes, start, end);
+    this.shown.show(bytes, start, end, 0);
     return undefined;
   }
 

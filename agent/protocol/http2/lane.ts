@@ -9,18 +9,10 @@ import { NEED_MORE } from "../http1/refusal.ts";
 import type { Http2Connection } from "./connection.ts";
 import type { FieldList } from "./field-list.ts";
 import { type Mistake, readTrailerFields } from "./field-rules.ts";
-import { CODE, WINDOW_AT_FIRST } from "./frame.ts";
-import { HeldPieces } from "./held-pieces.ts";
-import { copy } from "./hpack-decoder.ts";
+import { CODE } from "./frame.ts";
 import { PartialHead } from "./partial-head.ts";
-import {
-  CHUNK_END,
-  CHUNK_OVERHEAD,
-  type Framing,
-  LAST_CHUNK,
-  writeChunkSize,
-  writeTrailers,
-} from "./to-http1.ts";
+import { ShownContent } from "./shown-content.ts";
+import { type Framing, LAST_CHUNK, writeTrailers } from "./to-http1.ts";
 
 export abstract class Lane implements Stream {
   handler: StreamHandler;
@@ -32,23 +24,19 @@ export abstract class Lane implements Stream {
   protected receiving: "none" | "head" | "body" | "done" = "none";
   protected sending: "head" | "body" | "done" = "head";
   protected readonly body = new BodyReader(true);
+  protected readonly shown: ShownContent;
   readonly #partial = new PartialHead();
   protected framing: Framing = "none";
   protected isAlive: boolean;
   #sendWindow = 0;
-  #receiveWindow = 0;
-  /** Shown, and not yet given back to the peer. */
-  #shown = 0;
   #contentLeft = 0;
-  #isPaused = false;
   #hasEnded = false;
-  readonly #held = new HeldPieces();
-  #heldDeath: CloseReason | undefined;
 
   constructor(wire: Http2Connection, handler: StreamHandler, isOpen: boolean) {
     this.wire = wire;
     this.handler = handler;
     this.isAlive = isOpen;
+    this.shown = new ShownContent(this, wire);
   }
 
   get isOpen(): boolean {
@@ -65,14 +53,17 @@ export abstract class Lane implements Stream {
   }
   /** For the next stream. */
   get isReusable(): boolean {
-    return this.isAlive && !this.#hasEnded && this.#held.isEmpty;
+    return this.isAlive && !this.#hasEnded && this.shown.isEmpty;
+  }
+  /** All that the peer says on the stream at hand. */
+  get hasReceived(): boolean {
+    return this.receiving === "done";
   }
 
   protected begin(id: number): void {
     this.streamId = id;
     this.#sendWindow = this.wire.peerWindow;
-    this.#receiveWindow = WINDOW_AT_FIRST;
-    this.#shown = 0;
+    this.shown.begin();
     this.isWaiting = false;
     this.receiving = "head";
   }
@@ -169,13 +160,11 @@ export abstract class Lane implements Stream {
   }
 
   pause(): void {
-    this.#isPaused = true;
+    this.shown.pause();
   }
 
   resume(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
-    if (!this.#held.isEmpty) this.wire.soon(() => this.#showHeld());
+    this.shown.resume();
   }
 
   endWrite(): void {
@@ -196,7 +185,7 @@ export abstract class Lane implements Stream {
   close(): void {
     if (this.streamId !== 0) this.#abandonStream(CODE.cancel);
     this.isAlive = false;
-    this.wire.consumed(this.#held.clear());
+    this.shown.forget();
     this.wire.left(this);
   }
 
@@ -262,23 +251,22 @@ export abstract class Lane implements Stream {
   ): Mistake | undefined {
     const wrong = this.#countContent(end - start, length, isEnd);
     if (wrong !== undefined) return wrong;
-    this.#consumed(length - (end - start)); // padding is nobody's
+    this.shown.consumed(length - (end - start)); // padding is nobody's
     const isChunked = this.framing === "chunked";
     // Before anything is shown: who sees the end of a response may ask again at once, on this lane.
     if (isEnd) this.#received();
     if (isChunked) {
-      this.#showChunks(bytes, start, end);
-      if (isEnd) this.#showCopy(LAST_CHUNK, 0, LAST_CHUNK.length, 0);
-    } else if (isEditable && start < end) this.#give(bytes, start, end, end - start);
-    else this.#showCopy(bytes, start, end, end - start);
+      this.shown.showChunks(bytes, start, end);
+      if (isEnd) this.shown.showCopy(LAST_CHUNK, 0, LAST_CHUNK.length, 0);
+    } else if (isEditable && start < end) this.shown.show(bytes, start, end, end - start);
+    else this.shown.showCopy(bytes, start, end, end - start);
     return undefined;
   }
 
   #countContent(content: number, length: number, isEnd: boolean): Mistake | undefined {
     if (this.receiving === "head") return "data_before_head";
     if (this.receiving !== "body") return "stream_closed";
-    this.#receiveWindow -= length;
-    if (this.#receiveWindow < 0) return "flow_control";
+    if (!this.shown.takeWindow(length)) return "flow_control";
     if (this.framing === "chunked") return undefined;
     this.#contentLeft -= content;
     return this.#contentLeft < 0 || (isEnd && this.#contentLeft > 0) ? "content_length" : undefined;
@@ -301,71 +289,8 @@ export abstract class Lane implements Stream {
     this.#received();
     if (!isChunked) return undefined;
     const { bytes, start } = this.wire.roomFor(fields);
-    this.showOwned(bytes, start, writeTrailers(fields, facts, bytes, start));
+    this.shown.show(bytes, start, writeTrailers(fields, facts, bytes, start), 0);
     return undefined;
-  }
-
-  #showChunks(bytes: Uint8Array, start: number, end: number): void {
-    const { bytes: room, start: from } = this.wire.deps.stage;
-    const most = this.wire.pieceBytesMax - CHUNK_OVERHEAD;
-    for (let at = start; at < end; ) {
-      const until = Math.min(end, at + most);
-      const to = writeChunkSize(room, from, until - at);
-      copy(bytes, at, until, room, to);
-      copy(CHUNK_END, 0, CHUNK_END.length, room, to + until - at);
-      this.#give(room, from, to + until - at + CHUNK_END.length, until - at);
-      at = until;
-    }
-  }
-
-  /** Bytes behind which lies what is not the handler's. */
-  #showCopy(bytes: Uint8Array, start: number, end: number, content: number): void {
-    const { bytes: room, start: from } = this.wire.deps.stage;
-    let left = content;
-    for (let at = start; at < end; ) {
-      const until = Math.min(end, at + this.wire.pieceBytesMax);
-      const counted = until === end ? left : Math.min(left, until - at);
-      copy(bytes, at, until, room, from);
-      this.#give(room, from, from + until - at, counted);
-      left -= counted;
-      at = until;
-    }
-  }
-
-  /** Bytes with EDIT_ROOM behind them, which are not kept: shown, held, or nobody's any more. */
-  #give(bytes: Uint8Array, start: number, end: number, content: number): void {
-    if (!this.isAlive) this.wire.consumed(content);
-    else if (this.#isPaused || !this.#held.isEmpty) this.#held.add(bytes, start, end, content);
-    else {
-      this.#consumed(content);
-      this.handler.onData(this, bytes, start, end);
-    }
-  }
-
-  protected showOwned(bytes: Uint8Array, start: number, end: number): void {
-    this.#give(bytes, start, end, 0);
-  }
-
-  /** Whoever pauses again in the middle has the rest held again. */
-  #showHeld(): void {
-    if (this.#isPaused || !this.isAlive) return;
-    for (const { bytes, end, content } of this.#held.takeAll())
-      this.#showCopy(bytes, 0, end, content);
-    if (!this.#held.isEmpty || !this.isAlive) return;
-    if (this.#heldDeath !== undefined) this.#die(this.#heldDeath);
-    else if (this.streamId === 0) this.wire.idleAgain(this);
-  }
-
-  /** The peer may send so much more. */
-  #consumed(bytes: number): void {
-    if (bytes === 0) return;
-    this.wire.consumed(bytes);
-    this.#shown += bytes;
-    if (this.streamId === 0 || this.receiving === "done") return;
-    if (this.#shown < WINDOW_AT_FIRST / 2) return;
-    this.wire.sendCredit(this.streamId, this.#shown);
-    this.#receiveWindow += this.#shown;
-    this.#shown = 0;
   }
 
   peerReset(): void {
@@ -378,15 +303,14 @@ export abstract class Lane implements Stream {
   died(reason: CloseReason): void {
     this.streamId = 0;
     this.sending = "done";
-    if (this.isAlive && !this.#held.isEmpty) this.#heldDeath = reason;
-    else this.#die(reason);
+    if (!this.isAlive || !this.shown.diesLater(reason)) this.die(reason);
   }
 
-  #die(reason: CloseReason): void {
+  die(reason: CloseReason): void {
     const wasOpening = this.isOpening;
     if (!this.isAlive && !wasOpening) return;
     this.isAlive = false;
-    this.wire.consumed(this.#held.clear());
+    this.shown.forget();
     this.wire.left(this);
     const code = "code" in reason ? reason.code : "ECONNRESET";
     this.handler.onClose(this, { is: wasOpening ? "connect_failed" : "failed", code });

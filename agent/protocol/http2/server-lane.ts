@@ -36,7 +36,7 @@ export class ServerLane extends Lane {
     this.beginContent(framing, facts.contentLength);
     if (isLast) this.receiving = "done";
     const { bytes, start } = this.wire.roomFor(fields);
-    this.showOwned(bytes, start, writeRequest(fields, facts, framing, bytes, start));
+    this.shown.show(bytes, start, writeRequest(fields, facts, framing, bytes, start), 0);
     return undefined;
   }
 
