@@ -114,6 +114,35 @@ function suite(usesUring: boolean): void {
     server.close();
   });
 
+  test.each(["once the end was told", "together with it"])(
+    "a reset behind the end of the peer's direction is told, %s, though nobody writes",
+    async (when) => {
+      const isTogether = when === "together with it";
+      const accepted: Socket[] = [];
+      const server = createServer({ allowHalfOpen: true }, (socket) => {
+        accepted.push(socket);
+        socket.end("bye");
+        if (isTogether) socket.once("finish", () => socket.resetAndDestroy());
+      });
+      await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+      const port = (server.address() as { port: number }).port;
+      const fd = connectTcp(loop, "127.0.0.1", port, undefined);
+      if (!fd.ok) throw new Error(fd.error);
+      const reason = await new Promise<CloseReason>((resolve) => {
+        const stream = new TcpStream(loop, fd.value, quiet, { address: "127.0.0.1", port }, true);
+        stream.handler = {
+          ...quiet,
+          onEnd: () => {
+            if (!isTogether) accepted[0]?.resetAndDestroy();
+          },
+          onClose: (_s, r) => resolve(r),
+        };
+      });
+      expect(reason.is).toBe("failed");
+      server.close();
+    },
+  );
+
   test("data and end that arrive together are both told", async () => {
     const server = createServer((socket) => socket.end("bye"));
     await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));

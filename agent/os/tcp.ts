@@ -66,6 +66,8 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
   #isReadable = false;
   /** The end of the peer's direction: announced by an event, then told to the handler. */
   #peerEnd: "none" | "announced" | "told" = "none";
+  /** EPOLLERR came. */
+  #hasError = false;
   #isQueued = false;
   #rest: Rest | undefined;
   peerAddress: string;
@@ -119,6 +121,7 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
     if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0 && this.#peerEnd === "none") {
       this.#peerEnd = "announced";
     }
+    if ((events & EPOLLERR) !== 0) this.#hasError = true;
     if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) !== 0) this.#isReadable = true;
     if (this.#isReadable && this.#reading !== "paused") this.#read();
   }
@@ -217,11 +220,19 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
   #readNothing(code: number): void {
     this.#isReadable = false;
     if (code === 0 && this.#writing !== "failed") {
-      if (this.#peerEnd === "told") return;
+      const wasTold = this.#peerEnd === "told";
       this.#peerEnd = "told";
-      this.handler.onEnd(this);
+      if (!wasTold) this.handler.onEnd(this);
+      if (wasTold || this.#hasError) this.#lookForReset();
     } else if (code !== 0 && code !== EAGAIN) this.#end({ is: "failed", code: errnoName(code) });
     else if (this.#writing === "failed") this.#end({ is: "failed", code: "EPIPE" });
+  }
+
+  /** Behind a FIN the kernel tells of a reset by an event alone: recv() goes on saying that the stream has ended. */
+  #lookForReset(): void {
+    if (this.#isOver) return;
+    const failure = takeError(this.#loop, this.fd);
+    if (failure !== undefined) this.#end({ is: "failed", code: failure });
   }
 
   #queue(): void {
