@@ -29,6 +29,7 @@ import { isLocalAddress } from "./os/route.ts";
 import { exportsKeys } from "./os/runtime.ts";
 import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
+import { webSocketKeys } from "./os/websocket-keys.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly, type SnapshotPiece } from "./policy/snapshot-pieces.ts";
 import { AppConnections } from "./protocol/http2/app-connections.ts";
@@ -169,6 +170,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     now: () => loop.nowMs(),
     timers: loop.wheel,
     stage: sockets.stage,
+    webSocketKeys,
     bug,
     count: (reason) => metrics.counter("ironmesh_http2_refused_total", { reason }).add(),
   });

@@ -36,6 +36,9 @@ export interface Stream {
   readonly isCarrierGone?: boolean;
   /** Bytes, or an end, may have arrived that no event has shown yet. Not known of every transport. */
   readonly hasUnread?: boolean;
+  /** The request at hand asks for a tunnel (RFC 8441): the Sec-WebSocket-Accept that must come with a 101, and a 2xx that is none would
+   *  be taken for one. */
+  readonly awaitsAccept?: string | undefined;
   /** What its peer speaks, as logs call it, when that is not the HTTP/1.1 which is read and written here. */
   readonly speaks?: "HTTP/2";
   /** Text of the remote address, without port; made when asked. IPv4-mapped addresses are shown as IPv4. */

@@ -19,7 +19,7 @@ import { ResponseWriter } from "./response-writer.ts";
 import type { ThreadContext } from "./thread-context.ts";
 import { answerOf, delayOf, type ForwardPlan, type LocalAnswer } from "./traffic-plan.ts";
 import { Tries } from "./tries.ts";
-import { isOffered } from "./tunnel.ts";
+import { isAgreed, isSayable } from "./tunnel.ts";
 import type { Target } from "./upstream-cluster.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -249,6 +249,10 @@ export class Exchange implements Due {
   ): boolean {
     const head = this.#context.responseHead;
     this.grpc.answered(head);
+    if (this.upgrade !== undefined && !isSayable(head.status, this.connection.awaitsAccept)) {
+      this.upstreamNonsense();
+      return false;
+    }
     if (this.tries.again(head.status, isReusable)) return false;
     const plan = this.plan?.response;
     const sent = this.response.sendHead(head, plan, bytes, headEnd, stop, limit);
@@ -285,9 +289,10 @@ export class Exchange implements Due {
   /** The upstream agreed to another protocol: from here on bytes are only carried. */
   switchProtocols(upstream: HttpUpstream, bytes: Uint8Array, headEnd: number, end: number): void {
     const { upgrade } = this;
-    const mayBe = upgrade !== undefined && isOffered(this.#context.responseHead, upgrade);
+    const { awaitsAccept } = this.connection;
+    const mayBe = upgrade && isAgreed(this.#context.responseHead, upgrade, awaitsAccept);
     // Before the request is whole its rest would be lost, or be read as the new protocol's beginning.
-    if (!mayBe || !this.isRequestSent) {
+    if (upgrade === undefined || !mayBe || !this.isRequestSent) {
       this.upstreamNonsense();
       return;
     }

@@ -1,5 +1,6 @@
 // What failed on the way, and everything that is said about it: the status a client gets, Envoy's response flag and details for
 // log and metrics, and whose fault it was. This table alone decides; the data path only names the failure.
+import type { CloseReason } from "../base/net.ts";
 import { refusalOf } from "../protocol/http1/refusal.ts";
 
 export interface Failure {
@@ -158,6 +159,20 @@ export const FAILURES = {
     side: "policy",
     body: "local_rate_limited",
   },
+  upgrade_unsupported: {
+    status: 501,
+    flag: "UPE",
+    details: "upstream_offers_no_extended_connect",
+    side: "upstream",
+    body: "the app speaks HTTP/2 and takes no WebSockets over it (RFC 8441: SETTINGS_ENABLE_CONNECT_PROTOCOL)",
+  },
+  websocket_invalid: {
+    status: 400,
+    flag: "DPE",
+    details: "http1.codec_error",
+    side: "downstream",
+    body: "a WebSocket is asked for by GET, without content, with one Sec-WebSocket-Key of 16 bytes",
+  },
   not_mesh: {
     status: 502,
     flag: "NR",
@@ -166,6 +181,13 @@ export const FAILURES = {
     body: "",
   },
 } as const satisfies Record<string, Failure>;
+
+/** An upstream of HTTP/2 cannot be asked for the tunnel that was wanted of it: by the words of protocol/http2/client-lane.ts. */
+export function unaskable(closed: CloseReason): Failure | undefined {
+  if (closed.is !== "failed") return undefined;
+  if (closed.code === "no_tunnels") return FAILURES.upgrade_unsupported;
+  return closed.code === "no_websocket" ? FAILURES.websocket_invalid : undefined;
+}
 
 /** A client's bytes were refused with that code (protocol/http1/refusal.ts). */
 export function nonsense(code: number): Failure {

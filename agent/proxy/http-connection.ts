@@ -210,6 +210,11 @@ export class HttpConnection extends Guarded implements OpenConnection {
     );
   }
 
+  /** See Stream. */
+  get awaitsAccept(): string | undefined {
+    return this.#stream.awaitsAccept;
+  }
+
   sendResponse(bytes: Uint8Array, start: number, end: number): void {
     const exchange = this.#exchange;
     if (this.#state === "closed" || exchange === undefined) return;

@@ -24,6 +24,7 @@ import { Loop, SCRATCH_AT } from "../os/loop.ts";
 import { connectTcp, localEnd, setOption } from "../os/socket.ts";
 import { SCRATCH_END, TcpStream } from "../os/tcp.ts";
 import { listenOn, type TcpListener } from "../os/tcp-listener.ts";
+import { webSocketKeys } from "../os/websocket-keys.ts";
 import { sharedByThread } from "../protocol/http2/shared-by-thread.ts";
 import { bucketMemory, KeyedBuckets } from "../resilience/keyed-buckets.ts";
 import { DATA_PLANE_DEFAULTS } from "./config.ts";
@@ -85,6 +86,7 @@ describe.each([
           now: () => loop.nowMs(),
           timers: loop.wheel,
           stage: { bytes: new Uint8Array(32_768), start: 0, end: 32_768 },
+          webSocketKeys,
           bug: (error) => bugs.push(error),
           count: () => {},
         }),

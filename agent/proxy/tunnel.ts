@@ -14,11 +14,21 @@ export interface TunnelEnds {
   mayStay(): boolean;
 }
 
-/** Does a 101 choose only what the request offered (RFC 9110 7.8: no other protocol may be switched to)? */
-export function isOffered(head: ResponseHead, request: RequestView): boolean {
+/** Does a 101 choose only what the request offered (RFC 9110 7.8: no other protocol may be switched to), and prove what its client
+ *  cannot look at, if there is such? `accept`: Stream.awaitsAccept. */
+export function isAgreed(
+  head: ResponseHead,
+  request: RequestView,
+  accept: string | undefined,
+): boolean {
+  if (accept !== undefined && head.joined("sec-websocket-accept") !== accept) return false;
   const offers = protocolsOf(request.header("upgrade") ?? "");
   return protocolsOf(head.joined("upgrade") ?? "").every((one) => offers.includes(one));
 }
+
+/** RFC 8441: to who asked for a tunnel every 2xx is one, and in HTTP/1.1 only a 101 is. */
+export const isSayable = (status: number, accept: string | undefined): boolean =>
+  accept === undefined || status < 200 || status > 299;
 
 const protocolsOf = (list: string): string[] =>
   list

@@ -1,5 +1,6 @@
 // The data path of one agent without a kernel, for measuring what our own code costs: streams that take everything at once, and time
 // that stands still.
+
 import { SeededRandom } from "../../agent/base/clock.ts";
 import { SILENT_LOG } from "../../agent/base/log.ts";
 import type { DialTarget, MeshPeer, Network, Stream, StreamHandler } from "../../agent/base/net.ts";
@@ -8,6 +9,7 @@ import { TimerWheel } from "../../agent/base/timer-wheel.ts";
 import { AccessLog } from "../../agent/observe/access-log.ts";
 import { DecisionBook } from "../../agent/observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "../../agent/observe/series.ts";
+import { webSocketKeys } from "../../agent/os/websocket-keys.ts";
 import { AppConnections } from "../../agent/protocol/http2/app-connections.ts";
 import { sharedByThread } from "../../agent/protocol/http2/shared-by-thread.ts";
 import { DATA_PLANE_DEFAULTS } from "../../agent/proxy/config.ts";
@@ -84,6 +86,7 @@ export function planeOf(
     now: () => 1_000,
     timers: { after: fail },
     stage: { bytes: arena, start: STAGE_AT, end: STAGE_AT + 65_536 },
+    webSocketKeys,
     bug: fail,
     count: (reason) => fail(new Error(reason)),
   });

@@ -45,7 +45,32 @@ const APP = `const serve = (q, r) => {
   });
 };
 const kind = process.argv[1] === "http2" ? require("http2") : require("http");
-kind.createServer(serve).listen(0, "127.0.0.1", function () { console.log(this.address().port); });`;
+const server = kind.createServer({ settings: { enableConnectProtocol: true } }, serve);
+// WebSockets: greets by a text frame, answers a close by a close and its end, a ping by a reset, and what is no frame by itself.
+const open = (stream, reset) => {
+  stream.write(Buffer.from([0x81, 5, 104, 101, 108, 108, 111]));
+  stream.on("error", () => {});
+  stream.on("data", (d) => {
+    if (d[0] === 0x88) stream.end(Buffer.from([0x88, 0]));
+    else if (d[0] === 0x89) reset();
+    else stream.write(d);
+  });
+  stream.on("end", () => stream.end("bye"));
+};
+server.on("upgrade", (q, socket) => {
+  const accept = require("crypto").createHash("sha1")
+    .update(q.headers["sec-websocket-key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64");
+  socket.write("HTTP/1.1 101 Switching Protocols\\r\\nconnection: upgrade\\r\\nupgrade: websocket\\r\\n"
+    + "sec-websocket-protocol: " + q.headers["sec-websocket-protocol"] + "\\r\\n"
+    + "sec-websocket-accept: " + accept + "\\r\\n\\r\\n");
+  open(socket, () => socket.resetAndDestroy());
+});
+server.on("connect", (q, { stream }) => {
+  if (q.headers[":protocol"] !== "websocket") return stream.respond({ ":status": 501 }, { endStream: true });
+  stream.respond({ ":status": 200, "sec-websocket-protocol": q.headers["sec-websocket-protocol"] });
+  open(stream, () => stream.close(8));
+});
+server.listen(0, "127.0.0.1", function () { console.log(this.address().port); });`;
 
 /** Asks N times at once with content and trailers, then says what came back. */
 const CLIENT = `const client = require("http2").connect("http://127.0.0.1:" + process.argv[1]);
@@ -62,6 +87,24 @@ const ask = (i) => new Promise((done, fail) => {
 Promise.all(Array.from({ length: 200 }, (_, i) => ask(i))).then((all) => {
   console.log(JSON.stringify(all));
   client.close();
+});`;
+
+/** Asks for a WebSocket by extended CONNECT, says what it is told on its command line, and then tells what it saw. */
+const TUNNEL = `const client = require("http2").connect("http://127.0.0.1:" + process.argv[1]);
+client.on("remoteSettings", ({ enableConnectProtocol }) => {
+  const s = client.request({ ":method": "CONNECT", ":protocol": "websocket", ":path": "/chat",
+    "sec-websocket-version": "13", "sec-websocket-protocol": "chat" }, { endStream: false });
+  const seen = { enableConnectProtocol, bytes: 0, text: "", error: "" };
+  s.on("response", (h) => {
+    seen.status = h[":status"];
+    seen.protocol = h["sec-websocket-protocol"];
+    if (process.argv[2] === "ping") return s.write(Buffer.from([0x89, 0]));
+    s.write(Buffer.alloc(Number(process.argv[2]), 97));
+    s.end("!");
+  });
+  s.on("data", (d) => { seen.bytes += d.length; seen.text = (seen.text + d.toString("latin1")).slice(-4); });
+  s.on("error", ({ code }) => { seen.error = code; });
+  s.on("close", () => { console.log(JSON.stringify({ ...seen, reset: s.rstCode })); client.close(); });
 });`;
 
 const port: { http1: string; http2: string } = { http1: "", http2: "" };
@@ -118,4 +161,33 @@ test("HEAD, and requests that the grammar refuses, are answered", async () => {
   expect(head).toStartWith("HTTP/2 200");
   const bad = ["-s", "--http2-prior-knowledge", "-w", "%{http_code}", "-H", "Host: a@b", url];
   expect(await output("curl", bad)).toEndWith("400");
+});
+
+test("a WebSocket over HTTP/2 carries bytes both ways to an app of either version, and ends as its ends say", async () => {
+  for (const kind of ["http1", "http2"] as const) {
+    const echoed = JSON.parse(await output(...node(TUNNEL, port[kind], "3000000")));
+    expect(echoed).toEqual({
+      enableConnectProtocol: true,
+      status: 200,
+      protocol: "chat",
+      bytes: 7 + 3_000_001 + 3,
+      text: "!bye",
+      error: "",
+      reset: 0,
+    });
+    const reset = JSON.parse(await output(...node(TUNNEL, port[kind], "ping")));
+    expect(reset).toMatchObject({ status: 200, bytes: 7, reset: 8 });
+  }
+});
+
+test("a WebSocket client of HTTP/1.1, which checks the handshake, talks to an app of either version", async () => {
+  for (const kind of ["http1", "http2"] as const) {
+    const socket = new WebSocket(`ws://127.0.0.1:${port[kind]}/chat`, "chat");
+    const [greeting] = (await once(socket, "message")) as [MessageEvent];
+    expect(greeting.data).toBe("hello");
+    expect(socket.protocol).toBe("chat");
+    socket.close();
+    const [{ wasClean }] = (await once(socket, "close")) as [CloseEvent];
+    expect(wasClean).toBe(true);
+  }
 });

@@ -14,6 +14,7 @@ import { TimerWheel } from "../../agent/base/timer-wheel.ts";
 import { AccessLog, type AccessLogMode } from "../../agent/observe/access-log.ts";
 import { DecisionBook } from "../../agent/observe/decision-book.ts";
 import { type SeriesAnnouncement, SeriesTable } from "../../agent/observe/series.ts";
+import { webSocketKeys } from "../../agent/os/websocket-keys.ts";
 import type {
   Cluster,
   Endpoint,
@@ -224,6 +225,7 @@ export class Host {
       now: () => fabric.clock.nowMs(),
       timers: fabric.clock,
       stage: this.network.stage,
+      webSocketKeys,
       bug: (error) => bugs.push(error),
       count: (reason) => this.#metrics.counter("ironmesh_http2_refused_total", { reason }).add(),
     });

@@ -12,6 +12,7 @@ import { MeshTls } from "../../agent/os/mesh-tls.ts";
 import { OsNetwork } from "../../agent/os/network.ts";
 import { listenTcp, localEnd } from "../../agent/os/socket.ts";
 import { TcpListener } from "../../agent/os/tcp-listener.ts";
+import { webSocketKeys } from "../../agent/os/websocket-keys.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import { AppConnections } from "../../agent/protocol/http2/app-connections.ts";
 import { sharedByThread } from "../../agent/protocol/http2/shared-by-thread.ts";
@@ -39,6 +40,7 @@ export function realPlane(
     now: () => loop.nowMs(),
     timers: loop.wheel,
     stage: sockets.stage,
+    webSocketKeys,
     bug: onBug,
     count: (reason) => metrics.counter("ironmesh_http2_refused_total", { reason }).add(),
   });

@@ -52,6 +52,11 @@ export class ClientConnection extends Http2Connection {
     return lane;
   }
 
+  /** Does the app take requests that become tunnels (RFC 8441 3); undefined: it has not said anything yet. */
+  get offersTunnels(): boolean | undefined {
+    return this.hasSettings ? this.peer.offersTunnels : undefined;
+  }
+
   override get mayOpen(): boolean {
     return !this.isRetiring && this.lanes.size < this.peer.streamsMax;
   }

@@ -1,21 +1,32 @@
 // A lane on which we ask: each request written to it becomes a stream, its response is shown as HTTP/1.1.
 import type { CloseReason, StreamHandler } from "../../base/net.ts";
+import type { RequestHead } from "../http1/head.ts";
 import { readRequestHead } from "../http1/read-request.ts";
 import { REFUSED_TARGET } from "../http1/refusal.ts";
-import type { Http2Connection } from "./connection.ts";
+import type { ClientConnection } from "./client-connection.ts";
 import type { FieldList } from "./field-list.ts";
 import { type Mistake, readResponseFields } from "./field-rules.ts";
 import { CODE } from "./frame.ts";
 import { blockBytesMax, writeRequestBlock } from "./from-http1.ts";
-import { Lane } from "./lane.ts";
-import { framingOf, writeResponse } from "./to-http1.ts";
+import { Lane, NOT_YET, UNTIL_ITS_END } from "./lane.ts";
+import { framingOf, writeResponse, writeSwitch } from "./to-http1.ts";
+
+/** What an owner is told of a request for a WebSocket that cannot be asked for in HTTP/2: the app takes none, or it is none. */
+const NO_TUNNELS = "no_tunnels";
+const NO_WEBSOCKET = "no_websocket";
+/** RFC 6455 4.1: 16 bytes. */
+const KEY = /^[A-Za-z0-9+/]{22}==$/;
 
 export class ClientLane extends Lane {
+  readonly #connection: ClientConnection;
   #isHead = false;
   #isOpening = true;
+  /** Of who asks for the tunnel. */
+  #key = "";
 
-  constructor(wire: Http2Connection, handler: StreamHandler) {
-    super(wire, handler, false);
+  constructor(connection: ClientConnection, handler: StreamHandler) {
+    super(connection, handler, false);
+    this.#connection = connection;
   }
 
   protected override get isOpening(): boolean {
@@ -50,12 +61,18 @@ export class ClientLane extends Lane {
     const headEnd = readRequestHead(head, bytes, start, end, this.wire.deps.headLimits);
     if (headEnd < 0) return headEnd;
     if (head.targetForm === "absolute") return REFUSED_TARGET;
+    // Another protocol is not asked for: its app may ignore that (RFC 9110 7.8), and its client sees that it did.
+    const isTunnel = head.isUpgrade && isWebSocket(head);
+    if (isTunnel && this.#connection.offersTunnels === undefined) return NOT_YET;
+    if (isTunnel && !this.#mayAsk(head)) return headEnd;
     this.begin(wire.open(this));
     this.#isHead = head.isHead;
-    this.body.begin(head);
+    this.tunnel = isTunnel ? "asked" : "none";
+    this.body.begin(isTunnel ? UNTIL_ITS_END : head);
     this.sending = "body";
     const at = wire.beginBlock(blockBytesMax(head));
-    wire.out.endBlock(this.streamId, writeRequestBlock(head, wire.out.bytes, at), this.body.isDone);
+    const blockEnd = writeRequestBlock(head, isTunnel, wire.out.bytes, at);
+    wire.out.endBlock(this.streamId, blockEnd, this.body.isDone);
     if (this.body.isDone) this.sent();
     return headEnd;
   }
@@ -67,6 +84,8 @@ export class ClientLane extends Lane {
     if (malformed !== undefined) return malformed;
     const isInterim = facts.status < 200;
     if (isInterim && isLast) return "pseudo_field";
+    if (this.tunnel === "asked" && this.#isTunnelOpen(facts.status))
+      return this.#openTunnel(fields, isLast);
     const isBodiless = isInterim || facts.status === 204 || facts.status === 304 || this.#isHead;
     if (isLast && facts.contentLength > 0 && !isBodiless) return "content_length";
     const framing = isLast || isBodiless ? "none" : framingOf(facts);
@@ -80,7 +99,43 @@ export class ClientLane extends Lane {
     return undefined;
   }
 
+  #mayAsk(head: RequestHead): boolean {
+    const key = head.joined("sec-websocket-key") ?? "";
+    const isOne = head.method === "GET" && head.bodyKind === "none" && KEY.test(key);
+    this.#key = key;
+    if (isOne && this.#connection.offersTunnels === true) return true;
+    const word = isOne ? NO_TUNNELS : NO_WEBSOCKET;
+    this.cut(CODE.cancel, word, word);
+    return false;
+  }
+
+  #isTunnelOpen(status: number): boolean {
+    if (status >= 300) this.#declined();
+    return status >= 200 && status < 300;
+  }
+
+  #openTunnel(fields: FieldList, isLast: boolean): undefined {
+    const { facts, webSocketKeys } = this.wire.deps;
+    this.tunnel = "open";
+    this.beginContent("tunnel", 0);
+    if (isLast) this.receiving = "done";
+    const { bytes, start } = this.wire.roomFor(fields);
+    const accept = webSocketKeys.acceptOf(this.#key);
+    this.shown.show(bytes, start, writeSwitch(fields, facts, accept, bytes, start), 0);
+    if (isLast) this.shown.end();
+  }
+
+  /** The app answers as it would any request, and nothing will be said in the tunnel. */
+  #declined(): void {
+    this.tunnel = "none";
+    this.wire.out.end(this.streamId);
+    this.sending = "done";
+  }
+
   protected override settle(): void {
     if (this.sending === "done" && this.receiving === "done" && this.streamId !== 0) this.finish();
   }
 }
+
+const isWebSocket = (head: RequestHead): boolean =>
+  head.value(head.upgradeField).toLowerCase() === "websocket";

@@ -5,7 +5,7 @@
 /** Names and values, with 32 for each field; what we announce. */
 export const FIELD_BYTES_MAX = 60 * 1024;
 /** Pseudo-header fields come on top of the fields that a head may have. */
-const PSEUDO_FIELDS = 4;
+const PSEUDO_FIELDS = 5;
 const FIELD_OVERHEAD = 32;
 
 export class FieldList {

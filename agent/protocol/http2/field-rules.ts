@@ -1,7 +1,7 @@
 // What RFC 9113 8.2 and 8.3 ask of a message's fields, read strictly: a message that breaks a rule is malformed (8.1.1), and nothing of it
 // goes on.
 import { mayBeTrailer } from "../http1/body.ts";
-import { FIELD_VALUE, LOWER, METHOD, TARGET, TOKEN } from "../http1/grammar.ts";
+import { FIELD_VALUE, isName, LOWER, METHOD, TARGET, TOKEN } from "../http1/grammar.ts";
 import type { FieldList } from "./field-list.ts";
 
 const word = (text: string): Uint8Array => Uint8Array.from(text, (c) => c.charCodeAt(0));
@@ -18,6 +18,8 @@ const SCHEME_FIELD = word(":scheme");
 const PATH_FIELD = word(":path");
 const AUTHORITY_FIELD = word(":authority");
 const STATUS_FIELD = word(":status");
+const PROTOCOL_FIELD = word(":protocol");
+const WEBSOCKET = word("websocket");
 /** RFC 9113 8.2.2. */
 const OF_THE_CONNECTION = [
   "connection",
@@ -44,7 +46,8 @@ export type Malformed =
   | "pseudo_field"
   | "content_length"
   | "host"
-  | "trailer_field";
+  | "trailer_field"
+  | "protocol_unsupported";
 
 /** What is wrong with a stream's frame; also what it is counted as. */
 export type Mistake =
@@ -54,6 +57,7 @@ export type Mistake =
   | "data_before_head"
   | "trailers_not_last"
   | "trailers_with_length"
+  | "fields_in_tunnel"
   | "fields_too_long";
 
 /** What the fields of a request or response say of it; one record, filled anew for each. Positions are those of the list; -1: absent. */
@@ -63,12 +67,14 @@ export class MessageFacts {
   path = NONE;
   authority = NONE;
   host = NONE;
+  protocol = NONE;
   status = 0;
   /** Of the first field behind the pseudo-header fields. */
   firstRegular = 0;
   contentLength = NONE;
   cookies = 0;
   isHead = false;
+  /** Of the plain kind: without a protocol. */
   isConnect = false;
 
   forget(): void {
@@ -77,6 +83,7 @@ export class MessageFacts {
     this.path = NONE;
     this.authority = NONE;
     this.host = NONE;
+    this.protocol = NONE;
     this.status = 0;
     this.firstRegular = 0;
     this.contentLength = NONE;
@@ -138,7 +145,13 @@ function notePseudo(fields: FieldList, index: number, facts: MessageFacts): bool
   } else if (fields.isNamed(index, AUTHORITY_FIELD)) {
     if (!wasNone(facts.authority)) return false;
     facts.authority = index;
-  } else return false;
+  } else return noteProtocol(fields, index, facts);
+  return true;
+}
+
+function noteProtocol(fields: FieldList, index: number, facts: MessageFacts): boolean {
+  if (!fields.isNamed(index, PROTOCOL_FIELD) || facts.protocol !== NONE) return false;
+  facts.protocol = index;
   return true;
 }
 
@@ -221,10 +234,28 @@ function settleRequest(fields: FieldList, facts: MessageFacts): Malformed | unde
   if (method < 0 || !isOf(fields, method, METHOD)) return "pseudo_field";
   facts.isHead = fields.isValue(method, HEAD);
   facts.isConnect = fields.isValue(method, CONNECT);
+  if (facts.protocol >= 0 && !mayHaveProtocol(fields, facts)) return "pseudo_field";
   if (!hasTarget(fields, facts)) return "pseudo_field";
   if (authority >= 0 && !isOf(fields, authority, TARGET)) return "pseudo_field";
   if (authority >= 0 && host >= 0 && !isSameValue(fields, authority, host)) return "host";
-  return undefined;
+  return facts.protocol < 0 ? undefined : settleProtocol(fields, facts);
+}
+
+/** RFC 8441 4: CONNECT alone has one, and with it the target of any other request. */
+function mayHaveProtocol(fields: FieldList, facts: MessageFacts): boolean {
+  if (!facts.isConnect || !isOf(fields, facts.protocol, TOKEN)) return false;
+  facts.isConnect = false;
+  return true;
+}
+
+/** What comes behind the head is the tunnel's, so it has no length; and only one protocol has another shape in HTTP/1.1 that is known. */
+function settleProtocol(fields: FieldList, facts: MessageFacts): Malformed | undefined {
+  const { bytes } = fields;
+  const { protocol, contentLength } = facts;
+  if (contentLength >= 0) return "content_length";
+  return isName(bytes, fields.valueStart(protocol), fields.valueEnd(protocol), WEBSOCKET)
+    ? undefined
+    : "protocol_unsupported";
 }
 
 /** RFC 9113 8.5: CONNECT has an authority and neither path nor scheme; all others have both (8.3.1). */

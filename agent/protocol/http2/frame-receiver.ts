@@ -42,6 +42,11 @@ export abstract class FrameReceiver implements FrameEvents {
     this.guard = new FloodGuard(() => deps.now());
   }
 
+  /** It has said what it allows. */
+  protected get hasSettings(): boolean {
+    return this.#hasSettings;
+  }
+
   /** What has begun to come and is not whole, the first settings, a header block or another frame: a number of its own, for its owner's
    *  deadline. Negative: nothing. */
   get pendingHead(): number {

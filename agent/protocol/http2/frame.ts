@@ -50,6 +50,8 @@ export const SETTING = {
   initialWindowSize: 4,
   maxFrameSize: 5,
   maxHeaderListSize: 6,
+  /** RFC 8441 3. */
+  enableConnectProtocol: 8,
 } as const;
 
 /** One at a time: readers fill it anew for each. */

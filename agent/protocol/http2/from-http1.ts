@@ -1,9 +1,16 @@
 // Says in HTTP/2 what the data path says in HTTP/1.1: heads and trailers as header blocks. Relies on the readers of protocol/http1: what
 // they refused never comes here, and fields of the hop are dropped already. RFC 9113 8.2.2, 8.3.
+import { bytesOf } from "../../base/bytes.ts";
 import { LOWER } from "../http1/grammar.ts";
 import type { Head, RequestHead, ResponseHead } from "../http1/head.ts";
 import { fieldBytesMax, writeField, writeIndexed, writeNamed } from "./hpack-encoder.ts";
 
+const CONNECT = bytesOf("CONNECT");
+const WEBSOCKET_FIELD = bytesOf(":protocolwebsocket");
+const PROTOCOL_BYTES = 9;
+/** RFC 8441 5: a handshake that HTTP/2 does not need; RFC 9110 9.3.6: no length. */
+const NOT_IN_A_TUNNELS_HEAD = ["sec-websocket-key", "sec-websocket-accept", "content-length"];
+const NO_NAMES: readonly string[] = [];
 const AUTHORITY = 1;
 const GET = 2;
 const POST = 3;
@@ -23,24 +30,43 @@ const digits = new Uint8Array(3);
 export const blockBytesMax = (head: Head): number =>
   head.headEnd - head.start + (head.fieldCount + 4) * fieldBytesMax(0, 0);
 
-/** Returns where the block ended. */
-export function writeRequestBlock(head: RequestHead, out: Uint8Array, to: number): number {
+/** `asksTunnel`: for a WebSocket, RFC 8441 5. Returns where the block ended. */
+export function writeRequestBlock(
+  head: RequestHead,
+  asksTunnel: boolean,
+  out: Uint8Array,
+  to: number,
+): number {
   const { bytes, methodStart, methodEnd, targetStart, targetEnd } = head;
   const { method } = head;
   let at = to;
-  if (method === "GET") at = writeIndexed(out, at, GET);
+  if (asksTunnel) at = writeConnect(out, at);
+  else if (method === "GET") at = writeIndexed(out, at, GET);
   else if (method === "POST") at = writeIndexed(out, at, POST);
   else at = writeNamed(out, at, METHOD, bytes, methodStart, methodEnd);
   at = writeIndexed(out, at, SCHEME_HTTP);
   if (targetEnd - targetStart === 1 && bytes[targetStart] === 47) at = writeIndexed(out, at, SLASH);
   else at = writeNamed(out, at, PATH, bytes, targetStart, targetEnd);
   at = writeNamed(out, at, AUTHORITY, bytes, head.hostStart, head.hostEnd);
-  return writeFields(head, out, at, head.hostField, head.upgradeField);
+  const skipped = asksTunnel ? NOT_IN_A_TUNNELS_HEAD : NO_NAMES;
+  return writeFields(head, out, at, head.hostField, head.upgradeField, skipped);
+}
+
+function writeConnect(out: Uint8Array, to: number): number {
+  const at = writeNamed(out, to, METHOD, CONNECT, 0, CONNECT.length);
+  const { length } = WEBSOCKET_FIELD;
+  return writeField(out, at, WEBSOCKET_FIELD, 0, PROTOCOL_BYTES, PROTOCOL_BYTES, length, LOWER);
 }
 
 /** As writeRequestBlock. */
 export function writeResponseBlock(head: ResponseHead, out: Uint8Array, to: number): number {
-  return writeFields(head, out, writeStatus(out, to, head.status), -1, -1);
+  return writeFields(head, out, writeStatus(out, to, head.status), -1, -1, NO_NAMES);
+}
+
+/** What HTTP/1.1 says by a 101: a WebSocket is open. */
+export function writeTunnelBlock(head: ResponseHead, out: Uint8Array, to: number): number {
+  const at = writeStatus(out, to, 200);
+  return writeFields(head, out, at, -1, head.upgradeField, NOT_IN_A_TUNNELS_HEAD);
 }
 
 export function writeStatus(out: Uint8Array, to: number, status: number): number {
@@ -52,11 +78,19 @@ export function writeStatus(out: Uint8Array, to: number, status: number): number
   return writeNamed(out, to, STATUS, digits, 0, 3);
 }
 
-function writeFields(head: Head, out: Uint8Array, to: number, host: number, upgrade: number) {
+function writeFields(
+  head: Head,
+  out: Uint8Array,
+  to: number,
+  host: number,
+  upgrade: number,
+  skipped: readonly string[],
+) {
   const { bytes, fields, dropped } = head;
   let at = to;
   for (let i = 0; i < head.fieldCount; i++) {
     if (dropped[i] === 1 || i === host || i === upgrade) continue;
+    if (skipped.length > 0 && skipped.some((name) => head.isNamed(i, name))) continue;
     if (head.isChunked && head.isNamed(i, "transfer-encoding")) continue;
     at = writeField(
       out,

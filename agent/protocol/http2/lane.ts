@@ -3,6 +3,7 @@
 // lane is taken for the next stream, so a request in steady state makes no objects.
 //
 //   peer -> us:  none -> head -> body -> done        us -> peer:  head -> body -> done        both done: the stream is over
+//   tunnel:      none -> asked -> open (bytes both ways, each with an end of its own, and no stream after it), or none: refused
 import type { CloseReason, MeshPeer, Stream, StreamHandler } from "../../base/net.ts";
 import { BodyReader } from "../http1/body.ts";
 import { NEED_MORE } from "../http1/refusal.ts";
@@ -14,12 +15,20 @@ import { PartialHead } from "./partial-head.ts";
 import { ShownContent } from "./shown-content.ts";
 import { type Framing, LAST_CHUNK, writeTrailers } from "./to-http1.ts";
 
+/** A head is whole, and what it may become the peer has not said yet: it is to be written again. */
+export const NOT_YET = -1_000;
+
+/** A direction of a tunnel. */
+export const UNTIL_ITS_END = { bodyKind: "until_close", contentLength: -1 } as const;
+
 export abstract class Lane implements Stream {
   handler: StreamHandler;
   readonly mesh: MeshPeer | undefined = undefined;
   /** The stream at hand; 0: none. */
   streamId = 0;
   isWaiting = false;
+  /** What becomes of the stream at hand, RFC 8441. */
+  tunnel: "none" | "asked" | "open" = "none";
   protected readonly wire: Http2Connection;
   protected receiving: "none" | "head" | "body" | "done" = "none";
   protected sending: "head" | "body" | "done" = "head";
@@ -99,6 +108,7 @@ export abstract class Lane implements Stream {
     const partial = this.#partial;
     if (partial.length === 0) {
       const headEnd = this.takeHead(bytes, start, end);
+      if (headEnd === NOT_YET) return start;
       if (headEnd !== NEED_MORE) return headEnd < 0 ? this.#unsayable(end) : headEnd;
       partial.add(bytes, start, end, this.wire.deps.headLimits);
       return end;
@@ -107,11 +117,15 @@ export abstract class Lane implements Stream {
     if (!partial.add(bytes, start, end, this.wire.deps.headLimits)) return end;
     const headEnd = this.takeHead(partial.bytes, 0, partial.length);
     if (headEnd === NEED_MORE) return end;
+    if (headEnd === NOT_YET) {
+      partial.length = before;
+      return start;
+    }
     partial.clear();
     return headEnd < 0 ? this.#unsayable(end) : start + headEnd - before;
   }
 
-  /** Says the head that begins at `start` in frames. Returns where it ended, NEED_MORE, or a refusal's code. */
+  /** Says the head that begins at `start` in frames. Returns where it ended, NEED_MORE, NOT_YET, or a refusal's code. */
   protected abstract takeHead(bytes: Uint8Array, start: number, end: number): number;
 
   #unsayable(end: number): number {
@@ -153,10 +167,16 @@ export abstract class Lane implements Stream {
   /** The stream at hand is over, the lane is free. */
   protected finish(): void {
     const id = this.streamId;
+    if (this.tunnel === "asked") this.#forgetTunnel();
     this.streamId = 0;
     this.receiving = "none";
     this.sending = "head";
     this.wire.forget(id, this);
+  }
+
+  #forgetTunnel(): void {
+    if (this.tunnel === "asked") this.shown.forget(); // what was said in it
+    this.tunnel = "none";
   }
 
   pause(): void {
@@ -174,6 +194,7 @@ export abstract class Lane implements Stream {
       this.wire.out.end(this.streamId);
       this.sent();
     }
+    if (this.tunnel === "open") return;
     if (this.streamId !== 0) this.cut(CODE.internalError, undefined);
     else this.wire.soon(() => this.#tellEnd());
   }
@@ -189,9 +210,10 @@ export abstract class Lane implements Stream {
     this.wire.left(this);
   }
 
+  /** Of a tunnel as RFC 8441 5 has it. */
   reset(): void {
-    if (this.streamId !== 0)
-      this.#abandonStream(this.wire.isServer ? CODE.internalError : CODE.cancel);
+    const isAnswer = this.wire.isServer && this.tunnel !== "open";
+    if (this.streamId !== 0) this.#abandonStream(isAnswer ? CODE.internalError : CODE.cancel);
     this.close();
   }
 
@@ -200,15 +222,16 @@ export abstract class Lane implements Stream {
     this.streamId = 0;
     this.receiving = "none";
     this.sending = "done";
+    this.#forgetTunnel();
     this.wire.resetStream(id, code);
     this.wire.forget(id, undefined);
   }
 
-  /** Ends it with its stream, for something that cannot be said; `reason` is counted. */
-  protected cut(code: number, reason: string | undefined): void {
+  /** Ends it with its stream, for something that cannot be said; `reason` is counted, `word` is what its owner is told. */
+  protected cut(code: number, reason: string | undefined, word = "EPROTO"): void {
     if (reason !== undefined) this.wire.count(reason);
     if (this.streamId !== 0) this.#abandonStream(code);
-    this.wire.soon(() => this.died({ is: "failed", code: "EPROTO" }));
+    this.wire.soon(() => this.died({ is: "failed", code: word }));
   }
 
   // ---- what the connection tells
@@ -260,6 +283,7 @@ export abstract class Lane implements Stream {
       if (isEnd) this.shown.showCopy(LAST_CHUNK, 0, LAST_CHUNK.length, 0);
     } else if (isEditable && start < end) this.shown.show(bytes, start, end, end - start);
     else this.shown.showCopy(bytes, start, end, end - start);
+    if (isEnd && this.framing === "tunnel") this.shown.end();
     return undefined;
   }
 
@@ -267,7 +291,7 @@ export abstract class Lane implements Stream {
     if (this.receiving === "head") return "data_before_head";
     if (this.receiving !== "body") return "stream_closed";
     if (!this.shown.takeWindow(length)) return "flow_control";
-    if (this.framing === "chunked") return undefined;
+    if (this.framing === "chunked" || this.framing === "tunnel") return undefined;
     this.#contentLeft -= content;
     return this.#contentLeft < 0 || (isEnd && this.#contentLeft > 0) ? "content_length" : undefined;
   }
@@ -279,6 +303,7 @@ export abstract class Lane implements Stream {
 
   protected receiveTrailers(fields: FieldList, isLast: boolean): Mistake | undefined {
     if (this.receiving !== "body") return "stream_closed";
+    if (this.framing === "tunnel") return "fields_in_tunnel"; // RFC 9113 8.5
     const { facts } = this.wire.deps;
     const malformed = isLast ? readTrailerFields(fields, facts) : "trailers_not_last";
     if (malformed !== undefined) return malformed;
@@ -295,15 +320,21 @@ export abstract class Lane implements Stream {
 
   peerReset(): void {
     // A server that said all it has to say may end what it is still being told, RFC 9113 8.1.
-    if (this.receiving === "done" && !this.wire.isServer) this.sent();
+    if (this.receiving === "done" && !this.wire.isServer && this.tunnel === "none") this.sent();
     else this.died({ is: "failed", code: "ECONNRESET" });
   }
 
   /** The peer reset its stream, or the connection is gone. */
   died(reason: CloseReason): void {
+    const isTunnel = this.tunnel === "open";
+    /** A tunnel whose directions both ended has no more to do with its connection. */
+    const isOver = isTunnel && this.streamId === 0;
+    const how: CloseReason = isOver ? { is: "ended" } : reason;
     this.streamId = 0;
     this.sending = "done";
-    if (!this.isAlive || !this.shown.diesLater(reason)) this.die(reason);
+    // What is said in a tunnel and not shown dies with it, as behind a TCP reset.
+    const isReset = isTunnel && !isOver;
+    if (!this.isAlive || isReset || !this.shown.diesLater(how)) this.die(how);
   }
 
   die(reason: CloseReason): void {
@@ -313,7 +344,8 @@ export abstract class Lane implements Stream {
     this.shown.forget();
     this.wire.left(this);
     const code = "code" in reason ? reason.code : "ECONNRESET";
-    this.handler.onClose(this, { is: wasOpening ? "connect_failed" : "failed", code });
+    const failed: CloseReason = { is: wasOpening ? "connect_failed" : "failed", code };
+    this.handler.onClose(this, this.tunnel === "open" ? reason : failed);
   }
 
   /** Dialled, and its connection does not stand yet. */

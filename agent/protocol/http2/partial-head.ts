@@ -11,6 +11,10 @@ export class PartialHead {
   get length(): number {
     return this.#end;
   }
+  /** At most what it is: the rest comes again. */
+  set length(length: number) {
+    this.#end = Math.min(length, this.#end);
+  }
 
   get bytes(): Uint8Array {
     return this.#bytes;

@@ -1,4 +1,4 @@
-// What the peer said in SETTINGS, RFC 9113 6.5.2.
+// What the peer said in SETTINGS, RFC 9113 6.5.2 and RFC 8441 3.
 import { CODE, FRAME_BYTES_MAX, readWord, SETTING, WINDOW_AT_FIRST, WINDOW_MAX } from "./frame.ts";
 
 /** Until it says: RFC 9113 5.1.2 recommends no fewer. */
@@ -9,6 +9,8 @@ export class PeerSettings {
   initialWindow = WINDOW_AT_FIRST;
   /** Streams it lets us have open at once. */
   streamsMax = STREAMS_AT_FIRST;
+  /** It takes requests that become tunnels. */
+  offersTunnels = false;
   /** The last frame said how large a table of ours may be. */
   hasResizedTable = false;
 
@@ -26,16 +28,33 @@ export class PeerSettings {
   }
 
   #take(name: number, value: number, isFromClient: boolean): number | undefined {
-    if (name === SETTING.maxConcurrentStreams) this.streamsMax = value;
-    else if (name === SETTING.headerTableSize) this.hasResizedTable = true;
-    else if (name === SETTING.enablePush) {
-      if (value > (isFromClient ? 1 : 0)) return CODE.protocolError;
-    } else if (name === SETTING.initialWindowSize) {
-      if (value > WINDOW_MAX) return CODE.flowControlError;
-      this.initialWindow = value;
-    } else if (name === SETTING.maxFrameSize) {
-      if (value < FRAME_BYTES_MAX || value > FRAME_BYTES_LIMIT) return CODE.protocolError;
+    switch (name) {
+      case SETTING.maxConcurrentStreams:
+        this.streamsMax = value;
+        return undefined;
+      case SETTING.headerTableSize:
+        this.hasResizedTable = true;
+        return undefined;
+      case SETTING.enablePush:
+        return value > (isFromClient ? 1 : 0) ? CODE.protocolError : undefined;
+      case SETTING.initialWindowSize:
+        this.initialWindow = value;
+        return value > WINDOW_MAX ? CODE.flowControlError : undefined;
+      case SETTING.maxFrameSize:
+        return value < FRAME_BYTES_MAX || value > FRAME_BYTES_LIMIT
+          ? CODE.protocolError
+          : undefined;
+      case SETTING.enableConnectProtocol:
+        return this.#takeTunnels(value);
+      default:
+        return undefined;
     }
+  }
+
+  /** What was offered cannot be taken back. */
+  #takeTunnels(value: number): number | undefined {
+    if (value > 1 || (value === 0 && this.offersTunnels)) return CODE.protocolError;
+    this.offersTunnels = value === 1;
     return undefined;
   }
 }

@@ -2,6 +2,7 @@
 import type { CloseReason, Stream } from "../../base/net.ts";
 import { Http2Connection } from "./connection.ts";
 import { FIELD_BYTES_MAX } from "./field-list.ts";
+import type { Mistake } from "./field-rules.ts";
 import { CODE, PREFACE, SETTING, STREAM_ID_MAX } from "./frame.ts";
 import { writeStatus } from "./from-http1.ts";
 import type { Lane } from "./lane.ts";
@@ -13,8 +14,10 @@ const STREAMS_MAX = 250;
 const SETTINGS = [
   [SETTING.maxConcurrentStreams, STREAMS_MAX],
   [SETTING.maxHeaderListSize, FIELD_BYTES_MAX],
+  [SETTING.enableConnectProtocol, 1],
 ] as const;
 const FIELDS_TOO_LONG = 431;
+const NOT_IMPLEMENTED = 501;
 
 export interface LeftStream {
   readonly stream: Stream;
@@ -84,7 +87,7 @@ export class ServerConnection extends Http2Connection {
       this.history.began(id);
       this.guard.moved();
       if (this.lanes.size >= STREAMS_MAX) this.refuseStream(id, CODE.refusedStream, "streams_max");
-      else if (this.deps.fields.isTooLong) this.#answer(id, FIELDS_TOO_LONG);
+      else if (this.deps.fields.isTooLong) this.#answer(id, FIELDS_TOO_LONG, "fields_too_long");
       else this.#serve(id, isLast);
     }
   }
@@ -100,7 +103,8 @@ export class ServerConnection extends Http2Connection {
     if (malformed === undefined) return;
     this.lanes.delete(id);
     this.#idle.push(lane); // it was shown nothing
-    this.refuseStream(id, CODE.protocolError, malformed);
+    if (malformed === "protocol_unsupported") this.#answer(id, NOT_IMPLEMENTED, malformed);
+    else this.refuseStream(id, CODE.protocolError, malformed);
   }
 
   #takeLane(): ServerLane | undefined {
@@ -114,8 +118,8 @@ export class ServerConnection extends Http2Connection {
   }
 
   /** Without a body, and whatever the rest of the request is. */
-  #answer(id: number, status: number): void {
-    this.count("fields_too_long");
+  #answer(id: number, status: number, reason: Mistake): void {
+    this.count(reason);
     const at = this.beginBlock(16);
     this.out.endBlock(id, writeStatus(this.out.bytes, at, status), true);
     this.resetStream(id, CODE.noError);

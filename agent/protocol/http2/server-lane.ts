@@ -1,13 +1,14 @@
 // A lane on which a client's requests come.
 import type { StreamHandler } from "../../base/net.ts";
+import type { ResponseHead } from "../http1/head.ts";
 import { readResponseHead } from "../http1/read-response.ts";
 import { REFUSED_UPGRADE } from "../http1/refusal.ts";
 import type { Http2Connection } from "./connection.ts";
 import type { FieldList } from "./field-list.ts";
 import { type Mistake, readRequestFields } from "./field-rules.ts";
 import { CODE } from "./frame.ts";
-import { blockBytesMax, writeResponseBlock } from "./from-http1.ts";
-import { Lane } from "./lane.ts";
+import { blockBytesMax, writeResponseBlock, writeTunnelBlock } from "./from-http1.ts";
+import { Lane, UNTIL_ITS_END } from "./lane.ts";
 import { framingOf, writeRequest } from "./to-http1.ts";
 
 export class ServerLane extends Lane {
@@ -15,6 +16,8 @@ export class ServerLane extends Lane {
   #isHead = false;
   /** The request was not heard to its end: its owner ends the lane. */
   #isSpoiled = false;
+  /** What the 101 must say for the stream at hand to become a tunnel: its client cannot look itself. */
+  awaitsAccept: string | undefined;
 
   constructor(wire: Http2Connection, handler: StreamHandler) {
     super(wire, handler, true);
@@ -32,12 +35,23 @@ export class ServerLane extends Lane {
     if (isLast && facts.contentLength > 0) return "content_length";
     this.begin(id);
     this.#isHead = facts.isHead;
-    const framing = isLast ? "none" : framingOf(facts);
+    const key = this.#askTunnel(facts.protocol >= 0);
+    const framing = key !== undefined ? "tunnel" : isLast ? "none" : framingOf(facts);
     this.beginContent(framing, facts.contentLength);
     if (isLast) this.receiving = "done";
     const { bytes, start } = this.wire.roomFor(fields);
-    this.shown.show(bytes, start, writeRequest(fields, facts, framing, bytes, start), 0);
+    if (isLast && key !== undefined) this.shown.end();
+    this.shown.show(bytes, start, writeRequest(fields, facts, framing, key, bytes, start), 0);
     return undefined;
+  }
+
+  /** The key that is sent in its client's name. */
+  #askTunnel(isAsked: boolean): string | undefined {
+    this.tunnel = isAsked ? "asked" : "none";
+    const keys = this.wire.deps.webSocketKeys;
+    const key = isAsked ? keys.make() : undefined;
+    this.awaitsAccept = key === undefined ? undefined : keys.acceptOf(key);
+    return key;
   }
 
   override receiveFields(fields: FieldList, isLast: boolean): Mistake | undefined {
@@ -56,7 +70,13 @@ export class ServerLane extends Lane {
       false,
     );
     if (headEnd < 0) return headEnd;
-    if (head.status === 101) return REFUSED_UPGRADE;
+    if (head.status === 101) {
+      if (this.tunnel !== "asked") return REFUSED_UPGRADE;
+      this.#openTunnel(head);
+      return headEnd;
+    }
+    // To its client that would be an open tunnel, RFC 8441 5.
+    if (this.tunnel === "asked" && head.status >= 200 && head.status < 300) return REFUSED_UPGRADE;
     const { out } = this.wire;
     const { isInterim } = head;
     if (!isInterim) {
@@ -70,10 +90,21 @@ export class ServerLane extends Lane {
     return headEnd;
   }
 
+  #openTunnel(head: ResponseHead): void {
+    this.tunnel = "open";
+    this.body.begin(UNTIL_ITS_END);
+    this.sending = "body";
+    const at = this.wire.beginBlock(blockBytesMax(head));
+    const { out } = this.wire;
+    out.endBlock(this.streamId, writeTunnelBlock(head, out.bytes, at), false);
+    this.shown.stands();
+  }
+
   protected override settle(): void {
     if (this.sending !== "done" || this.streamId === 0) return;
     if (this.receiving !== "done") {
-      this.#isSpoiled = true;
+      if (this.tunnel === "open") return;
+      this.#isSpoiled = this.tunnel === "none";
       this.wire.resetStream(this.streamId, CODE.noError);
     }
     this.finish();

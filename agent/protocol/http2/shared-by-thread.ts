@@ -6,6 +6,14 @@ import { FieldList } from "./field-list.ts";
 import { MessageFacts } from "./field-rules.ts";
 import { WriteBuffers } from "./write-buffers.ts";
 
+/** Both sides of the handshake that WebSocket has in HTTP/1.1 only, RFC 6455 4. */
+export interface WebSocketKeys {
+  /** A new Sec-WebSocket-Key, of 16 random bytes. */
+  make(): string;
+  /** The Sec-WebSocket-Accept that shows a key was read. */
+  acceptOf(key: string): string;
+}
+
 /** One event is handled at a time, so that records are shared too. */
 export interface Http2Deps {
   /** Runs it after the events at hand, before the thread sleeps. */
@@ -21,6 +29,7 @@ export interface Http2Deps {
   readonly headLimits: HeadLimits;
   readonly requestHead: RequestHead;
   readonly responseHead: ResponseHead;
+  readonly webSocketKeys: WebSocketKeys;
   /** A bug of ours: its connection ends. */
   bug(error: unknown): void;
   /** Something of a peer's was refused; `reason` is one of a few words. */
@@ -34,7 +43,7 @@ const BYTES_ADDED_MAX = 32_768;
 /** `headersMax`: fields of a head that a peer may send. */
 export const sharedByThread = (
   headersMax: number,
-  deps: Pick<Http2Deps, "soon" | "now" | "timers" | "stage" | "bug" | "count">,
+  deps: Pick<Http2Deps, "soon" | "now" | "timers" | "stage" | "webSocketKeys" | "bug" | "count">,
 ): Http2Deps => ({
   ...deps,
   writeBuffers: new WriteBuffers(),

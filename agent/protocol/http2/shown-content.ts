@@ -1,5 +1,6 @@
 // What a lane (lane.ts) shows its handler: what the peer said, as HTTP/1.1, each piece with EDIT_ROOM behind it. While the handler is paused
-// pieces are held, in order, and counted as the peer's windows count them: what is shown, or nobody's, is given back as credit.
+// pieces are held, in order, and counted as the peer's windows count them: what is shown, or nobody's, is given back as credit. What comes for
+// a tunnel is held, with its end, until the tunnel stands.
 import type { CloseReason } from "../../base/net.ts";
 import type { Http2Connection } from "./connection.ts";
 import { WINDOW_AT_FIRST } from "./frame.ts";
@@ -17,6 +18,10 @@ export class ShownContent {
   #shown = 0;
   #isPaused = false;
   readonly #held = new HeldPieces();
+  /** Came for a tunnel that does not stand yet. */
+  #early: HeldPieces | undefined;
+  /** The peer ended its direction of a tunnel, and the handler does not know yet. */
+  #isEndDue = false;
   #heldDeath: CloseReason | undefined;
 
   constructor(lane: Lane, wire: Http2Connection) {
@@ -36,7 +41,9 @@ export class ShownContent {
 
   /** Nobody will be shown what is held. */
   forget(): void {
-    this.#wire.consumed(this.#held.clear());
+    this.#isEndDue = false;
+    this.#wire.consumed(this.#held.clear() + (this.#early?.clear() ?? 0));
+    this.#early = undefined;
   }
 
   pause(): void {
@@ -46,7 +53,30 @@ export class ShownContent {
   resume(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    if (!this.#held.isEmpty) this.#wire.soon(() => this.#showHeld());
+    this.#goOn();
+  }
+
+  #goOn(): void {
+    if (!this.#held.isEmpty || this.#isEndDue) this.#wire.soon(() => this.#showHeld());
+  }
+
+  get #holds(): boolean {
+    return this.#isPaused || !this.#held.isEmpty;
+  }
+
+  /** The tunnel stands: what was said in it is shown behind this turn of its owner's. */
+  stands(): void {
+    for (const { bytes, end, content } of this.#early?.takeAll() ?? [])
+      this.#held.add(bytes, 0, end, content);
+    this.#early = undefined;
+    this.#goOn();
+  }
+
+  /** The peer said all that it says in a tunnel. */
+  end(): void {
+    const lane = this.#lane;
+    if (lane.tunnel === "asked" || this.#holds) this.#isEndDue = true;
+    else if (lane.isOpen) lane.handler.onEnd(lane);
   }
 
   /** A frame of so many bytes came. False: more than its window. */
@@ -94,7 +124,10 @@ export class ShownContent {
   show(bytes: Uint8Array, start: number, end: number, content: number): void {
     const lane = this.#lane;
     if (!lane.isOpen) this.#wire.consumed(content);
-    else if (this.#isPaused || !this.#held.isEmpty) this.#held.add(bytes, start, end, content);
+    else if (lane.tunnel === "asked" && content > 0) {
+      this.#early ??= new HeldPieces();
+      this.#early.add(bytes, start, end, content);
+    } else if (this.#holds) this.#held.add(bytes, start, end, content);
     else {
       this.consumed(content);
       lane.handler.onData(lane, bytes, start, end);
@@ -108,6 +141,10 @@ export class ShownContent {
     for (const { bytes, end, content } of this.#held.takeAll())
       this.showCopy(bytes, 0, end, content);
     if (!this.#held.isEmpty || !lane.isOpen) return;
+    if (this.#isEndDue && lane.tunnel === "open") {
+      this.#isEndDue = false;
+      lane.handler.onEnd(lane);
+    }
     if (this.#heldDeath !== undefined) lane.die(this.#heldDeath);
     else if (lane.streamId === 0) this.#wire.idleAgain(lane);
   }
