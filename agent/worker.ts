@@ -2,6 +2,7 @@
 
 import {
   MESH_ALPN_DATAGRAMS,
+  MESH_ALPN_HBONE,
   MESH_ALPN_HTTP,
   MESH_ALPN_OPAQUE,
   MESH_ALPN_OPAQUE_FRAMED,
@@ -210,6 +211,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       const take = (one: Stream): void => plane.acceptMesh(one);
       if (streams.accept(stream, take) || opaque.accept(stream, take)) return;
       if (stream.mesh?.alpn === MESH_ALPN_DATAGRAMS) datagrams.acceptMesh(stream);
+      else if (stream.mesh?.alpn === MESH_ALPN_HBONE) acceptHbone(plane, stream, bug);
       else take(stream);
     },
     refusedPeer: (reason, address, serverName) =>
@@ -222,6 +224,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         tables?.inboundByServerName(serverName) ?? tables?.udpInboundByServerName(serverName);
       return target && plane.view?.snapshot.workloads[target.workload]?.identity;
     },
+    namelessAlpn: MESH_ALPN_HBONE,
+    soleIdentity: () => plane.view?.soleIdentity,
   });
   const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
   const drain = drainOf(plane, { streams, opaque, meshTls }, { listeners, names, datagrams });
@@ -301,6 +305,21 @@ function toldLog(): Log {
     (message: string, fields?: LogFields): void =>
       tell({ type: "log", level, message, fields });
   return { error: line("error"), warn: line("warn"), info: line("info"), debug: line("debug") };
+}
+
+/** Few hosts have peers that speak it: its code is loaded when the first comes, and that one waits. */
+function acceptHbone(plane: DataPlane, stream: Stream, bug: (error: unknown) => void): void {
+  stream.pause();
+  import("./proxy/hbone.ts")
+    .then(({ serveHbone }) => {
+      if (!stream.isOpen) return;
+      plane.acceptTunnels(stream, (peer) => serveHbone(plane, stream, peer));
+      stream.resume();
+    })
+    .catch((error) => {
+      stream.reset();
+      bug(error);
+    });
 }
 
 /** A thread that replaces another makes no id a second time. */

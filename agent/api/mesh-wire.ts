@@ -4,13 +4,14 @@
 
 export const MESH_PORT = 15008;
 
-/** What flows inside. `h2` alone is HBONE and not spoken yet. */
+/** What flows inside. */
 export type MeshAlpn =
   | "ironmesh/1+streams"
   | "ironmesh/1+http/1.1"
   | "ironmesh/2+opaque"
   | "ironmesh/1+opaque"
-  | "ironmesh/1+datagrams";
+  | "ironmesh/1+datagrams"
+  | "h2";
 /** Many streams of HTTP/1.1 (docs/decisions/0013-mesh-streams.md): what agents dial. */
 export const MESH_ALPN_STREAMS: MeshAlpn = "ironmesh/1+streams";
 export const MESH_ALPN_HTTP: MeshAlpn = "ironmesh/1+http/1.1";
@@ -20,6 +21,8 @@ export const MESH_ALPN_OPAQUE: MeshAlpn = "ironmesh/1+opaque";
 export const MESH_ALPN_OPAQUE_FRAMED: MeshAlpn = "ironmesh/2+opaque";
 /** Keys and liveness of datagrams that go beside it, on UDP at the same port number (docs/decisions/0025-udp.md). */
 export const MESH_ALPN_DATAGRAMS: MeshAlpn = "ironmesh/1+datagrams";
+/** HBONE of peers that are no agents (docs/decisions/0030-hbone.md): accepted, never dialled. */
+export const MESH_ALPN_HBONE: MeshAlpn = "h2";
 /** What is accepted, the one to take of several first. */
 export const MESH_ALPNS: readonly MeshAlpn[] = [
   MESH_ALPN_STREAMS,
@@ -27,6 +30,7 @@ export const MESH_ALPNS: readonly MeshAlpn[] = [
   MESH_ALPN_OPAQUE_FRAMED,
   MESH_ALPN_OPAQUE,
   MESH_ALPN_DATAGRAMS,
+  MESH_ALPN_HBONE,
 ];
 
 /** One declared port of one workload, and the service it is called as. */

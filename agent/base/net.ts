@@ -67,6 +67,8 @@ export interface MeshPeer {
   /** What it asked for: see agent/api/mesh-wire.ts. */
   readonly serverName: string;
   readonly alpn: string;
+  /** Who it was shown to be speaking with: of the accepting side alone. */
+  readonly as?: string | undefined;
 }
 
 /** Why a mesh connection was refused; also the label of ironmesh_mesh_refused_total. */
@@ -77,6 +79,7 @@ export type MeshRefusal =
   | "no_certificate"
   | "not_spiffe"
   | "no_server_name"
+  | "ambiguous_identity"
   | "unknown_server_name"
   | "no_alpn"
   | "tls_error";

@@ -34,6 +34,8 @@ export interface ListenerStoreConfig {
   readonly kept: readonly KeptDescriptor[];
 }
 
+const F_DUPFD_CLOEXEC = 1_030;
+
 /** Behind what else is built in the arena's arguments room, which sockaddrs and option values take the first bytes of. */
 const NOTIFIER_AT = ARGUMENTS_AT + 1_024;
 
@@ -86,6 +88,14 @@ export class ListenerStore {
   /** As a successor must be told. */
   describe(fd: number): KeptDescriptor {
     return { fd, name: this.#names.get(fd) ?? storedName(this.#thread) };
+  }
+
+  /** Another descriptor of the same socket, which the first's owner may close. Undefined: there is none left. */
+  duplicate(fd: number): number | undefined {
+    const copy = this.#loop.libc.fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return undefined;
+    this.#names.set(copy, this.describe(fd).name);
+    return copy;
   }
 
   nameOf(purpose: Purpose): string {

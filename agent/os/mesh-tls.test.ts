@@ -42,6 +42,8 @@ interface Server {
   readonly accepted: Stream[];
   /** Of the accepted. */
   resumed: number;
+  /** Of the workloads, for clients without SNI. */
+  sole: string | undefined;
   setKeys(keys: MeshKeys): void;
   stop(): void;
 }
@@ -67,7 +69,7 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
   if (!fd.ok) throw new Error(fd.error);
   const { port } = localEnd(loop, fd.value);
   const server: Server = {
-    ...{ port, refused, peers, accepted, resumed: 0 },
+    ...{ port, refused, peers, accepted, resumed: 0, sole: undefined },
     setKeys: (keys) => void mesh.setKeys(keys),
     stop: () => listener.stop(true),
   };
@@ -84,6 +86,8 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
         server.resumed++;
       },
       identityFor: (name) => (name === NAME ? B : undefined),
+      namelessAlpn: "h2",
+      soleIdentity: () => server.sole,
     },
     b,
   );
@@ -143,7 +147,12 @@ test("both ends learn each other's SPIFFE ID, the server name and the protocol, 
   expect(reason).toBeUndefined();
   expect(text).toBe("hello");
   expect(stream.mesh).toEqual({ identity: B, serverName: NAME, alpn: MESH_ALPN_HTTP });
-  expect(server.accepted[0]?.mesh).toEqual({ identity: A, serverName: NAME, alpn: MESH_ALPN_HTTP });
+  expect(server.accepted[0]?.mesh).toEqual({
+    identity: A,
+    serverName: NAME,
+    alpn: MESH_ALPN_HTTP,
+    as: B,
+  });
   server.stop();
 });
 
@@ -216,6 +225,33 @@ test("a client without a certificate is refused", async () => {
     plainTls(s.port, { servername: NAME, ALPNProtocols: [MESH_ALPN_HTTP] }),
   );
   expect(refused).toEqual(["no_certificate"]);
+});
+
+test("a client of HBONE that names no server is served by the only identity that there is", async () => {
+  const server = serve();
+  server.sole = B;
+  await new Promise<void>((resolve, reject) => {
+    const options = { ...ours(), servername: "", ALPNProtocols: ["h2"] };
+    const socket = tls.connect({
+      ...{ host: "127.0.0.1", port: server.port, rejectUnauthorized: false },
+      ...options,
+    });
+    socket.on("error", reject);
+    socket.on("secureConnect", () => socket.write("hello"));
+    socket.on("data", () => resolve());
+  });
+  expect(server.accepted[0]?.mesh).toEqual({ identity: A, serverName: "", alpn: "h2", as: B });
+  server.stop();
+});
+
+test("and refused where there are several, or another than it was shown", async () => {
+  for (const sole of [undefined, A]) {
+    const refused = await refusedBy((server) => {
+      server.sole = sole;
+      return plainTls(server.port, { ...ours(), servername: "", ALPNProtocols: ["h2"] });
+    });
+    expect(refused).toEqual(["ambiguous_identity"]);
+  }
 });
 
 test("a client that names no server is refused", async () => {

@@ -32,6 +32,10 @@ export interface MeshAcceptor {
   onResumed(): void;
   /** SPIFFE ID of the local workload that a server name targets; undefined refuses. */
   identityFor(serverName: string): string | undefined;
+  /** Whoever asks for one of this ALPN may do so without a server name (ztunnel sends none), if all that it could mean has one identity. */
+  readonly namelessAlpn: string;
+  /** That identity; undefined: there are none, or several. */
+  soleIdentity(): string | undefined;
 }
 
 type Context = { readonly context: unknown };
@@ -96,8 +100,8 @@ export class MeshTls {
     }) as unknown as Context;
   }
 
-  /** `fd`: a listening socket, which is the listener's from here on. `fallback` is what a client without SNI is shown before it is
-   *  refused. */
+  /** `fd`: a listening socket, which is the listener's from here on. `fallback` is what a client without SNI is shown, which is then
+   *  refused unless that was the acceptor's only identity. */
   listen(fd: number, acceptor: MeshAcceptor, fallback: MeshIdentityKey): RawListener {
     return this.#runtime.listen({
       fd,
@@ -122,7 +126,7 @@ export class MeshTls {
           stream.limitHandshake(HANDSHAKE_TIMEOUT_MS, () => this.handshakes--);
         },
         handshake: (socket: RawSocket, _done: boolean, error: Error | null) =>
-          this.#accepted(socket, error, acceptor),
+          this.#accepted(socket, error, acceptor, fallback.identity),
       },
     });
   }
@@ -135,10 +139,15 @@ export class MeshTls {
     return false;
   }
 
-  #accepted(socket: RawSocket, error: Error | null, acceptor: MeshAcceptor): void {
+  #accepted(
+    socket: RawSocket,
+    error: Error | null,
+    acceptor: MeshAcceptor,
+    fallback: string,
+  ): void {
     const stream = socket.data;
     stream.handshakeDone();
-    const peer = this.#verify(socket, error);
+    const peer = this.#verify(socket, error, acceptor, fallback);
     if (typeof peer === "string") {
       // A name that #serve refused has been counted there; its handshake ends here without a word of why.
       const serverName = socket.getServername?.() ?? "";
@@ -157,19 +166,27 @@ export class MeshTls {
   }
 
   /** Who it is, or why not. */
-  #verify(socket: RawSocket, error: Error | null): MeshPeer | MeshRefusal {
+  #verify(
+    socket: RawSocket,
+    error: Error | null,
+    acceptor: MeshAcceptor,
+    fallback: string,
+  ): MeshPeer | MeshRefusal {
     const certificate = socket.getPeerX509Certificate();
     const refusal = chainRefusal(error);
     if (refusal === "untrusted_issuer" && certificate === undefined) return "no_certificate";
     if (refusal !== undefined) return refusal;
     const serverName = socket.getServername?.() ?? "";
-    if (serverName === "") return "no_server_name";
     const alpn = socket.alpnProtocol;
+    const nameless = serverName === "" ? namelessRefusal(alpn, acceptor, fallback) : undefined;
+    if (nameless !== undefined) return nameless;
     if (typeof alpn !== "string" || !this.#alpns.includes(alpn)) return "no_alpn";
     if (certificate === undefined) return "no_certificate";
     if (this.#hasOutlived(certificate)) return "expired";
     const identity = onlyUri(certificate.subjectAltName);
-    return identity === undefined ? "not_spiffe" : { identity, serverName, alpn };
+    if (identity === undefined) return "not_spiffe";
+    const as = serverName === "" ? fallback : acceptor.identityFor(serverName);
+    return { identity, serverName, alpn, as };
   }
 
   /** A resumed session shows the certificate it was made with, and the runtime does not look at its dates again. */
@@ -273,6 +290,16 @@ const IGNORE: StreamHandler = {
   onEnd() {},
   onClose() {},
 };
+
+/** Of a client without SNI, which was shown `fallback`. */
+function namelessRefusal(
+  alpn: string | false | null,
+  { namelessAlpn, soleIdentity }: MeshAcceptor,
+  fallback: string,
+): MeshRefusal | undefined {
+  if (alpn !== namelessAlpn) return "no_server_name";
+  return soleIdentity() === fallback ? undefined : "ambiguous_identity";
+}
 
 function chainRefusal(error: Error | null): MeshRefusal | undefined {
   const code = (error as { code?: string } | null)?.code;

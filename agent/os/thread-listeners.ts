@@ -27,6 +27,9 @@ export interface Acceptors {
   resumed(): void;
   refusedPeer(reason: MeshRefusal, address: string, serverName: string): void;
   identityFor(serverName: string): string | undefined;
+  /** See MeshAcceptor. */
+  readonly namelessAlpn: string;
+  soleIdentity(): string | undefined;
 }
 
 /** A workload's outbound listener. */
@@ -49,7 +52,9 @@ export class ThreadListeners {
   #indexOf = new Map<number, { readonly index: number; readonly workload: string }>();
   #isClosed = false;
   #isOpen = false;
+  /** What clients without SNI are shown: see #showSole(). */
   #fallback: MeshIdentityKey | undefined;
+  #keys: MeshKeys | undefined;
   #mesh: { readonly fd: number; stop(closeConnections: boolean): void } | undefined;
 
   /** With sockets of a process before this one nothing is accepted before the first follow(): who waits there would be refused, and a
@@ -95,13 +100,35 @@ export class ThreadListeners {
 
   /** Mesh connections are accepted from the first keys on. */
   openMesh(keys: MeshKeys): void {
+    const isTrustNew = this.#keys?.trustBundle.join() !== keys.trustBundle.join();
+    this.#keys = keys;
     this.#fallback ??= keys.identities[0];
     if (this.#isOpen) this.#openMesh();
+    this.#showSole(isTrustNew);
+  }
+
+  /** The runtime asks for a certificate by SNI only. Who sends none is shown the listener's own: that of the only identity that local
+   *  workloads have, if they have one. It cannot be changed, so another listener goes on with the same socket. */
+  #showSole(isTrustNew: boolean): void {
+    const sole = this.#to.soleIdentity();
+    const key = this.#keys?.identities.find(({ identity }) => identity === sole);
+    const isShown = key?.certificates[0] === this.#fallback?.certificates[0] && !isTrustNew;
+    if (key === undefined || isShown || this.#mesh === undefined) return;
+    const fd = this.#store.duplicate(this.#mesh.fd);
+    if (fd === undefined) return;
+    const before = this.#mesh;
+    this.#fallback = key;
+    this.#mesh = this.#listenMesh(fd, key);
+    before.stop(false);
   }
 
   #openMesh(): void {
     if (this.#mesh !== undefined || this.#isClosed || this.#fallback === undefined) return;
     const fd = this.#store.open("mesh", this.#anyAddress(), this.#ports.meshPort);
+    this.#mesh = this.#listenMesh(fd, this.#fallback);
+  }
+
+  #listenMesh(fd: number, fallback: MeshIdentityKey) {
     const acceptor = {
       onAccept: (stream: Stream) => this.#to.acceptMesh(stream),
       onRefused: (reason: MeshRefusal) => this.#to.refused(reason),
@@ -109,9 +136,11 @@ export class ThreadListeners {
       onRefusedPeer: (reason: MeshRefusal, address: string, serverName: string) =>
         this.#to.refusedPeer(reason, address, serverName),
       identityFor: (serverName: string) => this.#to.identityFor(serverName),
+      namelessAlpn: this.#to.namelessAlpn,
+      soleIdentity: () => this.#to.soleIdentity(),
     };
-    const listener = this.#meshTls.listen(fd, acceptor, this.#fallback);
-    this.#mesh = { fd, stop: (closeConnections) => listener.stop(closeConnections) };
+    const listener = this.#meshTls.listen(fd, acceptor, fallback);
+    return { fd, stop: (closeConnections: boolean) => listener.stop(closeConnections) };
   }
 
   /** Opens what is new and closes what is gone; listeners that stay are not touched. */
@@ -133,6 +162,7 @@ export class ThreadListeners {
     for (const one of workloads)
       if (!this.#byPort.has(one.port)) this.#byPort.set(one.port, this.#open(one));
     this.#store.retireRest();
+    this.#showSole(false);
   }
 
   /** What a successor has to be given. */

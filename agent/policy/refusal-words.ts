@@ -116,6 +116,28 @@ const REFUSALS: ReadonlyMap<string, Words> = new Map([
     { reason: "the caller named no server", next: "it is no agent of the mesh, or a port scan" },
   ],
   [
+    "ambiguous_identity",
+    {
+      reason:
+        "a peer of HBONE named no server, and the workloads of this host have more identities than one: none could be shown to it",
+      next: "let it send the server name of the workload's port as SNI (docs/operating.md), or give the workload a host, or an account, of its own",
+    },
+  ],
+  [
+    "authority_invalid",
+    {
+      reason: "a peer of HBONE asked for something else than an IP address and port",
+      next: "dial the workload's address and port: names are resolved where the caller is",
+    },
+  ],
+  [
+    "another_identity",
+    {
+      reason: "a peer of HBONE asked, speaking with one workload, for the port of another",
+      next: "dial that one by a connection of its own, with its server name as SNI (docs/operating.md)",
+    },
+  ],
+  [
     "unknown_server_name",
     {
       reason: "the caller asked for a workload or port that this host does not serve",

@@ -14,11 +14,15 @@ const FROM = "127.0.0.6";
 /** How a connection came in; what is needed to look its target up again after a swap. */
 export type Arrival =
   | { readonly is: "mesh"; readonly serverName: string; readonly alpn: string }
+  /** HBONE: by address, and proven. */
+  | { readonly is: "tunnel"; readonly address: string; readonly port: number }
   | { readonly is: "plain"; readonly address: string; readonly port: number };
 
 /** The same for arrivals that mean the same port in the same way. */
 export const arrivalKey = (arrival: Arrival): string =>
-  arrival.is === "mesh" ? `mesh ${arrival.serverName}` : `plain ${arrival.address} ${arrival.port}`;
+  arrival.is === "mesh"
+    ? `mesh ${arrival.serverName}`
+    : `${arrival.is} ${arrival.address} ${arrival.port}`;
 
 export interface Inbound {
   readonly view: MeshView;
@@ -32,8 +36,14 @@ export function inboundFor(view: MeshView, arrival: Arrival): Inbound | undefine
     arrival.is === "mesh"
       ? view.tables.inboundByServerName(arrival.serverName)
       : view.tables.inboundAt(arrival.address, arrival.port);
+  if (arrival.is === "tunnel" && !isAt(view, at, arrival.address)) return undefined;
   const workload = at === undefined ? undefined : view.snapshot.workloads[at.workload];
   return at === undefined || workload === undefined ? undefined : { view, at, workload };
+}
+
+/** Of a redirected connection the kernel vouches that its address is this host's; whoever names an address himself must name one that is. */
+function isAt(view: MeshView, at: InboundAt | undefined, address: string): boolean {
+  return at?.port.appAddress === address || view.snapshot.host.addresses.includes(address);
 }
 
 export function appTarget(port: InboundPort): PlainTarget {

@@ -1,7 +1,7 @@
 // One thread's data path: takes accepted connections and carries them, by the snapshot that stands when each begins.
 import type { Clock, Random } from "../base/clock.ts";
 import type { Log } from "../base/log.ts";
-import type { Network, OriginalDestination, Stream } from "../base/net.ts";
+import type { MeshPeer, Network, OriginalDestination, Stream } from "../base/net.ts";
 import type { Slots } from "../base/slots.ts";
 import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { AccessLog } from "../observe/access-log.ts";
@@ -67,6 +67,8 @@ export type RefusalReason =
   | "too_many"
   | "not_declared"
   | "no_service"
+  | "authority_invalid"
+  | "another_identity"
   | "plaintext_to_strict"
   | "no_route"
   | "no_healthy_upstream"
@@ -188,6 +190,14 @@ export class DataPlane {
   acceptMesh(stream: Stream): void {
     const { serverName = "", alpn = "" } = stream.mesh ?? {};
     this.#acceptInbound(stream, { is: "mesh", serverName, alpn });
+  }
+
+  /** 15008, of a peer that is no agent: `serve` takes it over, in which each tunnel is a connection. */
+  acceptTunnels(stream: Stream, serve: (peer: MeshPeer) => void): void {
+    const { mesh } = stream;
+    if (mesh === undefined || this.#admit(stream, NOWHERE) === undefined) return;
+    serve(mesh);
+    this.context.dropClaim();
   }
 
   /** 15008: it never became a connection; the peer has proven nothing. */

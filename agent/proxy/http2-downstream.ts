@@ -20,19 +20,20 @@ export class Http2Downstream implements OpenConnection, ServerEvents, Due {
   openAt = -1;
   readonly #connection: ServerConnection;
   readonly #serve: (lane: Stream) => void;
-  readonly #role: HttpRole;
+  readonly #role: Pick<HttpRole, "renew">;
   readonly #context: ThreadContext;
   readonly #deadline: Deadline;
   #activeMs: number;
   /** Which head is awaited; see Http2Connection.pendingHead. */
   #awaited = -1;
 
-  /** `role`: of every request on it. `serve` takes each lane over. */
+  /** `role`: of every request on it. `serve` takes each lane over, `make` makes the connection of another kind. */
   constructor(
     stream: Stream,
-    role: HttpRole,
+    role: Pick<HttpRole, "renew">,
     context: ThreadContext,
     serve: (lane: Stream) => void,
+    make = (events: ServerEvents) => new ServerConnection(context.deps.http2, events, stream),
   ) {
     this.#role = role;
     this.#serve = serve;
@@ -40,7 +41,7 @@ export class Http2Downstream implements OpenConnection, ServerEvents, Due {
     this.#deadline = new Deadline(context.deps.wheel, this);
     this.#activeMs = context.nowMs();
     context.admit(this);
-    this.#connection = new ServerConnection(context.deps.http2, this, stream);
+    this.#connection = make(this);
     this.#await();
   }
 

@@ -85,6 +85,8 @@ export function carryInboundTls(
 interface Learnt {
   readonly spoke?: FirstWord | undefined;
   readonly heard?: Heard | undefined;
+  /** Its caller waits for it before it says anything. */
+  readonly whenConnected?: (() => void) | undefined;
 }
 
 export function carryInboundTcp(
@@ -93,7 +95,7 @@ export function carryInboundTcp(
   arrival: Arrival,
   caller: Caller,
   stream: Stream,
-  { spoke, heard }: Learnt = {},
+  { spoke, heard, whenConnected }: Learnt = {},
 ): void {
   const family = inbound.view.connectionFamily(
     trafficKey(inbound, caller),
@@ -134,7 +136,10 @@ export function carryInboundTcp(
     return;
   }
   const relay = new Relay(stream, plane.context, {
-    connected: () => family.opened(),
+    connected: () => {
+      family.opened();
+      whenConnected?.();
+    },
     moved: (received, sent) => family.moved(received, sent),
     spoke,
     mayStay: () => {

@@ -102,6 +102,8 @@ export class ClusterBook {
 export class MeshView {
   readonly snapshot: Snapshot;
   readonly tables: Tables;
+  /** The one identity of all local workloads that others may call; undefined: there are none, or it is not one. */
+  readonly soleIdentity: string | undefined;
   readonly #book: ClusterBook;
   readonly #clients: (ClientView | undefined)[] = [];
   readonly #limiters: (RateLimiter | undefined)[] = [];
@@ -116,6 +118,7 @@ export class MeshView {
     this.snapshot = snapshot;
     this.tables = new Tables(snapshot);
     this.#book = book;
+    this.soleIdentity = onlyOne(snapshot.workloads.filter(({ ports }) => ports.length > 0));
   }
 
   /** `workload`: index into snapshot.workloads; undefined: a process of none. */
@@ -303,4 +306,11 @@ function dialOf(
     alpn,
     peers: [mesh.identity],
   };
+}
+
+function onlyOne(workloads: readonly { readonly identity: string }[]): string | undefined {
+  const [first] = workloads;
+  return workloads.every(({ identity }) => identity === first?.identity)
+    ? first?.identity
+    : undefined;
 }

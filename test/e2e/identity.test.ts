@@ -190,6 +190,50 @@ describe.skipIf(!can)("a refusal", () => {
   });
 });
 
+describe.skipIf(!can)("HBONE of a peer without an agent", () => {
+  const BACKEND_ID = expect.stringMatching(/^spiffe:\/\/[^/]+\/ns\/default\/sa\/backend$/);
+  const on = (port: number): string => `${ADDRESS.b}:${port}`;
+
+  test("is served without SNI by the identity of the host's workloads, bytes and ends both ways", async () => {
+    const echoed = await mesh.hbone({
+      authority: on(BACKEND.echo),
+      send: "0123456789",
+      times: 300_000,
+    });
+    const fine = { peer: BACKEND_ID, status: 200, error: "" };
+    expect(echoed).toMatchObject({ ...fine, bytes: 3_000_000 });
+    const counted = await mesh.hbone({ authority: on(BACKEND.counter), send: "x", times: 1_000 });
+    expect(counted).toMatchObject({ ...fine, tail: "1000\n" });
+    const web = await mesh.hbone({ authority: on(BACKEND.http), send: WHO });
+    expect(web.tail).toContain("127.0.0.6");
+    const opened = "istio_tcp_connections_opened_total";
+    const labels = ["/sa/client", "mutual_tls"];
+    await eventually("three connections of the client's", async () => {
+      return (await mesh.metric("b", opened, 'reporter="destination"', ...labels)) >= 3;
+    });
+  });
+
+  test("may name the workload's port as SNI", async () => {
+    const servername = `${BACKEND.echo}.raw.backend.default.ironmesh`;
+    const asked = { authority: on(BACKEND.counter), servername, send: "hello" };
+    expect(await mesh.hbone(asked)).toMatchObject({ peer: BACKEND_ID, status: 200, tail: "5\n" });
+  });
+
+  test("is refused by name: what is not declared, what is no address, what policy does not admit", async () => {
+    const statusOf = async (authority: string) =>
+      (await mesh.hbone({ authority, send: "x" })).status;
+    expect(await statusOf(on(22))).toBe(404);
+    expect(await statusOf(`127.0.0.1:${BACKEND.echo}`)).toBe(404);
+    expect(await statusOf(`raw.default.mesh:${BACKEND.echo}`)).toBe(400);
+    const refused = "ironmesh_connections_refused_total";
+    expect(await mesh.metric("b", refused, 'reason="not_declared"')).toBeGreaterThan(1);
+    await mesh.apply(FORBIDDEN);
+    expect(await statusOf(on(BACKEND.echo))).toBe(401);
+    expect(await statusOf(on(BACKEND.counter))).toBe(200);
+    await mesh.meshctl("delete", "authorizationpolicy", "forbidden");
+  });
+});
+
 const FORBIDDEN = `
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy

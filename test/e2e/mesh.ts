@@ -14,6 +14,7 @@ import { ADMIN_PATHS, type AgentStatus } from "../../agent/api/admin.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import { ADDRESS, eventually, type HostName, Hosts } from "../support/hosts.ts";
 import type { Remote } from "../support/remote.ts";
+import type { HboneJob, HboneOutcome } from "./hbone-client.ts";
 import { UID } from "./ports.ts";
 import { RESOURCES } from "./resources.ts";
 import type { Outcome, TaggedJob } from "./tagged-conversation.ts";
@@ -209,6 +210,18 @@ export class Mesh {
     );
     if (code !== 0) throw new Error(`tagged conversations: ${stderr}`);
     return JSON.parse(stdout) as Outcome;
+  }
+
+  /** See hbone-client.ts: from host c, which has no agent, with what the agent on a keeps as the client's own. */
+  async hbone(job: Pick<HboneJob, "authority" | "send" | "times" | "servername">) {
+    const source = new URL("./hbone-client.ts", import.meta.url).pathname;
+    const held = `${this.stateOf("agent-a")}/identities/default@client.json`;
+    const { certificates, keyPem } = JSON.parse(readFileSync(held, "utf8"));
+    const whole: HboneJob = { host: ADDRESS.b, certificates, keyPem, ...job };
+    const command = ["node", await this.hosts.nodeProgram(source), JSON.stringify(whole)];
+    const { code, stdout, stderr } = await this.hosts.run("c", command, { uid: UID.outside });
+    if (code !== 0) throw new Error(`hbone client: ${stderr}`);
+    return JSON.parse(stdout) as HboneOutcome;
   }
 
   async status(host: Member): Promise<AgentStatus | undefined> {

@@ -58,6 +58,7 @@ export type Mistake =
   | "trailers_not_last"
   | "trailers_with_length"
   | "fields_in_tunnel"
+  | "no_connect"
   | "fields_too_long";
 
 /** What the fields of a request or response say of it; one record, filled anew for each. Positions are those of the list; -1: absent. */

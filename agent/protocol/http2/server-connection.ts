@@ -10,7 +10,7 @@ import { ServerLane } from "./server-lane.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
 
 /** Of a client, open at once. */
-const STREAMS_MAX = 250;
+export const STREAMS_MAX = 250;
 const SETTINGS = [
   [SETTING.maxConcurrentStreams, STREAMS_MAX],
   [SETTING.maxHeaderListSize, FIELD_BYTES_MAX],
@@ -44,11 +44,16 @@ export class ServerConnection extends Http2Connection {
   /** `asked`: GOAWAY is out, and a ping is under way behind which no stream comes that the client could have begun before it read it. */
   #retirement: "none" | "asked" | "said" = "none";
 
-  constructor(deps: Http2Deps, events: ServerEvents, stream: Stream) {
+  constructor(
+    deps: Http2Deps,
+    events: ServerEvents,
+    stream: Stream,
+    settings: readonly (readonly [number, number])[] = SETTINGS,
+  ) {
     super(deps);
     this.#events = events;
     stream.handler = this;
-    this.start(stream, SETTINGS);
+    this.start(stream, settings);
   }
 
   override onOpen(): void {}
@@ -87,12 +92,13 @@ export class ServerConnection extends Http2Connection {
       this.history.began(id);
       this.guard.moved();
       if (this.lanes.size >= STREAMS_MAX) this.refuseStream(id, CODE.refusedStream, "streams_max");
-      else if (this.deps.fields.isTooLong) this.#answer(id, FIELDS_TOO_LONG, "fields_too_long");
-      else this.#serve(id, isLast);
+      else if (this.deps.fields.isTooLong) this.answer(id, FIELDS_TOO_LONG, "fields_too_long");
+      else this.serveStream(id, isLast);
     }
   }
 
-  #serve(id: number, isLast: boolean): void {
+  /** A stream begins, whose head is in `deps.fields`. */
+  protected serveStream(id: number, isLast: boolean): void {
     const lane = this.#takeLane();
     if (lane === undefined) {
       this.refuseStream(id, CODE.refusedStream, "connections_max");
@@ -103,7 +109,7 @@ export class ServerConnection extends Http2Connection {
     if (malformed === undefined) return;
     this.lanes.delete(id);
     this.#idle.push(lane); // it was shown nothing
-    if (malformed === "protocol_unsupported") this.#answer(id, NOT_IMPLEMENTED, malformed);
+    if (malformed === "protocol_unsupported") this.answer(id, NOT_IMPLEMENTED, malformed);
     else this.refuseStream(id, CODE.protocolError, malformed);
   }
 
@@ -117,8 +123,14 @@ export class ServerConnection extends Http2Connection {
     return lane;
   }
 
+  /** A lane of the stream's own. */
+  protected adopt(id: number, lane: Lane): void {
+    this.#all.add(lane);
+    this.lanes.set(id, lane);
+  }
+
   /** Without a body, and whatever the rest of the request is. */
-  #answer(id: number, status: number, reason: Mistake): void {
+  protected answer(id: number, status: number, reason: Mistake): void {
     this.count(reason);
     const at = this.beginBlock(16);
     this.out.endBlock(id, writeStatus(this.out.bytes, at, status), true);

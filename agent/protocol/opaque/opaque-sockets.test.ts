@@ -100,6 +100,8 @@ async function connected(alpns: readonly string[] = MESH_ALPNS) {
       onRefusedPeer: () => {},
       onResumed: () => {},
       identityFor: (name) => (name === NAME ? B : undefined),
+      namelessAlpn: "h2",
+      soleIdentity: () => undefined,
     },
     keys.b,
   );
