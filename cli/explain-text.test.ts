@@ -1,8 +1,8 @@
 // Explanations as people read them.
 import { expect, test } from "bun:test";
 import type { DecisionAnswer } from "../agent/api/decisions.ts";
+import type { AuthorizationRule } from "../agent/policy/authorization-rules.ts";
 import { explainDecision } from "../agent/policy/explain-decision.ts";
-import type { AuthorizationRule } from "../agent/policy/snapshot.ts";
 import { serverWorkload, snapshot } from "../test/support/mesh-fixture.ts";
 import { decisionText, type ExplainColours } from "./explain-text.ts";
 

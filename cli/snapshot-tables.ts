@@ -1,7 +1,6 @@
 // The snapshot as people read it; see agent/policy/snapshot.ts.
+import type { Authorization, AuthorizationRule } from "../agent/policy/authorization-rules.ts";
 import type {
-  Authorization,
-  AuthorizationRule,
   Destination,
   HttpMatch,
   HttpRoute,

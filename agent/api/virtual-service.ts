@@ -1,7 +1,8 @@
 // networking.istio.io VirtualService: how requests for a host are matched and where they go.
 // https://istio.io/latest/docs/reference/config/networking/virtual-service/
 import * as z from "zod";
-import { authorityText, headerName, headerOperations, retryOn } from "./http-fields.ts";
+import { authorityText, headerOperations, retryOn } from "./http-fields.ts";
+import { gateways, httpMatch } from "./http-match.ts";
 import {
   across,
   atLeast,
@@ -13,7 +14,6 @@ import {
   isAddress,
   labels,
   list,
-  nonEmpty,
   percentValue,
   port,
   type Report,
@@ -21,73 +21,6 @@ import {
   subsetName,
   wildcardHost,
 } from "./schema-parts.ts";
-
-const stringMatch = fields(
-  {
-    exact: z.string().optional().describe("The whole value, byte for byte."),
-    prefix: nonEmpty.optional().describe("How the value begins."),
-    regex: regex
-      .optional()
-      .describe("RE2 regex that the whole value must match (it is anchored at both ends)."),
-  },
-  { named: "StringMatch" },
-);
-export type StringMatchSpec = z.infer<typeof stringMatch>;
-
-const kindsOf = (match: StringMatchSpec): number =>
-  [match.exact, match.prefix, match.regex].filter((v) => v !== undefined).length;
-const one = stringMatch.check(
-  across((match, report) => {
-    if (kindsOf(match) !== 1) report("must have exactly one of exact, prefix, regex");
-  }),
-);
-/** `{}` asks only that the field is there. */
-const oneOrPresent = stringMatch.check(
-  across((match, report) => {
-    if (kindsOf(match) > 1) report("must have at most one of exact, prefix, regex");
-  }),
-);
-
-const headerMatches = z.record(headerName, oneOrPresent);
-/** Only the mesh's own sidecars: there are no gateways to bind to yet. */
-const gateways = list(
-  z.string().refine((name) => name === "mesh", {
-    error: "is not supported yet: gateways other than `mesh` are not there",
-  }),
-);
-
-const httpMatch = fields(
-  {
-    name: z.string().optional().describe("Shown in logs next to the route's name."),
-    uri: one
-      .optional()
-      .describe("Path of the request, without its query. Case-sensitive unless ignoreUriCase."),
-    ignoreUriCase: z
-      .boolean()
-      .optional()
-      .describe("Compares `uri` exact and prefix without regard to case. Default false."),
-    scheme: one.optional().describe("`http` or `https`."),
-    method: one.optional().describe("Method, upper case as HTTP writes it."),
-    authority: one.optional().describe("Host header (or :authority) as the client sent it."),
-    headers: headerMatches
-      .optional()
-      .describe("Header name to match; `{}` asks only that it is there. Names in any case."),
-    withoutHeaders: headerMatches
-      .optional()
-      .describe("Header name to match that must NOT hold; `{}`: the header must be absent."),
-    queryParams: z
-      .record(nonEmpty, oneOrPresent)
-      .optional()
-      .describe("Query parameter to match; `{}` asks only that it is there. Not percent-decoded."),
-    port: port.optional().describe("Port of the service that was called."),
-    sourceLabels: labels
-      .optional()
-      .describe("Labels the calling workload must have. Known at the caller's agent only."),
-    sourceNamespace: z.string().optional().describe("Namespace of the calling workload."),
-    gateways: gateways.optional().describe("Only `mesh` is supported."),
-  },
-  { notYet: { statPrefix: "" } },
-);
 
 const destination = fields(
   {
@@ -422,7 +355,6 @@ export const virtualServiceSpec = fields(
 
 export type VirtualServiceSpec = z.infer<typeof virtualServiceSpec>;
 export type HttpRouteSpec = z.infer<typeof httpRoute>;
-export type HttpMatchSpec = z.infer<typeof httpMatch>;
 export type TcpRouteSpec = z.infer<typeof tcpRoute>;
 export type TlsRouteSpec = z.infer<typeof tlsRoute>;
 export type DestinationSpec = z.infer<typeof destination>;

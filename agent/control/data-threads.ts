@@ -1,7 +1,7 @@
 // The main thread's side of the data threads: starts them, hands them keys and snapshots, gathers their series and log lines,
 // and replaces one that died. What is said between the two is typed here; agent/worker.ts is the other side.
 import type { Clock, Timer, Timers } from "../base/clock.ts";
-import type { Log, LogFields } from "../base/log.ts";
+import type { Log } from "../base/log.ts";
 import { giveBack } from "../base/slots.ts";
 import type { AccessLogMode } from "../observe/access-log.ts";
 import type { Decision } from "../observe/decision-book.ts";
@@ -11,7 +11,6 @@ import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { LoopDescriptors } from "../os/left-behind.ts";
 import type { KeptDescriptor } from "../os/notify.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
-import type { SnapshotPiece } from "../policy/snapshot-pieces.ts";
 import { DeathRate, tooManyDeaths } from "./death-rate.ts";
 import { DecisionSearch } from "./decision-search.ts";
 import { LOOK_EVERY_MS, Pulse, STILL_MAX } from "./pulse.ts";

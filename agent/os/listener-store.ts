@@ -8,7 +8,6 @@
 // A stored socket that nobody accepts from would keep its share of the port's connections (SO_REUSEPORT) and let them hang, so whoever
 // gives one up for good shuts it down: the manager notices by itself and drops its copy.
 import { CannotListen } from "./cannot-listen.ts";
-import { openLibc } from "./libc.ts";
 import { storedName } from "./listener-names.ts";
 import { endListener } from "./listening-socket.ts";
 import { ARGUMENTS_AT, type Loop } from "./loop.ts";

@@ -2,6 +2,12 @@
 // offered: a value that would be read as a pattern (`*`) is not, whoever sent it. A property test applies them and asks again.
 import { CHANGES_MAX, type PolicyChange } from "../api/explain.ts";
 import { SYSTEM_NAMESPACE } from "../api/spiffe.ts";
+import type {
+  AuthorizationRule,
+  AuthorizationRules,
+  ConditionMatch,
+  OperationMatch,
+} from "./authorization-rules.ts";
 import {
   barePath,
   conditionMiss,
@@ -20,13 +26,7 @@ import {
   ruleOutcome,
 } from "./question.ts";
 import type { Caller } from "./request-view.ts";
-import type {
-  AuthorizationRule,
-  AuthorizationRules,
-  ConditionMatch,
-  InboundPort,
-  OperationMatch,
-} from "./snapshot.ts";
+import type { InboundPort } from "./snapshot.ts";
 
 export interface Admission {
   /** All of them together. */

@@ -1,17 +1,17 @@
 // AuthorizationPolicies of a workload, as authorize.ts asks them: those of its namespace and of the root namespace whose selector
 // its labels hold. https://istio.io/latest/docs/reference/config/security/authorization-policy/
 import type { AuthorizationPolicySpec, AuthorizationRuleSpec } from "../api/security.ts";
-import { labelsHold } from "./labels.ts";
 import type {
   Authorization,
   AuthorizationRule,
   AuthorizationRules,
   ConditionMatch,
-  Labels,
   OperationMatch,
   Patterns,
   SourceMatch,
-} from "./snapshot.ts";
+} from "./authorization-rules.ts";
+import { labelsHold } from "./labels.ts";
+import type { Labels } from "./snapshot.ts";
 import type { Rule } from "./sources.ts";
 
 export function compileAuthorization(

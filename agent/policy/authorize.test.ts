@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
+import type { Authorization, AuthorizationRule } from "./authorization-rules.ts";
 import { authorizeConnection, authorizeRequest, isOpen } from "./authorize.ts";
 import { matchesPattern } from "./clauses.ts";
 import type { Caller, RequestView } from "./request-view.ts";
-import type { Authorization, AuthorizationRule } from "./snapshot.ts";
 
 const PAGE: Caller = { identity: "spiffe://lab/ns/default/sa/productpage", address: "10.0.0.1" };
 const CURL: Caller = { identity: "spiffe://lab/ns/shop/sa/curl", address: "10.0.0.2" };

@@ -1,9 +1,10 @@
 // AuthorizationPolicy at run time, to Istio's semantics: DENY first, then ALLOW; no ALLOW policy at all admits everybody.
 // https://istio.io/latest/docs/reference/config/security/authorization-policy/ and, for opaque TCP,
 // https://istio.io/latest/docs/tasks/security/authorization/authz-tcp/
+
+import type { Authorization, AuthorizationRules, OperationMatch } from "./authorization-rules.ts";
 import { type Action, type Asked, isAnyOperation, type ReachedPort, ruleMiss } from "./clauses.ts";
 import type { Caller, RequestView } from "./request-view.ts";
-import type { Authorization, AuthorizationRules, OperationMatch } from "./snapshot.ts";
 
 export type Verdict =
   /** `policy`: the ALLOW policy that admitted; undefined when none applies to the workload. */

@@ -3,14 +3,14 @@
 // https://istio.io/latest/docs/reference/config/security/authorization-policy/
 import { unreachable } from "../base/assert.ts";
 import { type AddressBlocks, addressBlocks } from "./address-block.ts";
-import type { Caller, RequestView } from "./request-view.ts";
 import type {
   AuthorizationRule,
   ConditionMatch,
   OperationMatch,
   Patterns,
   SourceMatch,
-} from "./snapshot.ts";
+} from "./authorization-rules.ts";
+import type { Caller, RequestView } from "./request-view.ts";
 
 /** What the caller reached: the app's port, and the address the connection arrived at. */
 export interface ReachedPort {

@@ -1,8 +1,8 @@
 import { expect, test } from "bun:test";
 import { serverWorkload, snapshot } from "../../test/support/mesh-fixture.ts";
 import { DECISION_ANSWER_CHARS_MAX, type DecisionRecord } from "../api/decisions.ts";
+import type { AuthorizationRule } from "./authorization-rules.ts";
 import { explainDecision } from "./explain-decision.ts";
-import type { AuthorizationRule } from "./snapshot.ts";
 
 const record = (changes: Partial<DecisionRecord> = {}): DecisionRecord => ({
   id: "3h7k2q-0a1b2-c",

@@ -20,11 +20,11 @@ import { edited } from "../../test/support/policy-edit.ts";
 import type { ExplainStep } from "../api/explain.ts";
 import { checkResource } from "../api/parse-resource.ts";
 import type { AuthorizationPolicySpec } from "../api/security.ts";
+import type { AuthorizationRule } from "./authorization-rules.ts";
 import { type Action, ruleMiss } from "./clauses.ts";
 import { explain } from "./explain.ts";
 import { AUTHORITY, type Judged, PATH, type Question, ruleOutcome } from "./question.ts";
 import type { Caller, RequestView } from "./request-view.ts";
-import type { AuthorizationRule } from "./snapshot.ts";
 
 /** Of one rule by itself: an ALLOW policy of only that, or a DENY policy. */
 function ruleMatches(workload: Judged, step: ExplainStep, path: string, call: Question): boolean {

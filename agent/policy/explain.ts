@@ -8,10 +8,11 @@ import {
   SHOWN_RULES_MAX,
 } from "../api/explain.ts";
 import { whatWouldAdmit } from "./admit.ts";
+import type { AuthorizationRules } from "./authorization-rules.ts";
 import { type Action, barePath, operationMiss } from "./clauses.ts";
 import { type Judged, type Question, type RuleOutcome, ruleOutcome } from "./question.ts";
 import { operationMisses, traceRule } from "./rule-trace.ts";
-import type { AuthorizationRules, InboundPort, RateLimit } from "./snapshot.ts";
+import type { InboundPort, RateLimit } from "./snapshot.ts";
 
 export function explain(workload: Judged, port: InboundPort, question: Question): Explanation {
   const { authorization, rateLimits = [] } = workload;

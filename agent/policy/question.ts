@@ -1,12 +1,9 @@
 // What an explanation is asked about: a call as far as it is known. Of one that was recorded, some values were not kept (they were too
 // long, or look like secrets); a rule that hangs on one of those is neither said to match nor not to.
+
+import type { AuthorizationRule, ConditionMatch, OperationMatch } from "./authorization-rules.ts";
 import { type Action, type Asked, type RulePart, ruleMiss } from "./clauses.ts";
-import type {
-  AuthorizationRule,
-  ConditionMatch,
-  LocalWorkload,
-  OperationMatch,
-} from "./snapshot.ts";
+import type { LocalWorkload } from "./snapshot.ts";
 
 /** The workload that is called, as the compiler left it. */
 export type Judged = Pick<

@@ -1,6 +1,7 @@
 // The parts of a VirtualService's route, from the words people write to what the data path reads.
 import type { HeaderOperationsSpec } from "../api/http-fields.ts";
-import type { HttpMatchSpec, HttpRouteSpec, StringMatchSpec } from "../api/virtual-service.ts";
+import type { HttpMatchSpec, StringMatchSpec } from "../api/http-match.ts";
+import type { HttpRouteSpec } from "../api/virtual-service.ts";
 import { DEFAULT_RETRY, NO_HEADERS } from "./default-route.ts";
 import { milliseconds } from "./destination-rules.ts";
 import type {

@@ -1,9 +1,10 @@
 // Routes of a service port from the VirtualServices that name its host.
 // https://istio.io/latest/docs/reference/config/networking/virtual-service/
+
+import type { HttpMatchSpec } from "../api/http-match.ts";
 import { SYSTEM_NAMESPACE } from "../api/spiffe.ts";
 import type {
   DestinationSpec,
-  HttpMatchSpec,
   HttpRouteSpec,
   TcpRouteSpec,
   TlsRouteSpec,

@@ -7,6 +7,12 @@ import {
   SHOWN_PATTERNS_MAX,
 } from "../api/explain.ts";
 import { unreachable } from "../base/assert.ts";
+import type {
+  AuthorizationRule,
+  ConditionMatch,
+  OperationMatch,
+  SourceMatch,
+} from "./authorization-rules.ts";
 import {
   barePath,
   conditionMiss,
@@ -17,7 +23,6 @@ import {
   sourceMiss,
 } from "./clauses.ts";
 import { fieldNotKept, isNotKept, type Question, type RuleOutcome } from "./question.ts";
-import type { AuthorizationRule, ConditionMatch, OperationMatch, SourceMatch } from "./snapshot.ts";
 
 /** What failed first, as ruleMiss() says; of sources and operations what failed first in each. */
 export function traceRule(

@@ -4,6 +4,7 @@ import type { ServiceEntrySpec } from "../api/service-entry.ts";
 import { spiffeIdOf } from "../api/spiffe.ts";
 import type { WorkloadSpec } from "../api/workload.ts";
 import { compileAuthorization } from "./authorization.ts";
+import type { Authorization } from "./authorization-rules.ts";
 import { asksServerName } from "./authorize.ts";
 import type { PortDraft, SlotDraft } from "./books.ts";
 import { type HostBook, meshHost } from "./hosts.ts";
@@ -11,13 +12,7 @@ import { labelsHold } from "./labels.ts";
 import type { Holding, PeerAuthentications } from "./peer-authentication.ts";
 import { type PortProtocol, portProtocol } from "./port-protocol.ts";
 import { compileRateLimits } from "./rate-limits.ts";
-import type {
-  Authorization,
-  InboundPort,
-  LocalWorkload,
-  ProcessSelector,
-  Protocol,
-} from "./snapshot.ts";
+import type { InboundPort, LocalWorkload, ProcessSelector, Protocol } from "./snapshot.ts";
 import type { ProblemList, Rule, Sources } from "./sources.ts";
 
 type Workload = Rule<WorkloadSpec>;

@@ -14,8 +14,9 @@ import {
 } from "../../test/support/mesh-fixture.ts";
 import { TextEnd } from "../../test/support/text-stream.ts";
 import type { DecisionAnswer } from "../api/decisions.ts";
+import type { Authorization } from "../policy/authorization-rules.ts";
 import { explainDecision } from "../policy/explain-decision.ts";
-import type { Authorization, LocalWorkload } from "../policy/snapshot.ts";
+import type { LocalWorkload } from "../policy/snapshot.ts";
 
 const ONLY_OTHER: Authorization = {
   deny: [],

@@ -21,13 +21,8 @@ import {
 } from "../../test/support/mesh-fixture.ts";
 import { latin1 } from "../../test/support/naive-http1.ts";
 import { TextEnd } from "../../test/support/text-stream.ts";
-import type {
-  Authorization,
-  Destination,
-  ServicePort,
-  Snapshot,
-  TcpRoute,
-} from "../policy/snapshot.ts";
+import type { Authorization } from "../policy/authorization-rules.ts";
+import type { Destination, ServicePort, Snapshot, TcpRoute } from "../policy/snapshot.ts";
 
 const TO = { address: VIP, port: 443 };
 const OTHERS = "10.0.0.3";

@@ -1,7 +1,6 @@
 // UDP through two real agents: programs that nobody here wrote, who may and who may not, and what stays untouched.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { ADDRESS, ADDRESS6, canRun, eventually } from "../support/hosts.ts";
-import type { DatagramsOptions } from "../support/remote-kit.ts";
 import { DatagramMesh, type FlowLine } from "./datagram-mesh.ts";
 import { DATAGRAMS, UID } from "./ports.ts";
 

@@ -2,10 +2,11 @@
 import fc from "fast-check";
 import type { AuthorizationPolicySpec } from "../../agent/api/security.ts";
 import { compileAuthorization } from "../../agent/policy/authorization.ts";
+import type { Authorization } from "../../agent/policy/authorization-rules.ts";
 import { authorizeConnection, authorizeRequest } from "../../agent/policy/authorize.ts";
 import { ALL_IS_KNOWN, type Judged, type Question } from "../../agent/policy/question.ts";
 import type { Caller, RequestView } from "../../agent/policy/request-view.ts";
-import type { Authorization, InboundPort } from "../../agent/policy/snapshot.ts";
+import type { InboundPort } from "../../agent/policy/snapshot.ts";
 
 export const PORT: InboundPort = {
   appAddress: "10.0.0.5",

@@ -1,15 +1,7 @@
 // The disk that every test machine begins with: a small Debian, made once and kept under the user's cache. Machines lay their own
 // changes over it, so it is never written after it was made.
 import { createHash } from "node:crypto";
-import {
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from "node:fs";
+import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { runOrThrow } from "../../cli/demo/shell.ts";

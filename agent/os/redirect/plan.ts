@@ -18,10 +18,8 @@ import {
   DNS_MARK,
   DNS_TABLE,
   type Family,
-  type Match,
   type PortRange,
   type Rule,
-  type Verdict,
 } from "./rules.ts";
 
 export interface Route {

@@ -1,7 +1,7 @@
 // What RFC 9110 asks of who stands between: interim responses (15.2), expectations (10.1.1), another protocol (7.8), and a target that
 // is forwarded as policy saw it (Istio's pathNormalization BASE).
 import { describe, expect, test } from "bun:test";
-import type { Authorization } from "../../../agent/policy/snapshot.ts";
+import type { Authorization } from "../../../agent/policy/authorization-rules.ts";
 import { serverWorkload } from "../../support/mesh-fixture.ts";
 import {
   answerEach,
