@@ -35,12 +35,13 @@ export class DatagramsWhenDeclared {
 
   /** `isFollowed` is called in the order of the snapshots, when this one's datagrams are taken. */
   follow(snapshot: Snapshot, workloads: readonly WorkloadListener[], isFollowed: () => void): void {
+    const isDeclared = hasUdp(snapshot);
     const follow = (): void => {
-      if (!this.#isClosed) this.#loaded?.follow(hasUdp(snapshot) ? workloads : undefined);
+      if (!this.#isClosed) this.#loaded?.follow(isDeclared ? workloads : undefined);
       isFollowed();
     };
-    if (hasUdp(snapshot)) {
-      if (exportsKeys) this.#loading ??= this.#load();
+    if (isDeclared) {
+      if (exportsKeys()) this.#loading ??= this.#load();
       else this.#warn();
     }
     if (this.#loading === undefined || this.#loaded !== undefined) follow();
@@ -79,4 +80,6 @@ export class DatagramsWhenDeclared {
 
 /** Somebody has declared UDP. */
 const hasUdp = ({ services, workloads }: Snapshot): boolean =>
-  [...services, ...workloads].some(({ ports }) => ports.some((port) => port.protocol === "udp"));
+  services.some(speaksUdp) || workloads.some(speaksUdp);
+const speaksUdp = ({ ports }: { readonly ports: readonly { readonly protocol: string }[] }) =>
+  ports.some((port) => port.protocol === "udp");

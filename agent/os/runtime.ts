@@ -8,4 +8,4 @@ export const isBun = "Bun" in globalThis;
 export const RUNTIME_TURNS = isBun ? 1 : 3;
 
 /** RFC 8446 7.5, of its TLS sockets. Datagrams between hosts are sealed by such keys. */
-export const exportsKeys = process.versions.bun !== undefined;
+export const exportsKeys = (): boolean => isBun;
