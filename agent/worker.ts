@@ -122,7 +122,9 @@ function startNames(
 
 function startThread(config: ThreadConfig): (message: ToThread) => void {
   const loop = new Loop({ usesUring: config.usesUring });
-  const alpns = exportsKeys() ? MESH_ALPNS : MESH_ALPNS.filter((one) => one !== MESH_ALPN_DATAGRAMS);
+  const alpns = exportsKeys()
+    ? MESH_ALPNS
+    : MESH_ALPNS.filter((one) => one !== MESH_ALPN_DATAGRAMS);
   const meshTls = new MeshTls(loop, alpns);
   const metrics = new SeriesTable(SERIES_TABLE_DEFAULTS, (series) =>
     tell({ type: "series", series }),
