@@ -109,6 +109,9 @@ export class RequestFamily {
   readonly #labels: SeriesLabels;
   readonly #known: RequestSeries[] = [];
   #last: RequestSeries | undefined;
+  /** Messages of gRPC calls; made for the first. */
+  #requestMessages: Counter | undefined;
+  #responseMessages: Counter | undefined;
 
   constructor(table: SeriesTable, traffic: Traffic) {
     this.#table = table;
@@ -130,6 +133,22 @@ export class RequestFamily {
       this.#last = series;
     }
     series.record(durationMs, requestBytes, responseBytes);
+  }
+
+  /** Of a gRPC call under way, whose outcome is not known: these series have none (as Istio's). */
+  messages(requests: number, responses: number): void {
+    if (requests > 0) {
+      this.#requestMessages ??= this.#messageCounter("istio_request_messages_total");
+      this.#requestMessages.add(requests);
+    }
+    if (responses > 0) {
+      this.#responseMessages ??= this.#messageCounter("istio_response_messages_total");
+      this.#responseMessages.add(responses);
+    }
+  }
+
+  #messageCounter(name: string): Counter {
+    return this.#table.counter(name, { ...this.#labels, request_protocol: "grpc" });
   }
 
   /** Statuses an app makes up freely are bounded by the table's overflow series. */

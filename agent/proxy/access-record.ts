@@ -53,7 +53,7 @@ export function requestRecord(
     response_flags: exchange.flags,
     response_code_details: exchange.details,
     decision_id: exchange.decision,
-    upstream_transport_failure_reason: exchange.transportFailure,
+    upstream_transport_failure_reason: exchange.tries.transportFailure,
     bytes_received: exchange.requestBytes,
     bytes_sent: exchange.responseBytes,
     duration: Math.round(durationMs),

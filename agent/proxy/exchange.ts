@@ -99,10 +99,6 @@ export class Exchange implements Due {
     return this.tries.target;
   }
 
-  get transportFailure(): string | undefined {
-    return this.tries.transportFailure;
-  }
-
   // ---- the request
 
   /** Part of a head has come. */
@@ -135,7 +131,7 @@ export class Exchange implements Due {
     if (this.#context.deps.accessLog.mode !== "off") this.entry = requestEntry(head);
     this.response.begin(head);
     this.requestBody.begin(head);
-    this.grpc.begin(head);
+    this.grpc.begin(head, this.requestBody);
     // A stream of messages may be silent for as long as its caller likes.
     if (!this.requestBody.isDone && !this.grpc.isGrpc) {
       this.pace.begin(head.bodyKind, this.startMs, head.expectsContinue);
@@ -208,6 +204,7 @@ export class Exchange implements Due {
   sendRequest(bytes: Uint8Array, start: number, end: number): void {
     this.requestBytes += end - start;
     const isTaken = this.tries.send(bytes, start, end);
+    this.#tellMessages();
     if (this.requestBody.isDone) this.pace.end();
     else if (!isTaken) this.pace.rest();
     else this.arm(this.pace.dueMs);
@@ -265,12 +262,19 @@ export class Exchange implements Due {
     this.pace.end();
     this.status = head.status;
     this.responseBytes += sent;
+    this.#tellMessages();
     return true;
   }
 
   forwardBody(bytes: Uint8Array, start: number, end: number): void {
     this.responseBytes += end - start;
+    this.#tellMessages();
     this.response.sendBody(bytes, start, end);
+  }
+
+  /** While the call lasts: a stream may last for days. */
+  #tellMessages(): void {
+    if (this.grpc.isGrpc && this.target !== undefined) this.#served?.recordMessages(this);
   }
 
   responseDone(isReusable: boolean): void {
@@ -346,11 +350,6 @@ export class Exchange implements Due {
     }
   }
 
-  /** Nothing moved for too long. */
-  idledOut(): void {
-    this.giveUp(FAILURES.stream_idle);
-  }
-
   /** Answered with `failure`, or cut under its flag when an answer has begun. */
   giveUp(failure: Failure): void {
     this.tries.drop();
@@ -393,6 +392,7 @@ export class Exchange implements Due {
     this.tries.end();
     if (this.#holdsRequest) this.plan?.cluster?.releaseRequest();
     this.#holdsRequest = false;
+    this.#tellMessages();
     this.connection.record(this);
   }
 }

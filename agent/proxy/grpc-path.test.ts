@@ -168,3 +168,95 @@ test("a call whose status says so before any message is tried again, a bounded n
   answer(3, "0");
   expect(call.client.take()[0]).toContain("grpc-status=0");
 });
+
+describe("the messages of a call", () => {
+  const messages = ({ mesh }: Call) =>
+    (["source", "destination"] as const).map((reporter) => {
+      const side = reporter === "source" ? mesh.client : mesh.server;
+      const labels = { reporter, request_protocol: "grpc" };
+      return [
+        side.count("istio_request_messages_total", labels),
+        side.count("istio_response_messages_total", labels),
+      ];
+    });
+
+  test("are counted while it lasts, on both sides, however they are cut into frames", () => {
+    const call = begun();
+    expect(messages(call)).toEqual([
+      [1, 0],
+      [1, 0],
+    ]);
+    const open = grpcMesh();
+    open.client.headers(1, CALL, false);
+    for (const piece of ["\0\0\0\0\x02h", "i\0\0", "\0\0\0\x01\0\0\0\x05he", "llo\0"])
+      open.client.data(1, piece);
+    settle(open.mesh, 20);
+    expect(messages(open)).toEqual([
+      [3, 0],
+      [3, 0],
+    ]);
+    open.apps[0]?.headers(1, GRPC_HEAD, false);
+    open.apps[0]?.data(1, "\0\0\0\0\x01x\0\0\0\0\0\0\0\0\0\x03ab");
+    settle(open.mesh, 20);
+    expect(messages(open)).toEqual([
+      [3, 2],
+      [3, 2],
+    ]);
+    open.apps[0]?.data(1, "c");
+    open.client.data(1, "\0\0\0\0", true);
+    settle(open.mesh, 20);
+    open.apps[0]?.headers(1, [["grpc-status", "0"]]);
+    settle(open.mesh);
+    expect(messages(open)).toEqual([
+      [4, 3],
+      [4, 3],
+    ]);
+    expect(counted(open, { grpc_response_status: "0" })).toEqual([1, 1]);
+  });
+
+  test("begin anew with each call on a connection, and count once when a call is tried again", () => {
+    const call = begun();
+    call.apps[0]?.headers(1, [...GRPC_HEAD, ["grpc-status", "14"]]);
+    settle(call.mesh, 300);
+    call.apps[0]?.headers(3, GRPC_HEAD, false);
+    call.apps[0]?.data(3, "\0\0\0\0\x09cut");
+    call.apps[0]?.headers(3, [["grpc-status", "0"]]);
+    settle(call.mesh);
+    call.client.headers(3, CALL, false);
+    call.client.data(3, "\0\0\0\0\x02hi", true);
+    settle(call.mesh, 20);
+    call.apps[0]?.headers(5, GRPC_HEAD, false);
+    call.apps[0]?.data(5, "\0\0\0\0\x01x");
+    call.apps[0]?.headers(5, [["grpc-status", "0"]]);
+    settle(call.mesh);
+    // The called agent carried both tries.
+    expect(messages(call)).toEqual([
+      [2, 1],
+      [3, 1],
+    ]);
+  });
+
+  test("of a call that was refused, or of what is no gRPC, are none", () => {
+    const down = grpcMesh();
+    down.mesh.swapClient({ services: [service({}, [forwardRoute()])], endpoints: [] });
+    down.client.headers(1, CALL, false);
+    down.client.data(1, "\0\0\0\0\x02hi", true);
+    settle(down.mesh);
+    const plain = grpcMesh();
+    plain.client.headers(
+      1,
+      CALL.filter(([name]) => name !== "content-type"),
+      false,
+    );
+    plain.client.data(1, "\0\0\0\0\x02hi", true);
+    settle(plain.mesh, 20);
+    plain.apps[0]?.headers(1, [[":status", "200"]], false);
+    plain.apps[0]?.data(1, "\0\0\0\0\x01x", true);
+    settle(plain.mesh);
+    for (const call of [down, plain])
+      expect(messages(call)).toEqual([
+        [0, 0],
+        [0, 0],
+      ]);
+  });
+});

@@ -201,13 +201,9 @@ export class HttpConnection extends Guarded implements OpenConnection {
 
   /** No request follows the one at hand, whatever it says itself. */
   get closesAfterThis(): boolean {
-    const { requestsPerConnectionMax } = this.context.config;
-    return (
-      this.#hasEnded ||
-      this.context.isDraining ||
-      this.#state === "body" ||
-      (requestsPerConnectionMax > 0 && this.#requests >= requestsPerConnectionMax)
-    );
+    const most = this.context.config.requestsPerConnectionMax;
+    const isLast = this.#hasEnded || this.context.isDraining || this.#state === "body";
+    return isLast || (most > 0 && this.#requests >= most);
   }
 
   /** See Stream. */
@@ -261,6 +257,10 @@ export class HttpConnection extends Guarded implements OpenConnection {
 
   record(exchange: Exchange): void {
     this.#role.record(exchange, this.#stream);
+  }
+
+  recordMessages(exchange: Exchange): void {
+    this.#role.recordMessages(exchange);
   }
 
   /** `up` answered 101 to `request` with the head in bytes[..headEnd). */
@@ -329,7 +329,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
       this.refuse(FAILURES.header_timeout);
     } else if (exchange.dueMs <= nowMs) exchange.runDue(nowMs);
     else if (exchange.response.isComplete) this.cut();
-    else exchange.idledOut();
+    else exchange.giveUp(FAILURES.stream_idle);
   }
 
   endIdle(nowMs: number): number {

@@ -15,6 +15,8 @@ export interface HttpRole {
   mayStay(request: RequestView): boolean;
   /** A snapshot replaced the one it decides by: idle connections must not keep the old one alive. */
   renew(): void;
+  /** Messages of a gRPC call were passed on, which has a target. */
+  recordMessages(exchange: Exchange): void;
   /** An exchange on this downstream stream is over. */
   record(exchange: Exchange, downstream: Stream): void;
 }

@@ -192,6 +192,7 @@ export class HttpUpstream extends Guarded {
       return;
     }
     this.#body.begin(head);
+    exchange.grpc.watch(head, this.#body);
     this.#isInBody = true;
     let stop = headEnd;
     if (!this.#body.isDone && headEnd < end) {

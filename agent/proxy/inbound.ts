@@ -230,6 +230,11 @@ class InboundRole implements HttpRole {
     );
   }
 
+  recordMessages({ grpc }: Exchange): void {
+    this.#family ??= this.#findFamily();
+    grpc.tellMessages(this.#family);
+  }
+
   record(exchange: Exchange, downstream: Stream): void {
     this.#family ??= this.#findFamily();
     const nowMs = this.#plane.context.recentMs;

@@ -159,6 +159,10 @@ class OutboundRole implements HttpRole {
     return withDecision(answerOf(FAILURES.not_mesh), decision);
   }
 
+  recordMessages(exchange: Exchange): void {
+    exchange.grpc.tellMessages(this.#familyOf(exchange));
+  }
+
   record(exchange: Exchange, downstream: Stream): void {
     const family = this.#familyOf(exchange);
     const nowMs = this.#plane.context.recentMs;

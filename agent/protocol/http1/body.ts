@@ -103,6 +103,11 @@ export function mayBeTrailer(bytes: Uint8Array, start: number, end: number): boo
   return !NOT_IN_TRAILERS.has(hash);
 }
 
+/** Is shown the content of a body that is scanned, run by run and without its framing. */
+export interface ContentWatcher {
+  see(bytes: Uint8Array, start: number, end: number): void;
+}
+
 /** Of a head: how the body is delimited. */
 export interface Framing {
   readonly bodyKind: BodyKind;
@@ -117,6 +122,8 @@ export class BodyReader {
   /** What the last nextContent() found. */
   contentStart = 0;
   contentEnd = 0;
+  /** Of the body at hand; who begins one sets it, also to nobody. */
+  watcher: ContentWatcher | undefined;
   /** Keep the trailer section's bytes, without line feeds: each field ends in CR, and one more CR ends it. */
   readonly #keepsTrailers: boolean;
   /** [0, trailerBytes) of it. */
@@ -156,6 +163,8 @@ export class BodyReader {
     while (!this.isDone && p < end) {
       p = this.nextContent(bytes, p, end);
       if (p < 0) return p;
+      if (this.watcher !== undefined && this.contentStart < this.contentEnd)
+        this.watcher.see(bytes, this.contentStart, this.contentEnd);
     }
     return this.isDone ? p : NEED_MORE;
   }
