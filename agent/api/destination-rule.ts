@@ -9,12 +9,67 @@ import {
   fields,
   labels,
   list,
+  nonEmpty,
   percentValue,
   port,
   subsetName,
   wholePercent,
   wildcardHost,
 } from "./schema-parts.ts";
+
+/** Places that agents hash to (resilience/rendezvous.ts): what a ring's minimum size asks for, they have. */
+const RING_SIZE_MAX = 16_384;
+const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}$/;
+
+const consistentHash = fields(
+  {
+    httpHeaderName: z
+      .string()
+      .regex(FIELD_NAME, { error: "must be the name of a header" })
+      .optional()
+      .describe("By the value of this request header; a request without it goes anywhere."),
+    httpQueryParameterName: nonEmpty
+      .optional()
+      .describe(
+        "By the value, as sent, of the first parameter of this name in the request's query; a request without it goes anywhere.",
+      ),
+    useSourceIp: z
+      .literal(true, { error: "must be true, or left out" })
+      .optional()
+      .describe(
+        "By the caller's address: of an HTTP request, a TCP connection or a flow of UDP datagrams. A program that calls from the loopback address, as all do that call a virtual IP, counts with its host's first address.",
+      ),
+    ringHash: fields({
+      minimumRingSize: atLeast(1)
+        .check(
+          across((size, report) => {
+            if (size > RING_SIZE_MAX) report(`must be at most ${RING_SIZE_MAX}`);
+          }),
+        )
+        .optional()
+        .describe(
+          `Least number of parts that keys are told apart by. There are always ${RING_SIZE_MAX}.`,
+        ),
+    })
+      .optional()
+      .describe("Default: as if it were there."),
+  },
+  {
+    named: "ConsistentHash",
+    notYet: {
+      httpCookie: "write httpHeaderName with a header that your clients send",
+      maglev: "leave it out: an endpoint that leaves moves no key but its own here",
+      minimumRingSize: "write ringHash.minimumRingSize",
+    },
+  },
+).check(
+  across((given, report) => {
+    const { httpHeaderName, httpQueryParameterName, useSourceIp } = given;
+    const keys = [httpHeaderName, httpQueryParameterName, useSourceIp];
+    if (keys.filter((key) => key !== undefined).length !== 1)
+      report("must have exactly one of httpHeaderName, httpQueryParameterName, useSourceIp");
+  }),
+);
 
 const loadBalancer = fields(
   {
@@ -24,17 +79,26 @@ const loadBalancer = fields(
       .describe(
         "LEAST_REQUEST (default; also UNSPECIFIED and the older name LEAST_CONN): the less busy of two at random. ROUND_ROBIN: in turn. RANDOM: any.",
       ),
+    consistentHash: consistentHash
+      .optional()
+      .describe(
+        "The same key goes to the same endpoint, from every agent, as long as that one is there and healthy; meanwhile the next best takes its keys, and nobody else's move.",
+      ),
   },
   {
     named: "LoadBalancer",
     notYet: {
-      consistentHash: "",
       localityLbSetting: "",
       zoneAwareLbSetting: "",
       warmup: "",
       warmupDurationSecs: "",
     },
   },
+).check(
+  across((given, report) => {
+    if (given.simple !== undefined && given.consistentHash !== undefined)
+      report("must not be there beside consistentHash", "simple");
+  }),
 );
 
 const connectionPool = fields(

@@ -72,8 +72,12 @@ test("what Istio has and we do not yet is refused by its path", () => {
     "spec.tls[0].match[0].sourceSubnet is not supported yet",
     "spec.tls[0].route must name at least one destination",
   ]);
-  expect(rule({ trafficPolicy: { loadBalancer: { consistentHash: {} } } })).toEqual([
-    "spec.trafficPolicy.loadBalancer.consistentHash is not supported yet",
+  const byHash = (hash: object) => rule({ trafficPolicy: { loadBalancer: hash } });
+  const place = "spec.trafficPolicy.loadBalancer.consistentHash";
+  const cookie = { httpCookie: { name: "user", ttl: "0s" } };
+  expect(byHash({ consistentHash: { ...cookie, maglev: {}, useSourceIp: true } })).toEqual([
+    `${place}.httpCookie is not supported yet: write httpHeaderName with a header that your clients send`,
+    `${place}.maglev is not supported yet: leave it out: an endpoint that leaves moves no key but its own here`,
   ]);
   expect(rule({ trafficPolicy: { tls: { mode: "SIMPLE" } } })).toEqual([
     "spec.trafficPolicy.tls.mode SIMPLE is not supported yet",
@@ -93,6 +97,33 @@ test("what Istio has and we do not yet is refused by its path", () => {
   ]);
   expect(complaints(resource("gateway.networking.k8s.io/v1", "HTTPRoute", {}))).toEqual([
     "kind HTTPRoute is not supported yet",
+  ]);
+});
+
+test("a consistent hash has exactly one key, and no other balancer beside it", () => {
+  const byHash = (hash: object) => rule({ trafficPolicy: { loadBalancer: hash } });
+  const place = "spec.trafficPolicy.loadBalancer";
+  for (const key of [
+    { useSourceIp: true },
+    { httpHeaderName: "X-User" },
+    { httpQueryParameterName: "user", ringHash: { minimumRingSize: 1024 } },
+  ])
+    expect(byHash({ consistentHash: key })).toEqual([]);
+  const oneOf = `${place}.consistentHash must have exactly one of httpHeaderName, httpQueryParameterName, useSourceIp`;
+  expect(byHash({ consistentHash: {} })).toEqual([oneOf]);
+  expect(byHash({ consistentHash: { useSourceIp: true, httpHeaderName: "x" } })).toEqual([oneOf]);
+  expect(byHash({ consistentHash: { useSourceIp: false } })).toEqual([
+    `${place}.consistentHash.useSourceIp must be true, or left out`,
+  ]);
+  expect(byHash({ consistentHash: { httpHeaderName: "x y" } })).toEqual([
+    `${place}.consistentHash.httpHeaderName must be the name of a header`,
+  ]);
+  const large = { useSourceIp: true, ringHash: { minimumRingSize: 16_385 } };
+  expect(byHash({ consistentHash: large })).toEqual([
+    `${place}.consistentHash.ringHash.minimumRingSize must be at most 16384`,
+  ]);
+  expect(byHash({ simple: "RANDOM", consistentHash: { useSourceIp: true } })).toEqual([
+    `${place}.simple must not be there beside consistentHash`,
   ]);
 });
 

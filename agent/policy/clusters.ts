@@ -85,6 +85,7 @@ export class Clusters {
     const name = `outbound|${port}|${subset ?? ""}|${service.host}`;
     const first = this.#slots(isCommon ? name : `${name}@${clientNamespace}`);
     if (service.isOriginalDst) this.#tellUseless(service, rule, policy, subset);
+    this.#tellUnread(service, port, rule, policy);
     const goesOn = service.isOriginalDst && subset === undefined && policy.tls !== "mutual";
     return {
       name,
@@ -94,10 +95,28 @@ export class Clusters {
       endpoints: this.#endpointsOf(service, port, labels, { policy, rule }),
       ...(goesOn ? { isOriginalDst: true } : {}),
       balancer: policy.balancer,
+      ...(policy.hashBy === undefined ? {} : { hashBy: policy.hashBy }),
       limits: policy.limits,
       outlier: policy.outlier,
       slots: { connections: first, pending: first + 1, requests: first + 2, retries: first + 3 },
     };
+  }
+
+  /** Only requests have headers and parameters. */
+  #tellUnread(
+    { host, ports }: ServiceSource,
+    port: number,
+    rule: MergedRule | undefined,
+    { hashBy }: ClusterPolicy,
+  ): void {
+    if (hashBy === undefined || hashBy.is === "source_ip") return;
+    const protocol = ports.find((one) => one.port === port)?.protocol;
+    if (protocol === "tcp" || protocol === "udp")
+      this.#deps.problems.warn(
+        rule?.titles[0] ?? host,
+        "spec.trafficPolicy.loadBalancer.consistentHash",
+        `finds no ${hashBy.is === "header" ? "header" : "query"} on port ${port} of ${host}, which is no HTTP: any endpoint is taken; only useSourceIp holds there`,
+      );
   }
 
   /** Nobody knows the endpoints: there is none to choose by labels, to eject, or to ask for a certificate. */

@@ -3,7 +3,7 @@
 import type { DestinationRuleSpec, TrafficPolicySpec } from "../api/destination-rule.ts";
 import { parseDuration } from "../api/duration.ts";
 import { type HostBook, wildcardHolds } from "./hosts.ts";
-import type { Cluster, ClusterLimits, Labels, OutlierPolicy } from "./snapshot.ts";
+import type { Cluster, ClusterLimits, HashBy, Labels, OutlierPolicy } from "./snapshot.ts";
 import type { DestinationRule, ProblemList } from "./sources.ts";
 
 type Subset = NonNullable<DestinationRuleSpec["subsets"]>[number];
@@ -125,6 +125,7 @@ function merge(
 
 export interface ClusterPolicy {
   readonly balancer: Cluster["balancer"];
+  readonly hashBy: HashBy | undefined;
   readonly limits: ClusterLimits;
   readonly outlier: OutlierPolicy | undefined;
   /** Undefined: mTLS wherever the endpoint can ("auto mTLS"). */
@@ -145,6 +146,7 @@ export function policyOf(
   const sections = subsetSections(topSections(rule?.policy, port), subset?.trafficPolicy, port);
   return {
     balancer: balancerOf(sections),
+    hashBy: hashByOf(sections),
     limits: limitsOf(
       sections,
       subset?.trafficPolicy?.retryBudget ?? rule?.policy?.retryBudget, // no port has its own
@@ -178,8 +180,17 @@ function subsetSections(
 }
 
 function balancerOf({ loadBalancer }: Sections): Cluster["balancer"] {
+  if (loadBalancer?.consistentHash !== undefined) return "consistent_hash";
   if (loadBalancer?.simple === "ROUND_ROBIN") return "round_robin";
   return loadBalancer?.simple === "RANDOM" ? "random" : "least_request";
+}
+
+function hashByOf({ loadBalancer }: Sections): HashBy | undefined {
+  const given = loadBalancer?.consistentHash;
+  if (given === undefined) return undefined;
+  const { httpHeaderName: header, httpQueryParameterName: query } = given;
+  if (header !== undefined) return { is: "header", name: header.toLowerCase() };
+  return query === undefined ? { is: "source_ip" } : { is: "query", name: query };
 }
 
 const UNLIMITED = 2 ** 31 - 1;

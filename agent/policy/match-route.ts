@@ -133,10 +133,18 @@ function matchesHeaders(match: HttpMatch, request: RequestView): boolean {
 }
 
 function matchesQuery(wanted: readonly NamedMatch[], path: string): boolean {
-  const at = path.indexOf("?");
-  const query = at < 0 ? "" : path.slice(at + 1);
+  const query = queryOf(path);
   return wanted.every(({ name, match }) => matchesString(match, queryValue(query, name)));
 }
+
+function queryOf(path: string): string {
+  const at = path.indexOf("?");
+  return at < 0 ? "" : path.slice(at + 1);
+}
+
+/** Undefined: the path has no parameter of that name. */
+export const queryValueOf = (path: string, name: string): string | undefined =>
+  queryValue(queryOf(path), name);
 
 /** First value of that name, as sent: Envoy does not percent-decode either. */
 function queryValue(query: string, name: string): string | undefined {

@@ -274,11 +274,19 @@ export interface Cluster {
   readonly endpoints: readonly number[];
   /** It has none: what goes there goes in the clear to where it was going anyway. */
   readonly isOriginalDst?: true | undefined;
-  readonly balancer: "round_robin" | "least_request" | "random";
+  readonly balancer: "round_robin" | "least_request" | "random" | "consistent_hash";
+  /** What leads to the same endpoint again, with `consistent_hash`. */
+  readonly hashBy?: HashBy | undefined;
   readonly limits: ClusterLimits;
   readonly outlier: OutlierPolicy | undefined;
   readonly slots: ClusterSlots;
 }
+
+export type HashBy =
+  | { readonly is: "source_ip" }
+  /** Lower case. */
+  | { readonly is: "header"; readonly name: string }
+  | { readonly is: "query"; readonly name: string };
 
 /** Istio's connectionPool with its defaults; "unlimited" is 2^31 - 1 (Istio: 2^32 - 1). */
 export interface ClusterLimits {

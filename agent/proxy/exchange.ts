@@ -175,6 +175,7 @@ export class Exchange implements Due {
       return;
     }
     this.plan = plan;
+    this.tries.steer(plan, head, this.connection.from);
     const delayMs = delayOf(plan, this.#context.deps.random);
     if (delayMs > 0) {
       this.state = "delayed";
@@ -246,7 +247,7 @@ export class Exchange implements Due {
   ): boolean {
     const head = this.#context.responseHead;
     this.grpc.answered(head);
-    if (this.upgrade !== undefined && !isSayable(head.status, this.connection.awaitsAccept)) {
+    if (this.upgrade !== undefined && !isSayable(head.status, this.connection.from.awaitsAccept)) {
       this.upstreamNonsense();
       return false;
     }
@@ -293,7 +294,7 @@ export class Exchange implements Due {
   /** The upstream agreed to another protocol: from here on bytes are only carried. */
   switchProtocols(upstream: HttpUpstream, bytes: Uint8Array, headEnd: number, end: number): void {
     const { upgrade } = this;
-    const { awaitsAccept } = this.connection;
+    const { awaitsAccept } = this.connection.from;
     const mayBe = upgrade && isAgreed(this.#context.responseHead, upgrade, awaitsAccept);
     // Before the request is whole its rest would be lost, or be read as the new protocol's beginning.
     if (upgrade === undefined || !mayBe || !this.isRequestSent) {

@@ -206,9 +206,9 @@ export class HttpConnection extends Guarded implements OpenConnection {
     return isLast || (most > 0 && this.#requests >= most);
   }
 
-  /** See Stream. */
-  get awaitsAccept(): string | undefined {
-    return this.#stream.awaitsAccept;
+  /** Where it comes from. */
+  get from(): Stream {
+    return this.#stream;
   }
 
   sendResponse(bytes: Uint8Array, start: number, end: number): void {

@@ -17,6 +17,7 @@ import type {
   Snapshot,
 } from "../policy/snapshot.ts";
 import { Tables } from "../policy/tables.ts";
+import { HashKey } from "./hash-key.ts";
 import type { HttpRole } from "./http-role.ts";
 import { ALPN_HTTP, ALPN_OPAQUE } from "./mesh-alpn.ts";
 import type { RateLimiter } from "./rate-limiter.ts";
@@ -274,7 +275,8 @@ export function clusterView(snapshot: Snapshot, cluster: Cluster, identity: stri
   }
   const { name, balancer, outlier, limits, slots } = cluster;
   const service = snapshot.services[cluster.service];
-  return { name, service, balancer, outlier, limits, slots, targets };
+  const hashKey = cluster.hashBy && new HashKey(cluster.hashBy, snapshot.host.addresses[0] ?? "");
+  return { name, service, balancer, hashKey, outlier, limits, slots, targets };
 }
 
 const targetOf = (endpoint: Endpoint, identity: string, speaks: "http2" | undefined): Target =>

@@ -149,7 +149,8 @@ class OutboundTcp {
   #nextTarget(): DialTarget | undefined {
     const { cluster, pinned } = this.#way;
     if (pinned !== undefined && this.#tried.length > 0) return undefined;
-    const position = pinned === undefined ? cluster.pick(this.#tried) : -1;
+    const hash = cluster.view.hashKey?.ofSource(this.#stream.peerAddress);
+    const position = pinned === undefined ? cluster.pick(this.#tried, hash) : -1;
     if (this.#tried.includes(position)) return undefined;
     this.#tried.push(position);
     this.#target = pinned ?? cluster.target(position);

@@ -3,6 +3,8 @@
 //
 //   idle -> waiting? -> connecting? -> sent -> (response) idle
 //             ^---- backing off <---------|
+import type { Stream } from "../base/net.ts";
+import type { RequestHead } from "../protocol/http1/head.ts";
 import { verdictOf } from "../resilience/outlier.ts";
 import {
   retriesFailure,
@@ -16,6 +18,7 @@ import type { HttpUpstream } from "./http-upstream.ts";
 import { Outbox } from "./outbox.ts";
 import { Retries } from "./retries.ts";
 import type { ThreadContext } from "./thread-context.ts";
+import type { ForwardPlan } from "./traffic-plan.ts";
 import type { Target, Waiter } from "./upstream-cluster.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
@@ -35,6 +38,8 @@ export class Tries implements Waiter {
   /** Why the last dial came to nothing: an errno, or what was wrong with the peer's certificate. */
   transportFailure: string | undefined;
   #position = -1;
+  /** What the endpoint is chosen by, where hashes decide. */
+  #hash: number | undefined;
   /** After a pooled connection died under a request: only a new one is sure to be alive. */
   #wantsNewConnection = false;
   #tryDueMs = NEVER;
@@ -56,6 +61,12 @@ export class Tries implements Waiter {
     this.#wantsNewConnection = false;
     this.#retries.reset();
     this.#outbox.keep(this.#context.config.replayBytesMax);
+  }
+
+  /** Before the first try: `head` is another's afterwards. */
+  steer({ cluster }: ForwardPlan, head: RequestHead, downstream: Stream): void {
+    const key = cluster?.view.hashKey;
+    this.#hash = key === undefined ? undefined : key.ofRequest(head, downstream);
   }
 
   /** When runDue() has something to do. */
@@ -92,7 +103,7 @@ export class Tries implements Waiter {
     const cluster = plan?.cluster;
     if (plan === undefined || cluster === undefined) return;
     this.#stepDueMs = NEVER;
-    const position = plan.pinned === undefined ? cluster.pick(this.#retries.tried) : -1;
+    const position = plan.pinned === undefined ? cluster.pick(this.#retries.tried, this.#hash) : -1;
     const target = plan.pinned ?? cluster.target(position);
     if (target === undefined) {
       this.#exchange.fail(FAILURES.no_healthy_upstream);

@@ -9,6 +9,7 @@ import { Balancer } from "../resilience/balancer.ts";
 import { isDown, vouchFor } from "../resilience/host-health.ts";
 import { OutlierDetector, type Verdict } from "../resilience/outlier.ts";
 import { retriesMax } from "../resilience/retry.ts";
+import type { HashKey } from "./hash-key.ts";
 import { HttpUpstream } from "./http-upstream.ts";
 import type { ThreadContext } from "./thread-context.ts";
 
@@ -46,6 +47,8 @@ export interface ClusterView {
   /** What metrics say is called there; undefined: nobody the mesh knows. */
   readonly service: Traffic["service"] | undefined;
   readonly balancer: Cluster["balancer"];
+  /** Undefined: endpoints are not chosen by hash. */
+  readonly hashKey?: HashKey | undefined;
   readonly outlier: Cluster["outlier"];
   readonly limits: ClusterLimits;
   /** Undefined for a local app: nothing is counted. */
@@ -113,9 +116,9 @@ export class UpstreamCluster {
     this.#sweep.cancel();
   }
 
-  /** Position of a target, or -1 when all are ejected or there is none. */
-  pick(tried: readonly number[]): number {
-    return this.#balancer.pick(this.#context.nowMs(), tried);
+  /** Position of a target, or -1 when all are ejected or there is none. `hash`: by `view.hashKey`. */
+  pick(tried: readonly number[], hash?: number): number {
+    return this.#balancer.pick(this.#context.nowMs(), tried, hash);
   }
 
   /** Undefined when a snapshot took it away meanwhile, and for -1. */

@@ -1,5 +1,5 @@
 // Picks one endpoint of a cluster. Round robin is smooth weighted (nginx), least request is the power of two choices
-// (Mitzenmacher 2001) over counts that all threads of the agent share. Endpoints whose host is down and ejected ones are passed over,
+// (Mitzenmacher 2001) over counts that all threads of the agent share, consistent hash is rendezvous.ts. Endpoints whose host is down and ejected ones are passed over,
 // and so are those a request has tried, as long as there are others. Where every host is down, all are used: to try costs less
 // than to believe that wrongly (Envoy's panic mode, with a threshold just above 0).
 import { unreachable } from "../base/assert.ts";
@@ -8,6 +8,7 @@ import { HEALTH_TURN_SLOT, type Slots } from "../base/slots.ts";
 import type { Cluster, Endpoint } from "../policy/snapshot.ts";
 import { isDown } from "./host-health.ts";
 import { isEjected } from "./outlier.ts";
+import { Rendezvous } from "./rendezvous.ts";
 
 export interface BalancerConfig {
   readonly balancer: Cluster["balancer"];
@@ -35,6 +36,7 @@ export class Balancer {
   readonly #available: Int32Array;
   readonly #credit: Float64Array;
   readonly #weightsEqual: boolean;
+  readonly #rendezvous: Rendezvous | undefined;
   #turn: number;
 
   constructor(config: BalancerConfig, deps: BalancerDeps) {
@@ -46,6 +48,7 @@ export class Balancer {
     this.#random = deps.random;
     this.#up = new Int32Array(count);
     this.#healthTurn = this.#slots.read(HEALTH_TURN_SLOT);
+    if (config.balancer === "consistent_hash") this.#rendezvous = new Rendezvous(config.endpoints);
     this.#findUp();
     this.#available = new Int32Array(count);
     this.#credit = new Float64Array(count);
@@ -54,13 +57,14 @@ export class Balancer {
     this.#turn = count === 0 ? 0 : Math.floor(deps.random.unit() * count);
   }
 
-  /** A position in the cluster's endpoints, or NONE when every one is ejected. */
-  pick(nowMs: number, tried: readonly number[] = NOTHING_TRIED): number {
+  /** A position in the cluster's endpoints, or NONE when every one is ejected. `hash` (32 bits) is what consistent hash goes by. */
+  pick(nowMs: number, tried: readonly number[] = NOTHING_TRIED, hash?: number): number {
     if (this.#slots.read(HEALTH_TURN_SLOT) !== this.#healthTurn) this.#findUp();
     const count = this.#upCount;
     if (count === 0) return NONE;
-    if (this.#outlier === undefined && tried.length === 0) return this.#choose(this.#up, count);
-    return this.#pickAmongAvailable(nowMs, tried);
+    if (this.#outlier === undefined && tried.length === 0)
+      return this.#choose(this.#up, count, hash);
+    return this.#pickAmongAvailable(nowMs, tried, hash);
   }
 
   #findUp(): void {
@@ -72,9 +76,10 @@ export class Balancer {
     });
     if (found === 0) for (const i of this.#endpoints.keys()) this.#up[found++] = i;
     this.#upCount = found;
+    this.#rendezvous?.forget();
   }
 
-  #pickAmongAvailable(nowMs: number, tried: readonly number[]): number {
+  #pickAmongAvailable(nowMs: number, tried: readonly number[], hash: number | undefined): number {
     const count = this.#upCount;
     let healthy = count;
     if (this.#outlier !== undefined) {
@@ -85,8 +90,8 @@ export class Balancer {
       this.#outlier !== undefined && (healthy * 100) / count < this.#outlier.minHealthPercent;
     if (healthy === 0 && !panics) return NONE;
     const untried = this.#collect(nowMs, tried, panics);
-    if (untried > 0) return this.#choose(this.#available, untried);
-    return this.#choose(this.#available, this.#collect(nowMs, NOTHING_TRIED, panics));
+    if (untried > 0) return this.#choose(this.#available, untried, hash);
+    return this.#choose(this.#available, this.#collect(nowMs, NOTHING_TRIED, panics), hash);
   }
 
   #collect(nowMs: number, tried: readonly number[], panics: boolean): number {
@@ -105,7 +110,7 @@ export class Balancer {
     return isEjected(this.#slots.read(endpoint.slots.ejectedUntilMs), nowMs);
   }
 
-  #choose(from: Int32Array, count: number): number {
+  #choose(from: Int32Array, count: number, hash: number | undefined): number {
     if (count === 1) return from[0] as number;
     switch (this.#kind) {
       case "round_robin":
@@ -114,9 +119,18 @@ export class Balancer {
         return this.#lessBusy(this.#sample(from, count), this.#sample(from, count));
       case "random":
         return this.#sample(from, count);
+      case "consistent_hash":
+        return this.#byHash(from, count, hash);
       default:
         return unreachable(this.#kind);
     }
+  }
+
+  #byHash(from: Int32Array, count: number, hash: number | undefined): number {
+    if (hash === undefined || this.#rendezvous === undefined) return this.#sample(from, count);
+    return count === this.#upCount
+      ? this.#rendezvous.pick(hash, from, count)
+      : this.#rendezvous.pickOnce(hash, from, count);
   }
 
   #nextInTurn(from: Int32Array, count: number): number {

@@ -67,6 +67,8 @@ function share(balancer: Balancer, picks: number, tried: readonly number[] = [])
   return counts.map((n) => n / picks);
 }
 
+const HASHES = [1, 77, 4_000_000_000, -5];
+
 describe("balancer", () => {
   test("round robin visits equal endpoints in turn", () => {
     const { balancer } = fixture({ weights: [1, 1, 1] });
@@ -111,6 +113,42 @@ describe("balancer", () => {
     eject(2, 1000);
     expect(balancer.pick(0)).toBe(NONE);
     expect(balancer.pick(1001)).not.toBe(NONE);
+  });
+
+  for (const outlier of [undefined, {}])
+    test(`by hash a key keeps its endpoint, and has the next best when that was tried, ${outlier === undefined ? "without" : "with"} ejections`, () => {
+      const options = outlier === undefined ? {} : { outlier };
+      const weights = [1, 1, 1];
+      const { balancer } = fixture({ balancer: "consistent_hash", weights, ...options });
+      for (const key of HASHES) {
+        const own = balancer.pick(0, [], key);
+        const next = balancer.pick(0, [own], key);
+        expect(next).not.toBe(own);
+        expect(balancer.pick(0, [own], key)).toBe(next);
+        for (let i = 0; i < 20; i++) expect(balancer.pick(0, [], key)).toBe(own);
+      }
+    });
+
+  test("by hash a key has the next best endpoint while its own is ejected, and then its own again", () => {
+    const outlier = {};
+    const { balancer, eject } = fixture({
+      balancer: "consistent_hash",
+      weights: [1, 1, 1],
+      outlier,
+    });
+    for (const key of HASHES) {
+      const own = balancer.pick(0, [], key);
+      const next = balancer.pick(0, [own], key);
+      eject(own, 1000);
+      expect(balancer.pick(0, [], key)).toBe(next);
+      eject(own, 0);
+      expect(balancer.pick(0, [], key)).toBe(own);
+    }
+  });
+
+  test("by hash, what has no key goes anywhere", () => {
+    const { balancer } = fixture({ balancer: "consistent_hash", weights: [1, 1] });
+    expect(share(balancer, 10_000)[0]).toBeCloseTo(0.5, 1);
   });
 
   test("below minHealthPercent the ejections are ignored", () => {

@@ -34,7 +34,12 @@ const destination = fc.record({
 const route = fc.array(fc.record({ destination, weight: some(fc.nat(100)) }), { maxLength: 3 });
 const duration = pick("1s", "250ms", "nonsense", "0");
 const policy = fc.record({
-  loadBalancer: some(fc.record({ simple: pick("RANDOM", "ROUND_ROBIN") })),
+  loadBalancer: some(
+    fc.oneof(
+      fc.record({ simple: pick("RANDOM", "ROUND_ROBIN") }),
+      fc.record({ consistentHash: fc.record({ httpHeaderName: some(pick("X-A")) }) }),
+    ),
+  ),
   outlierDetection: some(
     fc.record({ interval: some(duration), consecutive5xxErrors: some(fc.nat(9)) }),
   ),

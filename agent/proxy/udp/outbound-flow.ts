@@ -71,7 +71,8 @@ export class OutboundFlow implements Flow, SessionUser {
   }
 
   #choose(): Target | undefined {
-    return this.#pinned ?? this.#cluster.target(this.#cluster.pick([]));
+    const hash = this.#cluster.view.hashKey?.ofSource(this.#ends.from.address);
+    return this.#pinned ?? this.#cluster.target(this.#cluster.pick([], hash));
   }
 
   #seal(dial: MeshTarget, bytes: Uint8Array, start: number, end: number): void {
@@ -232,14 +233,20 @@ export class OutboundFlow implements Flow, SessionUser {
   #followTarget(): void {
     let target = this.#target;
     while (target?.successor !== undefined) target = target.successor;
-    if (target === this.#target && target?.isGone !== true) return;
-    if (target === undefined || target.isGone) this.#leave();
+    if (target === undefined || target.isGone || this.#belongsElsewhere(target)) this.#leave();
     else this.#target = target;
+  }
+
+  /** By its hash: all flows of one key are to meet at one endpoint, and old ones last as long as their programs. */
+  #belongsElsewhere(target: Target): boolean {
+    return this.#cluster.view.hashKey !== undefined && this.#choose() !== target;
   }
 
   /** Some host went down or came back. */
   hostsChanged(): void {
-    if (this.#target !== undefined && this.#cluster.isHopeless(this.#target)) this.#leave();
+    const target = this.#target;
+    if (target === undefined) return;
+    if (this.#cluster.isHopeless(target) || this.#belongsElsewhere(target)) this.#leave();
   }
 
   end(): void {
