@@ -8,7 +8,8 @@ const CONTENT_TYPE = bytesOf("application/grpc");
 const PLUS = 43;
 const SEMICOLON = 59;
 const STATUS_NAME = bytesOf("grpc-status:");
-const STATUS_MAX = 16;
+/** OK to UNAUTHENTICATED. */
+const STATUSES: readonly string[] = Array.from({ length: 17 }, (_, status) => `${status}`);
 const UNKNOWN = "2";
 
 /** By HTTP status, for answers of a proxy's own. 504 is said of timeouts only. */
@@ -55,14 +56,29 @@ export function parseGrpcTimeout(text: string): number | undefined {
   return digits === undefined || unitMs === undefined ? undefined : Number(digits) * unitMs;
 }
 
-/** As a label: one of the statuses there are; what is none is UNKNOWN. */
-const statusOf = (text: string): string =>
-  /^\d{1,2}$/.test(text) && Number(text) <= STATUS_MAX ? String(Number(text)) : UNKNOWN;
+/** As a label: one of the statuses there are; what is none is UNKNOWN. `end` may have blanks before it. */
+function statusIn(bytes: Uint8Array, from: number, end: number): string {
+  let start = from;
+  let stop = end;
+  while (start < stop && isBlank(bytes[start])) start++;
+  while (stop > start && isBlank(bytes[stop - 1])) stop--;
+  if (stop === start || stop - start > 2) return UNKNOWN;
+  let status = 0;
+  for (let i = start; i < stop; i++) {
+    const digit = (bytes[i] as number) - 48;
+    if (digit < 0 || digit > 9) return UNKNOWN;
+    status = 10 * status + digit;
+  }
+  return STATUSES[status] ?? UNKNOWN;
+}
+
+const isBlank = (byte: number | undefined): boolean => byte === 32 || byte === 9;
 
 /** Of a response that is only trailers. Undefined: it says none. */
 export function statusInHead(head: Head): string | undefined {
   const at = head.find("grpc-status");
-  return at < 0 ? undefined : statusOf(head.value(at));
+  if (at < 0) return undefined;
+  return statusIn(head.bytes, head.fields[4 * at + 2] as number, head.fields[4 * at + 3] as number);
 }
 
 /** `lines` as BodyReader keeps trailers: each field ends in CR. */
@@ -70,12 +86,7 @@ export function statusInTrailers(lines: Uint8Array, length: number): string | un
   for (let start = 0; start < length; ) {
     const cr = lines.indexOf(13, start);
     const end = cr < 0 || cr > length ? length : cr;
-    if (isStatus(lines, start, end)) {
-      let text = "";
-      for (let i = start + STATUS_NAME.length; i < end; i++)
-        text += String.fromCharCode(lines[i] as number);
-      return statusOf(text.trim());
-    }
+    if (isStatus(lines, start, end)) return statusIn(lines, start + STATUS_NAME.length, end);
     start = end + 1;
   }
   return undefined;

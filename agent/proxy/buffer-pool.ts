@@ -2,8 +2,9 @@
 // given back, so a connection that is idle holds none.
 
 const CLASSES = [1024, 4096, 16_384, 73_728] as const;
-/** Per class; what comes beyond is left to the collector. */
-const KEPT_MAX = 64;
+/** Per class; what comes beyond is left to the collector. Each request under way holds one of the smallest, and a few HTTP/2 connections have
+ *  hundreds under way. */
+const KEPT_MAX = [1024, 256, 64, 64] as const;
 
 export class BufferPool {
   readonly #free: Uint8Array[][] = CLASSES.map(() => []);
@@ -27,6 +28,6 @@ export class BufferPool {
     if (this.#poisons) buffer.fill(0xdb);
     const at = CLASSES.indexOf(buffer.length as (typeof CLASSES)[number]);
     const free = this.#free[at];
-    if (free !== undefined && free.length < KEPT_MAX) free.push(buffer);
+    if (free !== undefined && free.length < (KEPT_MAX[at] ?? 0)) free.push(buffer);
   }
 }

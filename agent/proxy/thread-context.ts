@@ -21,7 +21,7 @@ const FORGEABLE = ["x-forwarded-client-cert"];
 const TAIL_FIELDS_MAX = 64;
 
 /** As many requests are under way at once before more exchanges are made and let go. */
-const EXCHANGES_KEPT_MAX = 256;
+const EXCHANGES_KEPT_MAX = 1024;
 
 export class ThreadContext {
   readonly config: DataPlaneConfig;

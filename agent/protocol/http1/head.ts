@@ -187,12 +187,11 @@ export class RequestHead extends Head {
   }
 
   get method(): string {
-    const length = this.methodEnd - this.methodStart;
-    const first = this.bytes[this.methodStart];
-    if (length === 3 && first === 71 && this.bytes[this.methodStart + 1] === 69) {
-      if (this.bytes[this.methodStart + 2] === 84) return "GET";
-    }
-    return readLatin1(this.bytes, this.methodStart, this.methodEnd);
+    const { bytes, methodStart, methodEnd } = this;
+    // The two that nearly all requests have are not read anew.
+    if (isWord(bytes, methodStart, methodEnd, GET)) return "GET";
+    if (isWord(bytes, methodStart, methodEnd, POST)) return "POST";
+    return readLatin1(bytes, methodStart, methodEnd);
   }
 
   get authority(): string {
@@ -226,6 +225,15 @@ export class ResponseHead extends Head {
   get isInterim(): boolean {
     return this.status < 200 && this.status !== 101;
   }
+}
+
+const GET = Uint8Array.of(71, 69, 84);
+const POST = Uint8Array.of(80, 79, 83, 84);
+
+function isWord(bytes: Uint8Array, start: number, end: number, word: Uint8Array): boolean {
+  if (end - start !== word.length) return false;
+  for (let i = 0; i < word.length; i++) if (bytes[start + i] !== word[i]) return false;
+  return true;
 }
 
 const lowerOf = (byte: number): number => (byte >= 65 && byte <= 90 ? byte | 32 : byte);

@@ -91,10 +91,11 @@ export class ClientConnection extends Http2Connection {
   /** Streams above `last` were not begun by the server: they may be asked again elsewhere (RFC 9113 6.8). */
   protected override goneAway(last: number): void {
     this.#retire();
-    for (const [id, lane] of [...this.lanes]) {
+    for (const id of this.lanes.ids()) {
       if (id <= last) continue;
+      const lane = this.lanes.get(id);
       this.lanes.delete(id);
-      lane.died({ is: "failed", code: "ECONNRESET" });
+      lane?.died({ is: "failed", code: "ECONNRESET" });
     }
     this.emptied();
   }

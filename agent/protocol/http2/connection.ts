@@ -7,7 +7,7 @@
 // flood-guard.ts (what a peer makes us do for nothing) and frame-writer.ts (what it makes us send and does not read).
 import { type CloseReason, EDIT_ROOM, type Stream, type StreamHandler } from "../../base/net.ts";
 import type { FieldList } from "./field-list.ts";
-import type { Mistake } from "./field-rules.ts";
+import { codeOf } from "./field-rules.ts";
 import { CODE, FLAG, FRAME, type Frame, WINDOW_AT_FIRST, WINDOW_MAX, writeWord } from "./frame.ts";
 import { FrameReceiver } from "./frame-receiver.ts";
 import { FrameWriter } from "./frame-writer.ts";
@@ -17,6 +17,7 @@ import type { Lane } from "./lane.ts";
 import { PeerSettings } from "./peer-settings.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
 import { StreamHistory } from "./stream-history.ts";
+import { StreamTable } from "./stream-table.ts";
 import { headBytesMax } from "./to-http1.ts";
 
 const CONNECTION_WINDOW = 1 << 20;
@@ -28,7 +29,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   abstract readonly isServer: boolean;
   readonly deps: Http2Deps;
   readonly out: FrameWriter;
-  protected readonly lanes = new Map<number, Lane>();
+  protected readonly lanes = new StreamTable<Lane>();
   protected readonly peer = new PeerSettings();
   protected readonly history = new StreamHistory();
   protected stream: Stream | undefined;
@@ -41,6 +42,9 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   #isWakeDue = false;
   /** The next block says that our table is empty: the first, and each behind a change of what the peer allows (RFC 9113 4.3.1). */
   #saysTable = true;
+  /** Made once: each stream that ends asks for them. */
+  readonly #wakeTask = (): void => this.#wake();
+  readonly #emptyTask = (): void => this.emptied();
 
   constructor(deps: Http2Deps) {
     super(deps);
@@ -127,7 +131,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   wakeSoon(): void {
     if (this.#isWakeDue || this.#waiting.length === 0) return;
     this.#isWakeDue = true;
-    this.soon(() => this.#wake());
+    this.soon(this.#wakeTask);
   }
 
   #wake(): void {
@@ -224,7 +228,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
     this.isRetiring = true;
     this.stopReading();
     this.out.stop();
-    const lanes = [...this.lanes.values()];
+    const lanes = this.lanes.values();
     this.lanes.clear();
     this.ended(reason);
     for (const lane of lanes) lane.died(reason);
@@ -348,7 +352,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
     if (this.peer.hasResizedTable) this.#saysTable = true;
     const change = this.peer.initialWindow - before;
     if (refused !== undefined) this.fail(refused, "settings");
-    else if (change !== 0 && [...this.lanes.values()].some((lane) => !lane.credited(change)))
+    else if (change !== 0 && this.lanes.values().some((lane) => !lane.credited(change)))
       this.fail(CODE.flowControlError, "flow_control");
     else {
       this.out.frame(FRAME.settings, FLAG.ack, 0, 0);
@@ -379,19 +383,6 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   }
 
   #settleEmpty(): void {
-    if (this.lanes.size === 0) this.soon(() => this.emptied());
-  }
-}
-
-function codeOf(wrong: Mistake): number {
-  switch (wrong) {
-    case "flow_control":
-      return CODE.flowControlError;
-    case "stream_closed":
-      return CODE.streamClosed;
-    case "trailers_with_length":
-      return CODE.http11Required;
-    default:
-      return CODE.protocolError;
+    if (this.lanes.size === 0) this.soon(this.#emptyTask);
   }
 }

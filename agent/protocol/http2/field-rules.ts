@@ -3,6 +3,7 @@
 import { mayBeTrailer } from "../http1/body.ts";
 import { FIELD_VALUE, isName, LOWER, METHOD, TARGET, TOKEN } from "../http1/grammar.ts";
 import type { FieldList } from "./field-list.ts";
+import { CODE } from "./frame.ts";
 
 const word = (text: string): Uint8Array => Uint8Array.from(text, (c) => c.charCodeAt(0));
 
@@ -60,6 +61,20 @@ export type Mistake =
   | "fields_in_tunnel"
   | "no_connect"
   | "fields_too_long";
+
+/** By which its stream is reset. */
+export function codeOf(wrong: Mistake): number {
+  switch (wrong) {
+    case "flow_control":
+      return CODE.flowControlError;
+    case "stream_closed":
+      return CODE.streamClosed;
+    case "trailers_with_length":
+      return CODE.http11Required;
+    default:
+      return CODE.protocolError;
+  }
+}
 
 /** What the fields of a request or response say of it; one record, filled anew for each. Positions are those of the list; -1: absent. */
 export class MessageFacts {
@@ -133,18 +148,17 @@ const isPseudo = (fields: FieldList, index: number): boolean =>
 
 /** Each once. */
 function notePseudo(fields: FieldList, index: number, facts: MessageFacts): boolean {
-  const wasNone = (before: number): boolean => before === NONE;
   if (fields.isNamed(index, METHOD_FIELD)) {
-    if (!wasNone(facts.method)) return false;
+    if (facts.method !== NONE) return false;
     facts.method = index;
   } else if (fields.isNamed(index, SCHEME_FIELD)) {
-    if (!wasNone(facts.scheme)) return false;
+    if (facts.scheme !== NONE) return false;
     facts.scheme = index;
   } else if (fields.isNamed(index, PATH_FIELD)) {
-    if (!wasNone(facts.path)) return false;
+    if (facts.path !== NONE) return false;
     facts.path = index;
   } else if (fields.isNamed(index, AUTHORITY_FIELD)) {
-    if (!wasNone(facts.authority)) return false;
+    if (facts.authority !== NONE) return false;
     facts.authority = index;
   } else return noteProtocol(fields, index, facts);
   return true;

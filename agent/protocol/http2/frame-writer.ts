@@ -1,6 +1,7 @@
 // What a connection sends: frames are gathered and leave as one write at the end of the loop's turn, many streams' together. Data waits
 // for room below OUT_BYTES; frames that carry none go on top, and a peer that makes us send those and reads nothing is cut at OUT_BYTES_MAX.
 import type { Stream } from "../../base/net.ts";
+import { copy } from "./copy.ts";
 import {
   FLAG,
   FRAME,
@@ -9,7 +10,6 @@ import {
   writeFrameHeader,
   writeWord,
 } from "./frame.ts";
-import { copy } from "./hpack-decoder.ts";
 import type { WriteBuffers } from "./write-buffers.ts";
 
 const OUT_BYTES = 65_536;
@@ -40,6 +40,7 @@ export class FrameWriter {
   #lastFlagsAt = -1;
   #lastStream = 0;
   readonly #flushTask = (): void => this.flush();
+  readonly #overflowTask = (): void => this.#deps.onOverflow();
 
   constructor(deps: WriterDeps) {
     this.#deps = deps;
@@ -154,7 +155,7 @@ export class FrameWriter {
     const end = this.#end + length;
     if (this.#end > OUT_BYTES_MAX && !this.#isOver) {
       this.#isOver = true;
-      this.#deps.soon(() => this.#deps.onOverflow());
+      this.#deps.soon(this.#overflowTask);
     }
     if (end > this.bytes.length) this.#grow(end);
     return this.#end;

@@ -1,9 +1,11 @@
 // Decodes header blocks, RFC 7541 3 and 6. One for each direction of a connection. Whatever a block says is decoded to its end or is an
 // error of the connection (RFC 9113 4.3): a block that was skipped would leave the two ends with different tables.
+import { copy } from "./copy.ts";
 import { DynamicTable } from "./dynamic-table.ts";
 import type { FieldList } from "./field-list.ts";
 import { decodeHuffman } from "./huffman.ts";
-import { STATIC_TABLE, type TableEntry } from "./static-table.ts";
+import { OFFSETS, type PackedFields } from "./packed-fields.ts";
+import { STATIC_FIELDS } from "./static-table.ts";
 
 /** SETTINGS_HEADER_TABLE_SIZE as it is when nobody says otherwise; we do not. */
 export const TABLE_BYTES_MAX = 4096;
@@ -13,6 +15,7 @@ const SIZE_UPDATES_MAX = 2;
  *  mean a whole table, so that a block which is not bounded so makes us copy a thousand times its bytes. */
 export const DECODED_BYTES_MAX = 245_760;
 const FIELD_OVERHEAD = 32;
+const STATIC_COUNT = STATIC_FIELDS.at.length / OFFSETS;
 /** No number in a block means more. */
 const NUMBER_MAX = 1 << 24;
 
@@ -24,6 +27,8 @@ export class HpackDecoder {
   #at = 0;
   #end = 0;
   #decodedLeft = 0;
+  /** The table of the entry found last. */
+  #found: PackedFields = STATIC_FIELDS;
   /** The string read last did not fit in any list nor table. */
   #isHuge = false;
 
@@ -65,17 +70,17 @@ export class HpackDecoder {
   }
 
   #indexed(list: FieldList): boolean {
-    const entry = this.#entry(this.#number(7));
-    if (entry === undefined) return false;
-    if (!this.#counts(entry.name.length + entry.value.length)) return false;
+    const slot = this.#find(this.#number(7));
+    if (slot < 0) return false;
+    const { bytes, at } = this.#found;
+    const start = at[slot] as number;
+    const valueEnd = at[slot + 2] as number;
+    if (!this.#counts(valueEnd - start)) return false;
     if (list.isTooLong) return true; // counting it on would be work for nothing
     const { end } = list;
-    const nameEnd = end + entry.name.length;
-    const valueEnd = nameEnd + entry.value.length;
-    if (valueEnd > list.bytes.length) return true;
-    put(list.bytes, end, entry.name);
-    put(list.bytes, nameEnd, entry.value);
-    list.add(end, nameEnd, valueEnd);
+    if (end + valueEnd - start > list.bytes.length) return true;
+    copy(bytes, start, valueEnd, list.bytes, end);
+    list.add(end, end + (at[slot + 1] as number) - start, end + valueEnd - start);
     return true;
   }
 
@@ -104,12 +109,14 @@ export class HpackDecoder {
   #name(index: number, out: Uint8Array, to: number): number {
     this.#isHuge = false;
     if (index === 0) return this.#string(out, to);
-    const entry = this.#entry(index);
-    if (entry === undefined) return -1;
-    const nameEnd = to + entry.name.length;
-    if (nameEnd > out.length) this.#isHuge = true;
-    else put(out, to, entry.name);
-    return nameEnd;
+    const slot = this.#find(index);
+    if (slot < 0) return -1;
+    const { bytes, at } = this.#found;
+    const start = at[slot] as number;
+    const end = at[slot + 1] as number;
+    if (to + end - start > out.length) this.#isHuge = true;
+    else copy(bytes, start, end, out, to);
+    return to + end - start;
   }
 
   /** One more field of so many bytes; false: see isBomb. */
@@ -125,11 +132,12 @@ export class HpackDecoder {
     return true;
   }
 
-  #entry(index: number): TableEntry | undefined {
-    if (index < 1) return undefined;
-    return index <= STATIC_TABLE.length
-      ? STATIC_TABLE[index - 1]
-      : this.#table.at(index - STATIC_TABLE.length - 1);
+  /** Where an entry's offsets are in `#found`; negative: there is none. */
+  #find(index: number): number {
+    const isStatic = index <= STATIC_COUNT;
+    this.#found = isStatic ? STATIC_FIELDS : this.#table;
+    if (index < 1) return -1;
+    return isStatic ? (index - 1) * OFFSETS : this.#table.slotOf(index - STATIC_COUNT - 1);
   }
 
   /** RFC 7541 5.1; negative: cut short, or beyond anything that is meant. */
@@ -167,20 +175,3 @@ export class HpackDecoder {
 }
 
 const NO_BYTES = new Uint8Array(0);
-/** Below this a loop is cheaper than a view. */
-const COPY_BY_HAND_MAX = 64;
-
-function put(out: Uint8Array, to: number, bytes: Uint8Array): void {
-  for (let i = 0; i < bytes.length; i++) out[to + i] = bytes[i] as number;
-}
-
-export function copy(
-  bytes: Uint8Array,
-  start: number,
-  end: number,
-  out: Uint8Array,
-  to: number,
-): void {
-  if (end - start > COPY_BY_HAND_MAX) out.set(bytes.subarray(start, end), to);
-  else for (let i = start, at = to; i < end; i++, at++) out[at] = bytes[i] as number;
-}

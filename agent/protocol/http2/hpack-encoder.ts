@@ -1,7 +1,7 @@
 // Encodes header blocks, RFC 7541 6: what the static table has by its index, the rest as literals that are never indexed. No dynamic
 // table: it saves bytes on a loopback connection and costs a search for each field, and a literal that is never indexed is right for every
 // secret, also for one that its sender marked so (RFC 7541 7.1.3), which the HTTP/1.1 between two agents cannot say.
-import { copy } from "./hpack-decoder.ts";
+import { copy } from "./copy.ts";
 import { STATIC_TABLE } from "./static-table.ts";
 
 /** Static entries without regard to their values, by length of name and first byte. */

@@ -3,9 +3,9 @@
 // a tunnel is held, with its end, until the tunnel stands.
 import type { CloseReason } from "../../base/net.ts";
 import type { Http2Connection } from "./connection.ts";
+import { copy } from "./copy.ts";
 import { WINDOW_AT_FIRST } from "./frame.ts";
 import { HeldPieces } from "./held-pieces.ts";
-import { copy } from "./hpack-decoder.ts";
 import type { Lane } from "./lane.ts";
 import { CHUNK_END, CHUNK_OVERHEAD, writeChunkSize } from "./to-http1.ts";
 

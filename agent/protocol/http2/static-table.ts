@@ -1,7 +1,8 @@
 // The static table of HPACK, RFC 7541 appendix A.
 import { bytesOf } from "../../base/bytes.ts";
+import { OFFSETS, type PackedFields } from "./packed-fields.ts";
 
-export interface TableEntry {
+interface StaticEntry {
   readonly name: Uint8Array;
   readonly value: Uint8Array;
 }
@@ -15,9 +16,27 @@ if-unmodified-since last-modified link location max-forwards proxy-authenticate 
 server set-cookie strict-transport-security transfer-encoding user-agent vary via www-authenticate`;
 
 /** Entry i has index i + 1. */
-export const STATIC_TABLE: readonly TableEntry[] = TEXT.split(/\s+/).map((text) => {
+export const STATIC_TABLE: readonly StaticEntry[] = TEXT.split(/\s+/).map((text) => {
   const at = text.indexOf("=");
   const name = at < 0 ? text : text.slice(0, at);
   const value = at < 0 ? "" : text.slice(at + 1).replace("_", " ");
   return { name: bytesOf(name), value: bytesOf(value) };
 });
+
+/** The same for the decoder; entry i begins at slot i * OFFSETS. */
+export const STATIC_FIELDS: PackedFields = pack(STATIC_TABLE);
+
+function pack(entries: readonly StaticEntry[]): PackedFields {
+  const bytes = new Uint8Array(
+    entries.reduce((sum, { name, value }) => sum + name.length + value.length, 0),
+  );
+  const at = new Int32Array(entries.length * OFFSETS);
+  let end = 0;
+  entries.forEach(({ name, value }, i) => {
+    bytes.set(name, end);
+    bytes.set(value, end + name.length);
+    at.set([end, end + name.length, end + name.length + value.length], i * OFFSETS);
+    end += name.length + value.length;
+  });
+  return { bytes, at };
+}

@@ -24,7 +24,8 @@ export class StreamHistory {
 
   /** It was passed over, and so closed without having been: RFC 9113 5.1.1. */
   wasSkipped(id: number): boolean {
-    return this.#gaps.some(({ above, below }) => above < id && id < below);
+    for (const { above, below } of this.#gaps) if (above < id && id < below) return true;
+    return false;
   }
 
   wasReset(id: number): void {

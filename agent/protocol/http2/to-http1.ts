@@ -2,9 +2,9 @@
 // what HTTP/1.1 has no words for was refused before. RFC 9113 8.2.3 (cookies are joined), 8.3.1 (`host` is `:authority`), and RFC 8441 5 (a
 // WebSocket, whose handshake in HTTP/1.1 is RFC 6455 4: its key and the answer to it are ours to say).
 import { bytesOf } from "../../base/bytes.ts";
+import { copy } from "./copy.ts";
 import type { FieldList } from "./field-list.ts";
 import { COOKIE, type MessageFacts } from "./field-rules.ts";
-import { copy } from "./hpack-decoder.ts";
 
 /** How the body that follows is delimited. */
 export type Framing = "none" | "length" | "chunked" | "tunnel";
@@ -136,7 +136,7 @@ function writeFields(
   let hasCookie = false;
   for (let i = facts.firstRegular; i < fields.count; i++) {
     if (skipsHost && i === facts.host) continue;
-    if (skipped.length > 0 && skipped.some((name) => fields.isNamed(i, name))) continue;
+    if (skipped.length > 0 && isAnyOf(fields, i, skipped)) continue;
     if (facts.cookies > 1 && fields.isNamed(i, COOKIE)) {
       if (!hasCookie) at = writeCookies(fields, i, out, at);
       hasCookie = true;
@@ -148,6 +148,10 @@ function writeFields(
   }
   return at;
 }
+
+/** No closure in the loop that asks: it would make an object for every field. */
+const isAnyOf = (fields: FieldList, index: number, names: readonly Uint8Array[]): boolean =>
+  names.some((name) => fields.isNamed(index, name));
 
 function writeCookies(fields: FieldList, first: number, out: Uint8Array, to: number): number {
   let at = value(fields, first, out, put(out, to, COOKIE_FIELD));

@@ -3,8 +3,8 @@
 
 /** More than a turn builds before it is sent (FLUSH_BYTES in frame-writer.ts). */
 const BUFFER_BYTES = 65_536;
-/** What comes back beyond is left to the collector. */
-const FREE_MAX = 8;
+/** What comes back beyond is left to the collector: 1 MiB is kept. A turn of the loop may fill one for each connection of either side. */
+const FREE_MAX = 16;
 
 export class WriteBuffers {
   readonly #free: Uint8Array[] = [];
