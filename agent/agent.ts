@@ -19,6 +19,7 @@ import { DataThreads } from "./control/data-threads.ts";
 import { ExplainDesk } from "./control/explain-desk.ts";
 import { GossipPool } from "./control/gossip-pool.ts";
 import { HostRedirect } from "./control/host-redirect.ts";
+import { NameBoard } from "./control/name-board.ts";
 import { ServiceLife } from "./control/service-life.ts";
 import type { FromThread, ThreadConfig, ThreadKeys, ToThread } from "./control/thread-messages.ts";
 import { Upgrade } from "./control/upgrade.ts";
@@ -81,7 +82,10 @@ export class Agent {
   };
   readonly #threads: DataThreads;
   readonly #isIpv6 = hasIpv6(hostAddresses());
+  /** Of resolv.conf, and of these those whose port is taken. */
+  readonly #allResolvers = readResolvers();
   readonly #resolvers: readonly string[];
+  readonly #names: NameBoard;
   readonly #redirect: HostRedirect;
   readonly #pool: GossipPool;
   readonly #windows: Windows;
@@ -124,11 +128,20 @@ export class Agent {
       dropCleanPages,
       filePagesKib,
     });
-    this.#resolvers = options.dns && options.redirect !== "none" ? readResolvers() : [];
+    this.#resolvers = options.dns && options.redirect !== "none" ? this.#allResolvers : [];
     const refusal = refuseResolvers(this.#resolvers);
     if (refusal !== undefined) throw new Error(refusal);
+    this.#names = new NameBoard({
+      slots: this.#slots,
+      log: this.#log,
+      nowMs: () => this.#clock.nowMs(),
+      want: (name) => this.#threads.lookUp([name], []),
+      drop: (name) => this.#threads.lookUp([], [name]),
+      tell: (names) => this.#threads.tellNames(names),
+    });
     this.#threads = new DataThreads({
       ...this.#deps,
+      names: this.#names,
       spawn: (events) => startThread<FromThread, ToThread>(events),
       closeLeftBehind: (descriptors, index) => this.#closeLeftBehind(descriptors, index),
       writeAccess: (lines) => process.stdout.write(lines),
@@ -278,6 +291,7 @@ export class Agent {
       hasIpv6: this.#isIpv6,
       usesUring: this.#options.io === "auto",
       takesDatagrams: this.#options.redirect !== "none",
+      resolvers: this.#allResolvers,
       dns: takesNames ? { resolvers: this.#resolvers, port: DNS_PORT } : undefined,
       notifySocket: this.#manager.notifySocket,
       kept: keptFor(index, this.#kept),
@@ -305,6 +319,7 @@ export class Agent {
       workloads.every((one) => this.#held.has(one.identity)),
     );
     this.#pool.useSnapshot(snapshot);
+    this.#names.follow(snapshot);
     this.#threads.setSnapshot(snapshot);
     await this.#waiters.until(
       THREADS_WAIT_MS,
@@ -343,6 +358,7 @@ export class Agent {
         observer: this.#control?.host.host ?? "",
         members: this.#pool.members,
       }),
+      names: () => this.#names.names,
       metrics: () => renderPrometheus(this.#threads.series),
       isReady: () => this.#isReady,
       setAccessLog: (mode) => this.#threads.setAccessLog(mode),

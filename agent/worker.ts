@@ -11,24 +11,22 @@ import {
 } from "./api/mesh-wire.ts";
 import { SeededRandom } from "./base/clock.ts";
 import type { Log, LogFields } from "./base/log.ts";
-import type { Network, Stream } from "./base/net.ts";
+import type { Stream } from "./base/net.ts";
 import { SharedSlots } from "./base/slots.ts";
 import type { FromThread, ThreadConfig, ThreadFault, ToThread } from "./control/thread-messages.ts";
 import { DatagramsWhenDeclared } from "./datagrams-when-declared.ts";
+import { LookupsWhenUsed } from "./lookups-when-used.ts";
 import { ACCESS_LOG_DEFAULTS, AccessLog } from "./observe/access-log.ts";
 import { DecisionBook, type DecisionBookConfig } from "./observe/decision-book.ts";
 import { SERIES_TABLE_DEFAULTS, SeriesTable } from "./observe/series.ts";
 import { CannotListen } from "./os/cannot-listen.ts";
-import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
 import { ListenerStore } from "./os/listener-store.ts";
 import { Loop } from "./os/loop.ts";
 import { collectGarbage, collectShortLived } from "./os/memory.ts";
 import { MeshTls } from "./os/mesh-tls.ts";
 import { OsNetwork } from "./os/network.ts";
-import type { KeptDescriptor } from "./os/notify.ts";
 import { isLocalAddress } from "./os/route.ts";
 import { exportsKeys } from "./os/runtime.ts";
-import { TcpListener } from "./os/tcp-listener.ts";
 import { ThreadListeners } from "./os/thread-listeners.ts";
 import { webSocketKeys } from "./os/websocket-keys.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
@@ -39,9 +37,9 @@ import { OpaqueStreams } from "./protocol/opaque/opaque-streams.ts";
 import { MeshStreams } from "./protocol/streams/mesh-streams.ts";
 import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
 import { DataPlane } from "./proxy/data-plane.ts";
-import { NameServer, namesOf, type ResolveName } from "./proxy/names.ts";
-import { forwardOverTcp, NameStreams } from "./proxy/names-stream.ts";
+import { namesOf } from "./proxy/names.ts";
 import { KeyedBuckets } from "./resilience/keyed-buckets.ts";
+import { startNames, type ThreadNames } from "./worker-names.ts";
 
 declare const self: {
   onmessage: ((event: { data: ToThread }) => void) | null;
@@ -49,76 +47,6 @@ declare const self: {
 };
 
 const tell = (message: FromThread): void => self.postMessage(message);
-
-interface Names {
-  follow(resolve: ResolveName): void;
-  /** What a successor has to be given. */
-  sockets(): readonly KeptDescriptor[];
-  giveAway(): void;
-}
-
-/** Binds what names are asked on; returns how this thread follows snapshots. It answers from the first one on: until then queries
- *  wait in their sockets, since without a snapshot every name of the mesh would be said not to exist. */
-function startNames(
-  loop: Loop,
-  store: ListenerStore,
-  network: Network,
-  dns: NonNullable<ThreadConfig["dns"]>,
-  hasIpv6: boolean,
-): Names {
-  let resolve: ResolveName = () => "not_ours";
-  const names = new NameServer(
-    { resolvers: dns.resolvers, hasIpv6 },
-    {
-      resolveName: (name) => resolve(name),
-      timers: loop.wheel,
-      randomId: () => crypto.getRandomValues(new Uint16Array(1))[0] as number,
-      forwarders: {
-        open: (resolver, transport, events) =>
-          transport === "udp"
-            ? ForwardSocket.open(loop, resolver, events)
-            : forwardOverTcp(network, resolver, events),
-      },
-    },
-  );
-  const sockets = dns.resolvers.map(
-    (resolver) =>
-      new ResolverSocket(
-        loop,
-        resolver,
-        { onQuery: (query, asked, reply) => names.answer(query, "udp", asked, reply) },
-        store.take("resolver", resolver, 53),
-      ),
-  );
-  const listeners: TcpListener[] = [];
-  const begin = (): void => {
-    for (const socket of sockets) socket.begin();
-    const streams = new NameStreams(names, loop.wheel);
-    for (const address of hasIpv6 ? ["127.0.0.1", "::1"] : ["127.0.0.1"]) {
-      const listener = new TcpListener(loop, store.open("dns", address, dns.port), {
-        onAccept: (stream, original) =>
-          streams.accept(stream, original?.port === dns.port ? undefined : original?.address),
-      });
-      listeners.push(listener);
-    }
-  };
-  let hasBegun = false;
-  return {
-    follow: (next) => {
-      resolve = next;
-      if (!hasBegun) begin();
-      hasBegun = true;
-    },
-    sockets: () => [
-      ...sockets.map(({ fd }) => ({ fd, name: store.nameOf("resolver") })),
-      ...listeners.map(({ fd }) => store.describe(fd)),
-    ],
-    giveAway: () => {
-      for (const socket of sockets) socket.giveAway();
-      for (const listener of listeners.splice(0)) listener.giveAway();
-    },
-  };
-}
 
 function startThread(config: ThreadConfig): (message: ToThread) => void {
   const loop = new Loop({ usesUring: config.usesUring });
@@ -200,9 +128,15 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       decisions,
       log,
       isLocalAddress: (address) => isLocalAddress(loop, address),
+      useName: (name) => tell({ type: "name_used", name }),
       bug,
     },
   );
+  const lookups = new LookupsWhenUsed(loop, network, config, {
+    metrics,
+    bug,
+    tell: (news) => tell({ type: "name_news", news }),
+  });
   const datagrams = new DatagramsWhenDeclared(loop, config, plane, { fail, log });
   const store = new ListenerStore({ ...config, thread: config.index }, loop);
   const listeners = new ThreadListeners(loop, store, meshTls, config, {
@@ -273,6 +207,12 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       case "hosts":
         plane.hostsChanged();
         datagrams.hostsChanged();
+        return;
+      case "look_up":
+        lookups.follow(message.names, message.dropped);
+        return;
+      case "names":
+        plane.hearNames(message.names);
         return;
       case "access_log":
         accessLog.mode = message.mode;
@@ -352,7 +292,7 @@ function drainOf(
     datagrams,
   }: {
     readonly listeners: ThreadListeners;
-    readonly names: Names | undefined;
+    readonly names: ThreadNames | undefined;
     readonly datagrams: DatagramsWhenDeclared;
   },
 ) {

@@ -5,6 +5,7 @@ import {
   ADMIN_SOCKET,
   type AgentCertificate,
   type AgentStatus,
+  type LookedUpName,
 } from "../agent/api/admin.ts";
 import type { DecisionAnswer } from "../agent/api/decisions.ts";
 import type { MembersAnswer } from "../agent/api/gossip.ts";
@@ -31,6 +32,9 @@ export class AdminClient {
   }
   members(): Promise<MembersAnswer> {
     return this.#get(ADMIN_PATHS.members);
+  }
+  names(): Promise<readonly LookedUpName[]> {
+    return this.#get(ADMIN_PATHS.names);
   }
   certificates(): Promise<readonly AgentCertificate[]> {
     return this.#get(ADMIN_PATHS.certificates);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { AgentStatus } from "../agent/api/admin.ts";
+import type { AgentStatus, LookedUpName } from "../agent/api/admin.ts";
 import { answerAdmin } from "../agent/observe/admin.ts";
 import { listenLocally } from "../agent/os/listening-socket.ts";
 import { type LocalServer, serveLocally } from "../agent/os/local-http.ts";
@@ -33,6 +33,7 @@ const status: AgentStatus = {
 };
 let snapshot: Snapshot | undefined;
 let problems: string[] = [];
+let names: LookedUpName[] = [];
 let server: LocalServer;
 
 beforeAll(async () => {
@@ -46,6 +47,7 @@ beforeAll(async () => {
         notAfterMs: Date.now() + 23 * 3_600_000,
       },
     ],
+    names: () => names,
     members: () => ({ observer: "web", members: [] }),
     metrics: () => "",
     isReady: () => true,
@@ -79,6 +81,45 @@ test("services, routes and endpoints are shown as the agent runs them", async ()
   expect(endpoints.out).toMatch(/outbound\|9080\|v1\|reviews\.default\.mesh .* mTLS spiffe:\/\//);
   const json = JSON.parse((await config("services", "-o", "json")).out);
   expect(json).toEqual(JSON.parse(JSON.stringify(snapshot.services)));
+});
+
+test("host names of endpoints are shown with their addresses, how old these are and whose word", async () => {
+  snapshot = golden("service-entry-dns");
+  const known = {
+    isUsed: true,
+    first: "192.0.2.7",
+    refused: [],
+    resolver: "10.0.0.53",
+    ttlSeconds: 60,
+    ageSeconds: 12,
+    failure: undefined,
+  };
+  names = [
+    { ...known, name: "api.payments.example", addresses: ["192.0.2.7", "2001:db8::7"] },
+    {
+      ...{ ...known, name: "primary.db.example", addresses: [], ageSeconds: 86_400 },
+      ...{ failure: "10.0.0.53 does not answer", refused: ["127.0.0.1: loopback"] },
+    },
+    {
+      ...{ ...known, name: "replica.db.example", isUsed: false, addresses: [], first: undefined },
+      ...{ resolver: undefined, ttlSeconds: undefined, ageSeconds: undefined },
+    },
+    { ...known, name: "assets.cdn.example", addresses: ["192.0.2.7", "192.0.2.8"] },
+  ];
+  const { out } = await config("endpoints");
+  const ofPayments = "(api.payments.example:443: 12s old, for 60s, from 10.0.0.53)";
+  for (const text of [
+    `192.0.2.7:443 ${ofPayments}`,
+    `[2001:db8::7]:443 ${ofPayments}`,
+    "none (primary.db.example:6432: 24h old, for 60s, from 10.0.0.53; stale: 10.0.0.53 does not answer; not dialled: 127.0.0.1: loopback)",
+    "replica.db.example:5432 (not looked up: nobody here uses it)",
+    "192.0.2.7:443 (assets.cdn.example:443: ",
+    " 192.0.2.9:5432 ",
+  ])
+    expect(out).toContain(text);
+  expect(out).not.toContain("192.0.2.8");
+  const json = JSON.parse((await config("endpoints", "-o", "json")).out);
+  expect(json.names).toEqual(JSON.parse(JSON.stringify(names)));
 });
 
 test("policies are shown with who may do what", async () => {

@@ -1,4 +1,5 @@
 // The snapshot as people read it; see agent/policy/snapshot.ts.
+import type { LookedUpName } from "../agent/api/admin.ts";
 import type { Authorization, AuthorizationRule } from "../agent/policy/authorization-rules.ts";
 import type {
   Destination,
@@ -9,7 +10,7 @@ import type {
   Snapshot,
   StringMatch,
 } from "../agent/policy/snapshot.ts";
-import type { Table } from "./output.ts";
+import { shortDuration, type Table } from "./output.ts";
 
 export function servicesTable({ services }: Snapshot): Table {
   return {
@@ -50,20 +51,25 @@ export function routesTable(snapshot: Snapshot): Table {
   return { columns: ["service", "route", "match", "action"], rows, empty: "no routes" };
 }
 
-export function endpointsTable({ clusters, endpoints }: Snapshot): Table {
+export function endpointsTable(
+  { clusters, endpoints }: Snapshot,
+  names: readonly LookedUpName[],
+): Table {
   const rows = clusters.flatMap((cluster) =>
     cluster.endpoints.length === 0
       ? [[cluster.name, cluster.balancer, noneText(cluster), "", ""]]
-      : cluster.endpoints.map((index) => {
+      : cluster.endpoints.flatMap((index) => {
           const endpoint = endpoints[index];
-          if (endpoint === undefined) return [cluster.name, cluster.balancer, "?", "", ""];
-          return [
+          if (endpoint === undefined) return [[cluster.name, cluster.balancer, "?", "", ""]];
+          const by = endpoint.mesh === undefined ? "plaintext" : `mTLS ${endpoint.mesh.identity}`;
+          const known = names.find(({ name }) => name === endpoint.address);
+          return placesOf(endpoint, known).map((place) => [
             cluster.name,
             cluster.balancer,
-            endpoint.id,
+            place,
             String(endpoint.weight),
-            endpoint.mesh === undefined ? "plaintext" : `mTLS ${endpoint.mesh.identity}`,
-          ];
+            by,
+          ]);
         }),
   );
   return {
@@ -71,6 +77,32 @@ export function endpointsTable({ clusters, endpoints }: Snapshot): Table {
     rows,
     empty: "no endpoints",
   };
+}
+
+/** Itself; where it is a host name, each address that it leads to, and how fresh and whose word that is. */
+function placesOf(
+  { id, port, lookup }: Snapshot["endpoints"][number],
+  known: LookedUpName | undefined,
+): string[] {
+  if (lookup === undefined) return [id];
+  if (known?.isUsed !== true) return [`${id} (not looked up: nobody here uses it)`];
+  const { addresses, first, failure, ageSeconds, ttlSeconds, resolver, refused } = known;
+  const used = lookup.takes === "all" ? addresses : first === undefined ? [] : [first];
+  const answer =
+    ageSeconds === undefined
+      ? []
+      : [
+          `${shortDuration(ageSeconds * 1_000)} old, for ${shortDuration((ttlSeconds ?? 0) * 1_000)}, from ${resolver}`,
+        ];
+  const words = [
+    ...answer,
+    ...(failure === undefined ? [] : [`${ageSeconds === undefined ? "" : "stale: "}${failure}`]),
+    ...(refused.length === 0 ? [] : [`not dialled: ${refused.join(", ")}`]),
+  ];
+  const of = `${id}: ${words.join("; ") || "being looked up"}`;
+  return used.length === 0
+    ? [`none (${of})`]
+    : used.map((ip) => `${ip.includes(":") ? `[${ip}]` : ip}:${port} (${of})`);
 }
 
 const noneText = ({ isOriginalDst }: Snapshot["clusters"][number]): string =>

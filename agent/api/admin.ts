@@ -43,11 +43,31 @@ export interface AgentCertificate {
   readonly notAfterMs: number;
 }
 
-/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /members (api/gossip.ts MembersAnswer), /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors, /renew, and for tests /fault?thread=N&kind=throw|stall */
+/** A host name of endpoints, as this host knows it. */
+export interface LookedUpName {
+  readonly name: string;
+  /** Somebody on this host used it of late, or it is not looked up. */
+  readonly isUsed: boolean;
+  /** Of the last good answer. */
+  readonly addresses: readonly string[];
+  /** What DNS_ROUND_ROBIN dials. */
+  readonly first: string | undefined;
+  /** Addresses that the answer had and that are not dialled, each with why. */
+  readonly refused: readonly string[];
+  /** Who gave that answer, for how long it was meant to hold, and how old it is; undefined: there was none. */
+  readonly resolver: string | undefined;
+  readonly ttlSeconds: number | undefined;
+  readonly ageSeconds: number | undefined;
+  /** Why there is no newer one; undefined: none is due. */
+  readonly failure: string | undefined;
+}
+
+/** Paths: GET /status, /snapshot (policy/snapshot.ts Snapshot), /certs, /names (LookedUpName[]), /members (api/gossip.ts MembersAnswer), /metrics, /healthz/ready; PUT /access-log?mode=off|on|errors, /renew, and for tests /fault?thread=N&kind=throw|stall */
 export const ADMIN_PATHS = {
   status: "/status",
   snapshot: "/snapshot",
   certificates: "/certs",
+  names: "/names",
   metrics: "/metrics",
   members: "/members",
   /** GET, with an id behind it: api/decisions.ts DecisionAnswer. */

@@ -89,8 +89,8 @@ test("what Istio has and we do not yet is refused by its path", () => {
   expect(policy({ rules: [{ when: [{ key: "request.auth.claims[a]", values: ["b"] }] }] })).toEqual(
     ["spec.rules[0].when[0].key `request.auth.claims[a]` is not supported yet"],
   );
-  expect(entry({ resolution: "DNS_ROUND_ROBIN", endpoints: undefined })).toEqual([
-    "spec.resolution DNS_ROUND_ROBIN is not supported yet; write STATIC and the addresses in `endpoints`, or for TLS that clients look up themselves NONE",
+  expect(entry({ resolution: "DYNAMIC_DNS", endpoints: undefined })).toEqual([
+    "spec.resolution DYNAMIC_DNS is not supported yet",
   ]);
   expect(workload({ process: { mesosTask: "x" } })).toEqual([
     "spec.process.mesosTask is not supported yet",
@@ -142,6 +142,38 @@ test("what has no virtual IP is known by the server name of TLS, and has ports o
     "spec.ports[0] is not supported yet with a wildcard in `hosts`: a port that is not TLS or HTTPS",
   ]);
   expect(entry({ hosts: ["*"] })).toEqual(["spec.hosts[0] must not be `*`"]);
+});
+
+test("names to look up are host names, one of them alone where one address is to be dialled", () => {
+  const name = { address: "primary.db.example.com" };
+  for (const resolution of ["DNS", "DNS_ROUND_ROBIN"]) {
+    for (const endpoints of [undefined, [], [name], [{ address: "10.0.0.9" }]])
+      expect(entry({ resolution, endpoints })).toEqual([]);
+    const https = [{ number: 443, name: "https" }];
+    const below = { resolution, hosts: ["*.example.com"], ports: https };
+    expect(entry({ ...below, endpoints: [name] })).toEqual([]);
+    expect(entry({ ...below, endpoints: undefined })).toEqual([
+      `spec.hosts[0] is no name to look up with ${resolution}; write \`endpoints\``,
+    ]);
+    expect(entry({ resolution, ports: [{ number: 53, name: "dns", protocol: "UDP" }] })).toEqual([
+      `spec.ports[0].protocol is not supported yet with ${resolution}: a UDP port`,
+    ]);
+    expect(entry({ resolution, endpoints: [{ address: "*.example.com" }] })).toEqual([
+      "spec.endpoints[0].address must be an IP address or a host name",
+    ]);
+  }
+  const selecting = { endpoints: undefined, workloadSelector: { labels: { app: "db" } } };
+  expect(entry({ resolution: "DNS", endpoints: [name, { address: "10.0.0.9" }] })).toEqual([]);
+  expect(entry({ resolution: "DNS", ...selecting })).toEqual([]);
+  expect(entry({ resolution: "DNS_ROUND_ROBIN", ...selecting })).toEqual([
+    "spec.workloadSelector must not be there with DNS_ROUND_ROBIN",
+  ]);
+  expect(entry({ resolution: "DNS_ROUND_ROBIN", endpoints: [name, name] })).toEqual([
+    "spec.endpoints must be one at most with DNS_ROUND_ROBIN",
+  ]);
+  expect(entry({ endpoints: [name] })).toEqual([
+    "spec.endpoints[0].address must be an IP address with resolution STATIC",
+  ]);
 });
 
 test("a rule of `tls` says which server names it is for", () => {

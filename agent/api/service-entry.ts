@@ -29,7 +29,9 @@ const endpointAddress = z.string().refine((v) => isAddress(v) || isDomain(v), {
 /** A machine that backs a service, without an agent of ours unless a Workload says otherwise: dialled in plaintext. */
 export const workloadEntrySpec = fields(
   {
-    address: endpointAddress.describe("IP address."),
+    address: endpointAddress.describe(
+      "IP address; for a service of resolution DNS also a host name, which agents look up.",
+    ),
     ports: z
       .record(nonEmpty, port)
       .optional()
@@ -54,10 +56,8 @@ const servicePort = fields({
   targetPort: port.optional().describe("Port at the endpoints. Default: `number`."),
 });
 
-/** DNS stays in the type: the compiler is total over whatever another version of the server let in. */
-const RESOLUTIONS_NOT_YET = new Set(["DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"]);
-const NOT_DNS =
-  "is not supported yet; write STATIC and the addresses in `endpoints`, or for TLS that clients look up themselves NONE";
+/** One after the other as Istio has them; DYNAMIC_DNS it has too. */
+const RESOLUTIONS = ["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN"] as const;
 
 function checkHosts(hosts: string[], report: Report): void {
   if (hosts.length === 0) report("must not be empty");
@@ -99,18 +99,17 @@ export const serviceEntrySpec = fields(
       .optional()
       .describe("Told to telemetry: outside the mesh (default) or part of it."),
     resolution: z
-      .enum(["NONE", "STATIC", "DNS"], {
+      .enum(RESOLUTIONS, {
         error: (issue) =>
-          RESOLUTIONS_NOT_YET.has(String(issue.input))
-            ? `${String(issue.input)} ${NOT_DNS}`
-            : undefined,
+          issue.input === "DYNAMIC_DNS" ? "DYNAMIC_DNS is not supported yet" : undefined,
       })
-      .refine((v) => !RESOLUTIONS_NOT_YET.has(v), { error: `DNS ${NOT_DNS}` })
       .optional()
       .describe(
-        "STATIC: the addresses of `endpoints`. NONE, the default: wherever the client was going; only for ports of TLS and HTTPS, which are known by their server name.",
+        "STATIC: the addresses of `endpoints`. DNS: all addresses of the host names in `endpoints`, or without any of `hosts`, which each agent that is asked for them looks up at its host's resolvers. DNS_ROUND_ROBIN: the same of one name, and always the first address of its last answer; connections stay when it changes. NONE, the default: wherever the client was going; only for ports of TLS and HTTPS, which are known by their server name.",
       ),
-    endpoints: list(workloadEntrySpec).optional().describe("Where the service is."),
+    endpoints: list(workloadEntrySpec)
+      .optional()
+      .describe("Where the service is. With DNS_ROUND_ROBIN at most one."),
     workloadSelector: fields({
       labels: labels.describe("Labels a WorkloadEntry or Workload must have."),
     })
@@ -135,6 +134,7 @@ export const serviceEntrySpec = fields(
     });
     if (spec.resolution === "STATIC" && (spec.endpoints ?? spec.workloadSelector) === undefined)
       report("needs endpoints or workloadSelector with STATIC", "resolution");
+    checkLookups(spec, report);
   }),
 );
 
@@ -142,7 +142,7 @@ interface Named {
   readonly hosts: readonly string[];
   readonly ports: readonly z.infer<typeof servicePort>[];
   readonly resolution?: string | undefined;
-  readonly endpoints?: unknown;
+  readonly endpoints?: readonly unknown[] | undefined;
   readonly workloadSelector?: unknown;
 }
 
@@ -164,6 +164,25 @@ function checkNames(spec: Named, report: Report): void {
   if (!isOriginal) return;
   for (const name of ["endpoints", "workloadSelector"] as const)
     if (spec[name] !== undefined) report("must not be there with resolution NONE", name);
+}
+
+/** As Istio refuses them too, but for UDP. */
+function checkLookups(spec: Named, report: Report): void {
+  const { resolution, hosts, endpoints, workloadSelector, ports } = spec;
+  if (resolution !== "DNS" && resolution !== "DNS_ROUND_ROBIN") return;
+  const isOne = resolution === "DNS_ROUND_ROBIN";
+  if (isOne && (endpoints?.length ?? 0) > 1)
+    report("must be one at most with DNS_ROUND_ROBIN", "endpoints");
+  if (isOne && workloadSelector !== undefined)
+    report("must not be there with DNS_ROUND_ROBIN", "workloadSelector");
+  hosts.forEach((host, i) => {
+    if (host.startsWith("*.") && (endpoints?.length ?? 0) === 0 && workloadSelector === undefined)
+      report(`is no name to look up with ${resolution}; write \`endpoints\``, "hosts", i);
+  });
+  ports.forEach((port, i) => {
+    if (port.protocol === "UDP")
+      report(`is not supported yet with ${resolution}: a UDP port`, "ports", i, "protocol");
+  });
 }
 
 export type ServiceEntrySpec = z.infer<typeof serviceEntrySpec>;

@@ -6,7 +6,7 @@ import { renderPrometheus } from "../observe/prometheus.ts";
 import { type SeriesAnnouncement, SeriesTable } from "../observe/series.ts";
 import type { Endpoint, Snapshot } from "../policy/snapshot.ts";
 import { PIECE_ITEMS_MAX, SnapshotAssembly } from "../policy/snapshot-pieces.ts";
-import { DataThreads } from "./data-threads.ts";
+import { DataThreads, type DataThreadsDeps } from "./data-threads.ts";
 import { DEATHS_WINDOW_MS } from "./death-rate.ts";
 import type { ThreadConfig, ThreadEvents, ThreadHandle, ToThread } from "./thread-messages.ts";
 
@@ -30,6 +30,7 @@ const config = (index: number): ThreadConfig => ({
   hasIpv6: false,
   usesUring: false,
   takesDatagrams: false,
+  resolvers: [],
   dns: undefined,
   notifySocket: undefined,
   kept: [],
@@ -103,7 +104,9 @@ class FakeThread implements ThreadHandle {
   }
 }
 
-function start(count: number) {
+const NO_NAMES: DataThreadsDeps["names"] = { used() {}, hear() {}, told: [], wanted: [] };
+
+function start(count: number, names = NO_NAMES) {
   const spawned: FakeThread[] = [];
   const served: number[] = [];
   const unable: string[] = [];
@@ -113,6 +116,7 @@ function start(count: number) {
   const later = { ms: 0 };
   const threads = new DataThreads({
     log: SILENT_LOG,
+    names,
     clock: { nowMs: () => clock.nowMs() + later.ms },
     timers: clock,
     spawn: (events) => {
@@ -175,6 +179,30 @@ test("a replacement gets the keys and the last snapshot, and the death of a thre
   thread(1).takeAll();
   expect(served).toEqual([1, 2]);
   expect([threads.restarts, threads.count]).toEqual([1, 2]);
+});
+
+test("names are looked up by one thread for all, and who comes in a dead one's place knows what the others know", () => {
+  const told = [{ name: "db.example", places: ["192.0.2.1"], first: "192.0.2.1" }];
+  const used: string[] = [];
+  const names = {
+    ...NO_NAMES,
+    used: (name: string) => used.push(name),
+    wanted: ["db.example"],
+    told,
+  };
+  const { threads, thread } = start(2, names);
+  const heard = (index: number): unknown[] =>
+    thread(index).told.filter(({ type }) => type === "look_up" || type === "names");
+  const lookUp = { type: "look_up", names: ["db.example"], dropped: [] };
+  expect([heard(0), heard(1)]).toEqual([
+    [{ type: "names", names: told }, lookUp],
+    [{ type: "names", names: told }],
+  ]);
+  thread(1).events.onMessage({ type: "name_used", name: "api.example" });
+  threads.lookUp(used, []);
+  expect(thread(0).told.at(-1)).toEqual({ type: "look_up", names: ["api.example"], dropped: [] });
+  thread(0).events.onExit("gone");
+  expect(heard(2)).toEqual([{ type: "names", names: told }, lookUp]);
 });
 
 test("what a dead thread left open is closed, and what it counted stays counted, beside what its replacement counts", () => {

@@ -11,6 +11,7 @@ import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { LoopDescriptors } from "../os/left-behind.ts";
 import type { KeptDescriptor } from "../os/notify.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
+import type { NameNews, ToldName } from "../policy/told-names.ts";
 import { DeathRate, tooManyDeaths } from "./death-rate.ts";
 import { DecisionSearch } from "./decision-search.ts";
 import { LOOK_EVERY_MS, Pulse, STILL_MAX } from "./pulse.ts";
@@ -32,6 +33,13 @@ export interface DataThreadsDeps {
   log: Log;
   /** Closes the sockets of a thread that runs no more, whose number that is. */
   closeLeftBehind(descriptors: LoopDescriptors, index: number): void;
+  /** Host names of endpoints: control/name-board.ts. */
+  readonly names: {
+    used(name: string): void;
+    hear(news: NameNews): void;
+    readonly told: readonly ToldName[];
+    readonly wanted: readonly string[];
+  };
   /** All threads serve this version. */
   onServing(epoch: number, version: number): void;
   /** The agent cannot go on; the error says why, for the operator. */
@@ -61,6 +69,8 @@ interface Thread {
   readonly pulse: Pulse;
 }
 
+/** Index of the thread that looks host names up. */
+const LOOKS_UP = 0;
 /** A thread that is told to end and does not in this time cannot be replaced: the process ends. */
 const END_WITHIN_MS = 2_000;
 
@@ -140,6 +150,10 @@ export class DataThreads {
     handle.send({ type: "start", config: { ...config, accessLog } });
     if (this.#keys !== undefined) handle.send({ type: "keys", keys: this.#keys });
     if (this.#snapshot !== undefined) thread.feed.offer(this.#snapshot);
+    const { told, wanted } = this.#deps.names;
+    if (told.length > 0) handle.send({ type: "names", names: told });
+    if (config.index === LOOKS_UP && wanted.length > 0)
+      handle.send({ type: "look_up", names: wanted, dropped: [] });
     return thread;
   }
 
@@ -179,6 +193,12 @@ export class DataThreads {
         return;
       case "taken":
         thread.feed.taken();
+        return;
+      case "name_used":
+        this.#deps.names.used(message.name);
+        return;
+      case "name_news":
+        this.#deps.names.hear(message.news);
         return;
       case "unable":
         this.#deps.onUnable(new Error(message.reason));
@@ -227,6 +247,14 @@ export class DataThreads {
   setSnapshot(snapshot: Snapshot): void {
     this.#snapshot = snapshot;
     for (const thread of this.#threads) thread.feed.offer(snapshot);
+  }
+  /** One thread looks names up for all. */
+  lookUp(names: readonly string[], dropped: readonly string[]): void {
+    const thread = this.#threads.find(({ config }) => config.index === LOOKS_UP);
+    thread?.handle.send({ type: "look_up", names, dropped });
+  }
+  tellNames(names: readonly ToldName[]): void {
+    for (const thread of this.#threads) thread.handle.send({ type: "names", names });
   }
   hostsChanged(): void {
     for (const thread of this.#threads) thread.handle.send({ type: "hosts" });

@@ -6,6 +6,7 @@ import type { SeriesAnnouncement } from "../observe/series.ts";
 import type { LoopDescriptors } from "../os/left-behind.ts";
 import type { KeptDescriptor } from "../os/notify.ts";
 import type { SnapshotPiece } from "../policy/snapshot-pieces.ts";
+import type { NameNews, ToldName } from "../policy/told-names.ts";
 import type { HttpOptions } from "./agent-options.ts";
 
 /** PEM; see agent/os/mesh-tls.ts. */
@@ -47,6 +48,8 @@ export interface ThreadConfig {
   readonly takesDatagrams: boolean;
   /** Resolvers whose port 53 is redirected to this thread; undefined: this thread answers no names. */
   readonly dns: { readonly resolvers: readonly string[]; readonly port: number } | undefined;
+  /** Whom this host asks for names, as resolv.conf has them; for the one thread that looks up endpoints' names. */
+  readonly resolvers: readonly string[];
   /** Where listeners are given to, that they outlive the process (agent/os/listener-store.ts); undefined: nobody keeps them. */
   readonly notifySocket: string | undefined;
   /** Listeners that were kept for this thread. */
@@ -64,6 +67,13 @@ export type ToThread =
   | { readonly type: "access_log"; readonly mode: AccessLogMode }
   /** Some host went down or came back; the slots say which. */
   | { readonly type: "hosts" }
+  /** To the first thread alone: names of endpoints that it is to look up, again and again, and those that it need not any more. */
+  | {
+      readonly type: "look_up";
+      readonly names: readonly string[];
+      readonly dropped: readonly string[];
+    }
+  | { readonly type: "names"; readonly names: readonly ToldName[] }
   | { readonly type: "drain" }
   /** Answered by `sockets`. */
   | { readonly type: "name_sockets" }
@@ -82,6 +92,9 @@ export type FromThread =
     }
   | { readonly type: "series"; readonly series: SeriesAnnouncement }
   | { readonly type: "taken" }
+  /** Somebody dials an endpoint of that name. */
+  | { readonly type: "name_used"; readonly name: string }
+  | { readonly type: "name_news"; readonly news: NameNews }
   /** It cannot do its work, and another in its place could not either: a port is taken. One sentence for the operator. */
   | { readonly type: "unable"; readonly reason: string }
   | { readonly type: "sockets"; readonly sockets: readonly KeptDescriptor[] }

@@ -8,6 +8,7 @@ const SOURCE: AdminSource = {
   status: unused,
   snapshot: () => undefined,
   certificates: () => [],
+  names: () => [],
   members: unused,
   metrics: () => "",
   isReady: () => true,

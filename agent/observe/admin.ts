@@ -1,6 +1,6 @@
 // The agent's windows: the admin socket for people on the host, and the metrics port for Prometheus and health checks. Both are
 // answered by the main thread, which carries no traffic.
-import type { AgentCertificate, AgentStatus } from "../api/admin.ts";
+import type { AgentCertificate, AgentStatus, LookedUpName } from "../api/admin.ts";
 import { ADMIN_PATHS } from "../api/admin.ts";
 import type { DecisionAnswer } from "../api/decisions.ts";
 import type { MembersAnswer } from "../api/gossip.ts";
@@ -11,6 +11,7 @@ export interface AdminSource {
   status(): AgentStatus;
   snapshot(): Snapshot | undefined;
   certificates(): readonly AgentCertificate[];
+  names(): readonly LookedUpName[];
   members(): MembersAnswer;
   metrics(): string;
   /** Serving its snapshot on every thread. */
@@ -83,6 +84,7 @@ export function answerAdmin(source: AdminSource, method: string, target: string)
   if (method !== "GET") return text(405, "GET only\n");
   if (url.pathname === ADMIN_PATHS.status) return json(source.status());
   if (url.pathname === ADMIN_PATHS.certificates) return json(source.certificates());
+  if (url.pathname === ADMIN_PATHS.names) return json(source.names());
   if (url.pathname === ADMIN_PATHS.members) return json(source.members());
   if (url.pathname === ADMIN_PATHS.snapshot) {
     const snapshot = source.snapshot();

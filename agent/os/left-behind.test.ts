@@ -57,6 +57,7 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     hasIpv6: false,
     usesUring: true,
     takesDatagrams: false,
+    resolvers: [],
     dns: undefined,
     notifySocket: undefined,
     kept: [],

@@ -17,6 +17,7 @@ import {
   type KnownWorkload,
 } from "./directory.ts";
 import { explain } from "./explain.ts";
+import { isMeshHost } from "./hosts.ts";
 import { ALL_IS_KNOWN } from "./question.ts";
 import type { Caller, RequestView } from "./request-view.ts";
 import type { InboundPort } from "./snapshot.ts";
@@ -96,7 +97,13 @@ function unseen({ workloads }: KnownTarget, places: readonly Place[]): string[] 
 const onHosts = (hosts: readonly string[]): string =>
   hosts.length === 0 ? "" : ` (on ${hosts.slice(0, 4).join(", ")})`;
 
-function notHere(to: string, { workloads }: KnownTarget): ExplainRefusal {
+function notHere(to: string, { workloads, service }: KnownTarget): ExplainRefusal {
+  if (workloads.length === 0 && service !== undefined && !isMeshHost(service))
+    return {
+      code: "not_here",
+      message: `${JSON.stringify(to)} is what a ServiceEntry declares, and no workload of the mesh is behind it: no agent stands there, so nothing is enforced`,
+      next: "`meshctl config endpoints` on the calling host shows where calls go",
+    };
   if (workloads.length === 0)
     return {
       code: "not_here",

@@ -1,6 +1,5 @@
 // Clusters and endpoints of a snapshot, made when a route first asks for them and shared from then on.
 import { MESH_PORT, writeServerName } from "../api/mesh-wire.ts";
-import type { CatalogEndpoint } from "../api/session.ts";
 import { spiffeIdOf } from "../api/spiffe.ts";
 import { canonicalAddress } from "./address-block.ts";
 import type { SlotDraft } from "./books.ts";
@@ -15,8 +14,17 @@ import {
 import { wireName } from "./hosts.ts";
 import { labelsHold } from "./labels.ts";
 import type { PeerAuthentications } from "./peer-authentication.ts";
-import type { ServiceSource } from "./services.ts";
-import type { Cluster, Endpoint, EndpointSlots, Labels, MeshRoute } from "./snapshot.ts";
+import type { EndpointSource, Lookup, ServiceSource } from "./services.ts";
+import {
+  ADDRESSES_PER_NAME_MAX,
+  type Cluster,
+  type Endpoint,
+  type EndpointSlots,
+  type Labels,
+  type MeshRoute,
+  type NameLookup,
+  slotsFrom,
+} from "./snapshot.ts";
 import type { ProblemList } from "./sources.ts";
 
 interface ClustersDeps {
@@ -174,7 +182,7 @@ export class Clusters {
   /** Undefined: plaintext. Auto mTLS goes by what the other side accepts, as Istio's does. */
   #meshRoute(
     service: ServiceSource,
-    source: CatalogEndpoint,
+    source: EndpointSource,
     port: number,
     { tls }: ClusterPolicy,
   ): MeshRoute | undefined {
@@ -202,13 +210,15 @@ export class Clusters {
     readonly port: number;
     readonly isUdp: boolean;
     readonly service: ServiceSource;
-    readonly source: CatalogEndpoint;
+    readonly source: EndpointSource;
     readonly mesh: MeshRoute | undefined;
     readonly policy: ClusterPolicy;
   }): number {
     const { id, address, port, isUdp, service, source, mesh } = made;
     const outlier = made.policy.outlier === undefined ? "" : JSON.stringify(made.policy.outlier);
-    const key = `${service.host}|${id}|${mesh?.serverName ?? "plain"}|${outlier}${isUdp ? "|udp" : ""}`;
+    const { lookup } = source;
+    const kind = `${isUdp ? "|udp" : ""}${lookup === undefined ? "" : `|${lookup}`}`;
+    const key = `${service.host}|${id}|${mesh?.serverName ?? "plain"}|${outlier}${kind}`;
     const known = this.#endpointByKey.get(key);
     if (known !== undefined) return known;
     this.#endpointByKey.set(key, this.endpoints.length);
@@ -224,6 +234,7 @@ export class Clusters {
       host: source.hasAgent ? source.host : undefined,
       slots: this.#endpointSlots(key, source.hasAgent ? source.host : undefined),
       ...(isUdp ? { isUdp } : {}),
+      ...(lookup === undefined ? {} : { lookup: this.#lookup(lookup, key) }),
     });
     return this.endpoints.length - 1;
   }
@@ -231,13 +242,17 @@ export class Clusters {
   #endpointSlots(key: string, host: string | undefined): EndpointSlots {
     const first = this.#slots(`endpoint|${key}`);
     return {
-      active: first,
-      consecutive5xx: first + 1,
-      consecutiveGatewayErrors: first + 2,
-      ejectedUntilMs: first + 3,
-      ejections: first + 4,
+      ...slotsFrom(first),
       hostHealth: host === undefined ? undefined : this.#slots(`host|${host}`),
     };
+  }
+
+  #lookup(takes: Lookup, key: string): NameLookup {
+    if (takes === "first") return { takes };
+    const places = Array.from({ length: ADDRESSES_PER_NAME_MAX }, (_, place) =>
+      this.#slots(`endpoint|${key}|${place}`),
+    );
+    return { takes, slots: places };
   }
 
   #slots(key: string): number {

@@ -1,5 +1,4 @@
 import { expect, test } from "bun:test";
-import { checkResource } from "../api/parse-resource.ts";
 import type { ResourceDocument } from "../api/session.ts";
 import { PortBook, SlotBook } from "./books.ts";
 import { type CompileInput, compile } from "./compile.ts";
@@ -23,14 +22,43 @@ test("a kind that this version does not know is an error that names it, and the 
   expect(snapshot.host.identity).toBe("spiffe://lab/ns/ironmesh-system/sa/host.vm1");
 });
 
-test("a ServiceEntry with resolution DNS is refused by name", () => {
-  const checked = checkResource({
+test("each host of a ServiceEntry of resolution DNS is a name to look up, and what nobody can look up is left out", () => {
+  const at = (kind: string, name: string, spec: object): ResourceDocument => ({
     apiVersion: "networking.istio.io/v1",
-    kind: "ServiceEntry",
-    metadata: { name: "x", namespace: "default" },
-    spec: { hosts: ["x.example"], ports: [{ number: 443, name: "https" }], resolution: "DNS" },
+    kind,
+    metadata: { name, namespace: "default" },
+    spec,
   });
-  expect(checked.problems.map((p) => [p.severity, p.path])).toEqual([["error", "spec.resolution"]]);
+  const ports = [{ number: 5432, name: "pg", protocol: "TCP", targetPort: 6432 }];
+  const selecting = { workloadSelector: { labels: { app: "db" } }, ports };
+  const { snapshot, problems } = compile(
+    inputWith([
+      at("ServiceEntry", "a", { hosts: ["A.example.", "b.example"], ports, resolution: "DNS" }),
+      at("ServiceEntry", "c", { hosts: ["c.example"], resolution: "DNS", ...selecting }),
+      at("ServiceEntry", "d", { hosts: ["d.example"], resolution: "STATIC", ...selecting }),
+      at("WorkloadEntry", "w1", { address: "w.example", labels: { app: "db" }, weight: 3 }),
+      at("WorkloadEntry", "w2", { address: "reviews.default.mesh", labels: { app: "db" } }),
+      at("WorkloadEntry", "w3", { address: "10.0.0.9", labels: { app: "db" } }),
+    ]),
+  );
+  const dialled = (host: string): unknown[] => {
+    const service = snapshot.services.find((one) => one.host === host);
+    const cluster = snapshot.clusters[service?.ports[0]?.cluster ?? -1];
+    return (cluster?.endpoints ?? []).map((index) => {
+      const { id, weight, lookup } = snapshot.endpoints[index] ?? {};
+      return [id, weight, lookup?.takes];
+    });
+  };
+  expect(dialled("a.example")).toEqual([["a.example:6432", 1, "all"]]);
+  expect(dialled("b.example")).toEqual([["b.example:6432", 1, "all"]]);
+  const fixed = ["10.0.0.9:6432", 1, undefined];
+  expect(dialled("c.example")).toEqual([["w.example:6432", 3, "all"], fixed]);
+  expect(dialled("d.example")).toEqual([fixed]);
+  expect(problems.map(({ document, reason }) => `${document} ${reason}`)).toEqual([
+    "ServiceEntry default/c leaves out endpoint reviews.default.mesh: it is a name of the mesh, which no resolver of a host knows",
+    "ServiceEntry default/d leaves out endpoint w.example: it is a host name, and only resolution DNS looks names up",
+    "ServiceEntry default/d leaves out endpoint reviews.default.mesh: it is a host name, and only resolution DNS looks names up",
+  ]);
 });
 
 test("a ServiceEntry of resolution NONE is where its client was going; what cannot hold for it is told", () => {

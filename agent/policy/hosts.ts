@@ -20,7 +20,7 @@ export const wireName = ({ name, host }: Pick<Named, "name" | "host">): string =
         .replace(/[^a-z0-9-]/g, "-")
         .slice(0, 63);
 
-const isMeshHost = ({ host, name, namespace }: Named): boolean =>
+export const isMeshHost = ({ host, name, namespace }: Named): boolean =>
   host === meshHost(name, namespace);
 
 /** Namespaces whose services a bare name means, first come first served: `default`, then the others by name. */

@@ -20,8 +20,13 @@ export interface ServiceSource {
   /** A ServiceEntry of resolution NONE, and nothing else: it is wherever its client was going. */
   readonly isOriginalDst: boolean;
   readonly ports: readonly PortSource[];
-  readonly endpoints: readonly CatalogEndpoint[];
+  readonly endpoints: readonly EndpointSource[];
 }
+
+/** `lookup`: the address is a host name. */
+export type EndpointSource = CatalogEndpoint & { readonly lookup?: Lookup };
+/** All addresses of the name, or the first alone. */
+export type Lookup = "all" | "first";
 
 export interface PortSource {
   readonly port: number;
@@ -50,7 +55,8 @@ export function collectServices(
     if (found.has(host)) continue;
     const entry = entries.get(host);
     const listed = catalog.endpoints.get(service.host) ?? [];
-    const own = entry === undefined ? [] : entryEndpoints(entry, catalog, sources);
+    const own =
+      entry === undefined ? [] : entryEndpoints(entry, host, { catalog, sources, problems });
     found.set(host, {
       host,
       name: service.name,
@@ -80,12 +86,6 @@ const canonicalHost = (written: string): string => written.toLowerCase().replace
 function entriesByHost(entries: readonly Entry[], problems: ProblemList): Map<string, Entry> {
   const byHost = new Map<string, Entry>();
   for (const entry of entries) {
-    if (entry.spec.resolution === "DNS")
-      problems.error(
-        entry.title,
-        "spec.resolution",
-        "DNS is not supported yet; write STATIC and the addresses in `endpoints`, or for TLS that clients look up themselves NONE",
-      );
     entry.spec.hosts.forEach((written, i) => {
       const host = canonicalHost(written);
       const other = byHost.get(host);
@@ -147,22 +147,73 @@ function entryAddresses({ title, spec }: Entry, problems: ProblemList): string[]
 }
 
 function entryEndpoints(
-  { namespace, spec }: Entry,
-  catalog: Catalog,
-  sources: Sources,
-): CatalogEndpoint[] {
-  if (spec.resolution !== "STATIC") return [];
+  entry: Entry,
+  host: string,
+  known: {
+    readonly catalog: Catalog;
+    readonly sources: Sources;
+    readonly problems: ProblemList;
+  },
+): EndpointSource[] {
+  const { namespace, spec } = entry;
+  const lookup = LOOKUPS.get(spec.resolution ?? "NONE");
+  if (spec.resolution !== "STATIC" && lookup === undefined) return [];
   const own = (spec.endpoints ?? []).map((endpoint) => entryEndpoint(spec, namespace, endpoint));
   const wanted = spec.workloadSelector?.labels;
-  if (wanted === undefined) return own;
-  const machines = sources.WorkloadEntry.filter((entry) => entry.namespace === namespace)
+  const selected =
+    wanted === undefined
+      ? []
+      : [
+          ...selectedMachines(spec, namespace, wanted, known.sources),
+          ...selectedWorkloads(spec, namespace, wanted, known.catalog),
+        ];
+  // Without any the service's own name is what is looked up, as in Istio; but nobody could look up a wildcard.
+  const isByHost = wanted === undefined && own.length === 0 && !host.startsWith("*.");
+  const all =
+    isByHost && lookup !== undefined
+      ? [entryEndpoint(spec, namespace, { address: host })]
+      : [...own, ...selected];
+  return all.flatMap((endpoint) => whereIs(endpoint, lookup, entry, known.problems));
+}
+
+const LOOKUPS: ReadonlyMap<string, Lookup> = new Map([
+  ["DNS", "all"],
+  ["DNS_ROUND_ROBIN", "first"],
+]);
+
+/** A name is looked up, or it leads nowhere. */
+function whereIs(
+  endpoint: CatalogEndpoint,
+  lookup: Lookup | undefined,
+  { title }: Entry,
+  problems: ProblemList,
+): EndpointSource[] {
+  if (canonicalAddress(endpoint.address) !== undefined) return [endpoint];
+  const address = canonicalHost(endpoint.address);
+  const leaveOut = (why: string): [] => {
+    problems.warn(title, "spec", `leaves out endpoint ${address}: ${why}`);
+    return [];
+  };
+  if (lookup === undefined)
+    return leaveOut("it is a host name, and only resolution DNS looks names up");
+  if (address.endsWith(".mesh"))
+    return leaveOut("it is a name of the mesh, which no resolver of a host knows");
+  return [{ ...endpoint, address, lookup }];
+}
+
+function selectedMachines(
+  spec: ServiceEntrySpec,
+  namespace: string,
+  wanted: { readonly [name: string]: string },
+  sources: Sources,
+): CatalogEndpoint[] {
+  return sources.WorkloadEntry.filter((entry) => entry.namespace === namespace)
     .map((entry) => ({
       name: entry.name,
       spec: { ...entry.spec, labels: { ...entry.labels, ...entry.spec.labels } },
     }))
     .filter((entry) => labelsHold(wanted, entry.spec.labels))
     .map((entry) => entryEndpoint(spec, namespace, entry.spec, entry.name));
-  return [...own, ...machines, ...selectedWorkloads(spec, namespace, wanted, catalog)];
 }
 
 type EndpointSpec = NonNullable<ServiceEntrySpec["endpoints"]>[number];

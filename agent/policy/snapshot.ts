@@ -342,7 +342,19 @@ export interface Endpoint {
   readonly slots: EndpointSlots;
   /** Takes datagrams at that port, and no connections. */
   readonly isUdp?: true | undefined;
+  /** Its `address` is a host name, which agents look up while somebody uses it. Absent: an IP address. */
+  readonly lookup?: NameLookup | undefined;
 }
+
+export type NameLookup =
+  /** Each address of the last answer is an endpoint of its own (Envoy's STRICT_DNS). `slots`: for each of its places, the first of
+   *  five that are its own, in the order of EndpointSlots; the endpoint's count nothing. */
+  | { readonly takes: "all"; readonly slots: readonly number[] }
+  /** One endpoint, which is at the first address of the last answer (Envoy's LOGICAL_DNS). */
+  | { readonly takes: "first" };
+
+/** Addresses of one name that are used. */
+export const ADDRESSES_PER_NAME_MAX = 16;
 
 export interface MeshRoute {
   readonly port: number;
@@ -363,3 +375,12 @@ export interface EndpointSlots {
   /** Shared by all endpoints of a host; see agent/resilience/host-health.ts. Undefined: of no member. */
   readonly hostHealth?: number | undefined;
 }
+
+/** Of an endpoint whose block of slots begins there (SLOTS_PER_BLOCK in books.ts). */
+export const slotsFrom = (first: number): EndpointSlots => ({
+  active: first,
+  consecutive5xx: first + 1,
+  consecutiveGatewayErrors: first + 2,
+  ejectedUntilMs: first + 3,
+  ejections: first + 4,
+});

@@ -8,6 +8,7 @@ import type { AccessLog } from "../observe/access-log.ts";
 import type { DecisionBook, Denial } from "../observe/decision-book.ts";
 import type { Counter, SeriesTable } from "../observe/series.ts";
 import type { Cluster, Snapshot } from "../policy/snapshot.ts";
+import type { ToldName } from "../policy/told-names.ts";
 import type { Http2Deps } from "../protocol/http2/shared-by-thread.ts";
 import type { KeyedBuckets } from "../resilience/keyed-buckets.ts";
 import {
@@ -43,6 +44,8 @@ export interface DataPlaneDeps {
   readonly log: Log;
   /** Is this an address of this host now, whatever the snapshot knows? */
   isLocalAddress(address: string): boolean;
+  /** Somebody dials an endpoint of that name; hearNames() follows, now or later. */
+  useName(name: string): void;
   /** A bug of ours was caught at a connection's root; the connection is gone, the rest goes on. */
   bug(error: unknown): void;
 }
@@ -112,10 +115,21 @@ export class DataPlane {
       const cluster = clusters.get(clusterKeyOf(current));
       // Where it was going is nobody's endpoint: what goes there from now on begins anew, under the same limits.
       if (cluster?.isOriginalDst === true) return undefined;
-      if (cluster !== undefined) return clusterView(snapshot, cluster, identity);
+      if (cluster !== undefined)
+        return clusterView(snapshot, cluster, identity, this.context.names);
       return ports.has(current.name) ? current : undefined;
     });
     for (const connection of this.context.open.all()) connection.reconsider();
+  }
+
+  /** What host names of endpoints stand for by now. Who waits for one goes on. */
+  hearNames(told: readonly ToldName[]): void {
+    for (const one of told) this.context.names.hear(one);
+    const changed = new Set(told.map(({ name }) => name));
+    this.book.refresh((_, current) => {
+      const { lookups } = current;
+      return lookups?.names.some((name) => changed.has(name)) ? lookups.renew() : current;
+    });
   }
 
   /** Local identities whose certificates were replaced. Pooled connections are made anew with them, long before the old ones
@@ -290,7 +304,7 @@ export class DataPlane {
     const { targets, outlier } = passThroughView(original);
     const key = `${clusterKeyOf(cluster)} ${original.address} ${original.port}`;
     return this.book.get(client.identity, key, () => ({
-      ...clusterView(snapshot, cluster, client.identity),
+      ...clusterView(snapshot, cluster, client.identity, this.context.names),
       targets,
       outlier,
     }));

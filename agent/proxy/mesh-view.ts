@@ -18,6 +18,7 @@ import type {
 } from "../policy/snapshot.ts";
 import { Tables } from "../policy/tables.ts";
 import { HashKey } from "./hash-key.ts";
+import { endpointsAt, type HostNames } from "./host-names.ts";
 import type { HttpRole } from "./http-role.ts";
 import { ALPN_HTTP, ALPN_OPAQUE } from "./mesh-alpn.ts";
 import type { RateLimiter } from "./rate-limiter.ts";
@@ -45,6 +46,10 @@ export class ClusterBook {
 
   constructor(context: ThreadContext) {
     this.#context = context;
+  }
+
+  get names(): HostNames {
+    return this.#context.names;
   }
 
   /** `clusterKey`: see clusterKeyOf. */
@@ -234,7 +239,7 @@ export class ClientView {
     const { snapshot } = this.mesh;
     const cluster = snapshot.clusters[index];
     if (cluster === undefined) return undefined;
-    const view = () => clusterView(snapshot, cluster, this.identity);
+    const view = () => clusterView(snapshot, cluster, this.identity, this.#book.names);
     const made = this.#book.get(this.identity, clusterKeyOf(cluster), view);
     this.#clusters[index] = made;
     return made;
@@ -265,25 +270,61 @@ export const partyOf = (
   version: labels["version"] ?? labels["service.istio.io/canonical-revision"] ?? "unknown",
 });
 
-export function clusterView(snapshot: Snapshot, cluster: Cluster, identity: string): ClusterView {
+export function clusterView(
+  snapshot: Snapshot,
+  cluster: Cluster,
+  identity: string,
+  hostNames: HostNames,
+): ClusterView {
   const { service: host, port } = cluster;
   const speaks = snapshot.services[host]?.ports.find((one) => one.port === port)?.speaks;
   const targets: Target[] = [];
+  const names = new Set<string>();
   for (const index of cluster.endpoints) {
     const endpoint = snapshot.endpoints[index];
-    if (endpoint !== undefined) targets.push(targetOf(endpoint, identity, speaks));
+    if (endpoint === undefined) continue;
+    if (endpoint.lookup === undefined) targets.push(targetOf(endpoint, identity, speaks));
+    else {
+      names.add(endpoint.address);
+      addLookedUp(targets, endpoint, hostNames, { identity, speaks });
+    }
   }
   const { name, balancer, outlier, limits, slots } = cluster;
   const service = snapshot.services[cluster.service];
   const hashKey = cluster.hashBy && new HashKey(cluster.hashBy, snapshot.host.addresses[0] ?? "");
-  return { name, service, balancer, hashKey, outlier, limits, slots, targets };
+  const lookups = names.size === 0 ? undefined : { names: [...names], renew };
+  function renew(): ClusterView {
+    return clusterView(snapshot, cluster, identity, hostNames);
+  }
+  return { name, service, balancer, hashKey, outlier, limits, slots, targets, lookups };
 }
 
-const targetOf = (endpoint: Endpoint, identity: string, speaks: "http2" | undefined): Target =>
+function addLookedUp(
+  targets: Target[],
+  endpoint: Endpoint,
+  hostNames: HostNames,
+  by: { readonly identity: string; readonly speaks: "http2" | undefined },
+): void {
+  for (const found of endpointsAt(endpoint, hostNames.find(endpoint.address))) {
+    // Of two names that lead to one address the first has it.
+    if (targets.some((one) => one.endpoint.id === found.id)) continue;
+    // Where a name is one endpoint, its connections live on whatever it leads to by now.
+    const key = endpoint.lookup?.takes === "first" ? endpoint.id : found.id;
+    targets.push(targetOf(found, by.identity, by.speaks, key));
+  }
+}
+
+const targetOf = (
+  endpoint: Endpoint,
+  identity: string,
+  speaks: "http2" | undefined,
+  key = endpoint.id,
+): Target =>
   new Target(
     endpoint,
     dialOf(endpoint, identity, ALPN_HTTP, speaks),
     dialOf(endpoint, identity, ALPN_OPAQUE, undefined),
+    key,
   );
 
 /** Between agents requests are HTTP/1.1; the one beside the app speaks as the app does. */

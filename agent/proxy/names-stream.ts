@@ -2,7 +2,8 @@
 import type { Timer, Timers } from "../base/clock.ts";
 import type { CloseReason, Network, Stream, StreamHandler } from "../base/net.ts";
 import { DNS_QUERY_BYTES_MAX, frameForTcp, readTcpFrame } from "../protocol/dns.ts";
-import type { Forward, ForwardEvents, NameServer } from "./names.ts";
+import type { NameServer } from "./names.ts";
+import type { Forward, ForwardEvents } from "./resolver-exchange.ts";
 
 /** A client that asks nothing, or takes no answer, for this long is cut. */
 export const DNS_IDLE_MS = 10_000;

@@ -4,15 +4,9 @@ import fc from "fast-check";
 import { SeededRandom } from "../../agent/base/clock.ts";
 import { MemoryFabric } from "../../test/support/memory-network.ts";
 import { VirtualClock } from "../../test/support/virtual-clock.ts";
-import {
-  FORWARDS_MAX,
-  type ForwardEvents,
-  MESH_NAME_TTL_SECONDS,
-  NameServer,
-  namesOf,
-  RESOLVER_TIMEOUT_MS,
-} from "./names.ts";
+import { FORWARDS_MAX, MESH_NAME_TTL_SECONDS, NameServer, namesOf } from "./names.ts";
 import { DNS_IDLE_MS, forwardOverTcp, NameStreams } from "./names-stream.ts";
+import { type ForwardEvents, RESOLVER_TIMEOUT_MS } from "./resolver-exchange.ts";
 
 const RESOLVERS = ["10.0.0.1", "10.0.0.2"];
 const REVIEWS = { vip4: "240.240.0.7", vip6: "2001:2::7" };

@@ -1,13 +1,12 @@
 // The agent as its host's resolver: names of the mesh from the snapshot, everything else to the resolvers that were asked, as
 // it came. It needs no server: with all of them gone, names resolve as before. RFC 1035; RFC 5452 (ids and ports nobody guesses).
-import type { Timer, Timers } from "../base/clock.ts";
+import type { Timers } from "../base/clock.ts";
 import type { Snapshot } from "../policy/snapshot.ts";
 import { type DnsQuery, parseQuery, writeAnswer } from "../protocol/dns.ts";
+import { type Forwarders, ResolverExchange } from "./resolver-exchange.ts";
 
 /** Seconds a program may keep a service's virtual IP. It is stable, so this only says how fast a new or deleted name is seen. */
 export const MESH_NAME_TTL_SECONDS = 5;
-/** A resolver that is silent this long is passed over for the next one. */
-export const RESOLVER_TIMEOUT_MS = 2_000;
 /** Queries on their way to resolvers, over all programs of the host; more are answered SERVFAIL. */
 export const FORWARDS_MAX = 512;
 const HEADER_BYTES = 12;
@@ -18,22 +17,6 @@ export interface ServiceAddresses {
 }
 /** `name` is lower case, without final dot. */
 export type ResolveName = (name: string) => ServiceAddresses | "not_ours";
-
-/** One question on its way to one resolver, from a source of its own. */
-export interface Forward {
-  send(message: Uint8Array): void;
-  close(): void;
-}
-export interface ForwardEvents {
-  /** From the resolver's address and port 53, or it would not be here. The bytes are valid during the call only. */
-  onMessage(message: Uint8Array): void;
-  /** It cannot be reached. */
-  onFailed(): void;
-}
-export interface Forwarders {
-  /** UDP from a fresh random port, or a TCP connection; undefined: not even a socket could be had. */
-  open(resolver: string, transport: "udp" | "tcp", events: ForwardEvents): Forward | undefined;
-}
 
 export interface NameServerConfig {
   /** Of resolv.conf, in its order. */
@@ -140,7 +123,7 @@ export class NameServer {
         return;
       }
       const next = (): void => ask(turn + 1);
-      new Exchange(query, questionEnd, this.#deps.randomId(), {
+      new ResolverExchange(query, questionEnd, this.#deps.randomId(), {
         timers: this.#deps.timers,
         next,
         done: (message) => {
@@ -151,77 +134,6 @@ export class NameServer {
       }).begin((events) => this.#deps.forwarders.open(resolver, transport, events));
     };
     ask(0);
-  }
-}
-
-/** One question to one resolver: ends once, with its answer or with `next`. */
-class Exchange implements ForwardEvents {
-  readonly #query: Uint8Array;
-  readonly #questionEnd: number;
-  readonly #id: number;
-  readonly #to: { timers: Timers; next(): void; done(message: Uint8Array): void };
-  #forward: Forward | undefined;
-  #timer: Timer | undefined;
-  #isOver = false;
-
-  constructor(
-    query: Uint8Array,
-    questionEnd: number,
-    id: number,
-    to: { timers: Timers; next(): void; done(message: Uint8Array): void },
-  ) {
-    this.#query = query;
-    this.#questionEnd = questionEnd;
-    this.#id = id;
-    this.#to = to;
-  }
-
-  begin(open: (events: ForwardEvents) => Forward | undefined): void {
-    this.#timer = this.#to.timers.after(RESOLVER_TIMEOUT_MS, () => this.onFailed());
-    this.#forward = open(this);
-    if (this.#forward === undefined) {
-      this.onFailed();
-      return;
-    }
-    const message = new Uint8Array(this.#query);
-    message[0] = this.#id >> 8;
-    message[1] = this.#id & 255;
-    this.#forward.send(message);
-  }
-
-  onMessage(message: Uint8Array): void {
-    if (this.#isOver || !this.#answers(message)) return; // a forgery, or late: keep waiting
-    const answer = new Uint8Array(message); // slice() of a Buffer would share its memory
-    answer[0] = this.#query[0] as number;
-    answer[1] = this.#query[1] as number;
-    this.#end();
-    this.#to.done(answer);
-  }
-
-  onFailed(): void {
-    if (this.#isOver) return;
-    this.#end();
-    this.#to.next();
-  }
-
-  #end(): void {
-    this.#isOver = true;
-    this.#timer?.cancel();
-    this.#forward?.close();
-  }
-
-  /** Same id, a response, and our question letter for letter (so 0x20 case counts as entropy too). A refusal may leave the
-   *  question out (RFC 1035 4.1.1 on format errors). */
-  #answers(message: Uint8Array): boolean {
-    if (message.length < HEADER_BYTES) return false;
-    const id = ((message[0] as number) << 8) | (message[1] as number);
-    if (id !== this.#id || ((message[2] as number) & 0x80) === 0) return false;
-    const questions = ((message[4] as number) << 8) | (message[5] as number);
-    if (questions === 0) return ((message[3] as number) & 15) !== 0;
-    if (questions !== 1 || message.length < this.#questionEnd) return false;
-    for (let i = HEADER_BYTES; i < this.#questionEnd; i++)
-      if (message[i] !== this.#query[i]) return false;
-    return true;
   }
 }
 

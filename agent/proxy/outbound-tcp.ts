@@ -9,7 +9,7 @@ import { type Destined, endpointParty, endpointPlan } from "./destined.ts";
 import type { ClientView } from "./mesh-view.ts";
 import { Relay } from "./relay.ts";
 import type { FirstWord } from "./server-first.ts";
-import type { Target, UpstreamCluster } from "./upstream-cluster.ts";
+import type { Target, UpstreamCluster, Waiter } from "./upstream-cluster.ts";
 
 /** Endpoints that are tried before a connection is given up; nothing was sent yet, so it is always fair. */
 const ATTEMPTS_MAX = 3;
@@ -108,6 +108,8 @@ class OutboundTcp {
   readonly #tried: number[] = [];
   #target: Target | undefined;
   #family: ConnectionFamily | undefined;
+  /** For an endpoint's name. */
+  #stopWaiting: (() => void) | undefined;
 
   constructor(plane: DataPlane, client: ClientView, way: Way, stream: Stream, original: Wanted) {
     this.#plane = plane;
@@ -119,8 +121,9 @@ class OutboundTcp {
   }
 
   begin(spoke: FirstWord | undefined): void {
+    const { cluster } = this.#way;
     const first = this.#nextTarget();
-    if (first === undefined) {
+    if (first === undefined && !cluster.isAwaitingNames) {
       this.#way.cluster.releaseConnection();
       this.#plane.refuse(this.#stream, "no_healthy_upstream", {
         destination: this.#original,
@@ -143,7 +146,40 @@ class OutboundTcp {
       isHopeless: () => this.#target !== undefined && this.#way.cluster.isHopeless(this.#target),
       ended: () => this.#end(relay),
     });
-    relay.dial(first, this.#way.cluster.view.limits.connectTimeoutMs);
+    if (first !== undefined) relay.dial(first, cluster.view.limits.connectTimeoutMs);
+    else this.#awaitNames(relay);
+  }
+
+  /** Nothing is known of its endpoints' names yet: the answer is waited for as long as a dial would be. What the client says is kept. */
+  #awaitNames(relay: Relay): void {
+    const { cluster } = this.#way;
+    const { connectTimeoutMs } = cluster.view.limits;
+    const give = (flags: string): void => {
+      relay.flags = flags;
+      relay.cut();
+    };
+    const deadline = this.#plane.context.deadline(() => {
+      cluster.leave(waiter);
+      give("UH");
+    });
+    const waiter: Waiter = {
+      onTurn: () => {
+        const target = this.#nextTarget();
+        if (target === undefined && cluster.isAwaitingNames && cluster.wait(waiter)) return;
+        deadline.cancel();
+        if (target === undefined) give("UH");
+        else relay.dial(target, connectTimeoutMs);
+      },
+    };
+    this.#stopWaiting = () => {
+      deadline.cancel();
+      cluster.leave(waiter);
+    };
+    deadline.set(this.#plane.context.nowMs() + connectTimeoutMs);
+    if (!cluster.wait(waiter)) {
+      deadline.cancel();
+      give("UO");
+    }
   }
 
   #nextTarget(): DialTarget | undefined {
@@ -152,6 +188,7 @@ class OutboundTcp {
     const hash = cluster.view.hashKey?.ofSource(this.#stream.peerAddress);
     const position = pinned === undefined ? cluster.pick(this.#tried, hash) : -1;
     if (this.#tried.includes(position)) return undefined;
+    if (pinned === undefined && position < 0) return undefined;
     this.#tried.push(position);
     this.#target = pinned ?? cluster.target(position);
     return this.#target?.dialOpaque;
@@ -186,6 +223,7 @@ class OutboundTcp {
   }
 
   #end(relay: Relay): void {
+    this.#stopWaiting?.();
     this.#way.cluster.releaseConnection();
     this.#family ??= this.#familyOf(this.#target); // never connected, so nothing moved
     this.#family.closed(relay.flags);

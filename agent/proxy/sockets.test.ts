@@ -103,6 +103,7 @@ describe.each([
         ),
         log: SILENT_LOG,
         isLocalAddress: () => false,
+        useName: () => {},
         bug: (error) => bugs.push(error),
       },
     );

@@ -11,6 +11,7 @@ import type { DataPlaneDeps } from "./data-plane.ts";
 import { Exchange } from "./exchange.ts";
 import { TAIL_BYTES_MAX } from "./field-tail.ts";
 import { HeadSender } from "./head-sender.ts";
+import { HostNames } from "./host-names.ts";
 import type { HttpConnection } from "./http-connection.ts";
 import { type OpenConnection, OpenConnections } from "./open-connections.ts";
 
@@ -35,6 +36,7 @@ export class ThreadContext {
   readonly responseHead: ResponseHead;
   readonly sender: HeadSender;
   readonly open: OpenConnections;
+  readonly names: HostNames;
   /** Not in use. */
   readonly #exchanges: Exchange[] = [];
   /** Answers say `connection: close`, nothing is pooled any more. */
@@ -59,6 +61,7 @@ export class ThreadContext {
     this.requestHead = new RequestHead(headersMax + TAIL_FIELDS_MAX, FORGEABLE);
     this.responseHead = new ResponseHead(headersMax + TAIL_FIELDS_MAX);
     this.buffers = new BufferPool({ poisons: config.poisonsBuffers });
+    this.names = new HostNames((name) => deps.useName(name));
     const trace = new TraceFields(TRACE_DEFAULTS, deps);
     this.sender = new HeadSender({ network: deps.network, trace });
     this.open = new OpenConnections(config, {

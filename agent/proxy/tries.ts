@@ -19,7 +19,7 @@ import { Outbox } from "./outbox.ts";
 import { Retries } from "./retries.ts";
 import type { ThreadContext } from "./thread-context.ts";
 import type { ForwardPlan } from "./traffic-plan.ts";
-import type { Target, Waiter } from "./upstream-cluster.ts";
+import type { Target, UpstreamCluster, Waiter } from "./upstream-cluster.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
 
@@ -43,8 +43,10 @@ export class Tries implements Waiter {
   /** After a pooled connection died under a request: only a new one is sure to be alive. */
   #wantsNewConnection = false;
   #tryDueMs = NEVER;
-  /** When the back-off or the dial is over. */
+  /** When the back-off, the dial or the wait for names is over. */
   #stepDueMs = NEVER;
+  /** When names are waited for no longer. */
+  #namesDueMs = NEVER;
 
   constructor(exchange: Exchange, context: ThreadContext) {
     this.#exchange = exchange;
@@ -59,6 +61,7 @@ export class Tries implements Waiter {
     this.transportFailure = undefined;
     this.#position = -1;
     this.#wantsNewConnection = false;
+    this.#namesDueMs = NEVER;
     this.#retries.reset();
     this.#outbox.keep(this.#context.config.replayBytesMax);
   }
@@ -106,9 +109,10 @@ export class Tries implements Waiter {
     const position = plan.pinned === undefined ? cluster.pick(this.#retries.tried, this.#hash) : -1;
     const target = plan.pinned ?? cluster.target(position);
     if (target === undefined) {
-      this.#exchange.fail(FAILURES.no_healthy_upstream);
+      if (!this.#awaitsNames(cluster)) this.#exchange.fail(FAILURES.no_healthy_upstream);
       return;
     }
+    this.#namesDueMs = NEVER;
     this.#position = position;
     this.target = target;
     const perTryMs = plan.retry?.perTryTimeoutMs;
@@ -124,6 +128,19 @@ export class Tries implements Waiter {
       this.#use(cluster.dial(target));
     } else if (cluster.wait(this)) this.#state = "waiting";
     else this.#exchange.fail(FAILURES.overflow);
+  }
+
+  /** Nothing is known of its endpoints' names yet: the answer is waited for as long as a dial would be. */
+  #awaitsNames(cluster: UpstreamCluster): boolean {
+    if (!cluster.isAwaitingNames) return false;
+    const nowMs = this.#context.nowMs();
+    if (this.#namesDueMs === NEVER) this.#namesDueMs = nowMs + cluster.view.limits.connectTimeoutMs;
+    if (nowMs >= this.#namesDueMs) return false;
+    if (cluster.wait(this)) {
+      this.#state = "waiting";
+      this.#stepDueMs = this.#namesDueMs;
+    } else this.#exchange.fail(FAILURES.overflow);
+    return true;
   }
 
   #use(upstream: HttpUpstream): void {
@@ -232,6 +249,9 @@ export class Tries implements Waiter {
     if (this.#state === "backing_off") this.attempt();
     else if (this.#state === "connecting") {
       this.#failed("connect_failure", FAILURES.connect_timeout);
+    } else if (this.#state === "waiting") {
+      this.#exchange.plan?.cluster?.leave(this);
+      this.attempt(); // and that fails: it is due
     }
   }
 

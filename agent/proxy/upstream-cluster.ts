@@ -31,13 +31,19 @@ export class Target {
   successor: Target | undefined;
   isGone = false;
 
-  constructor(endpoint: Endpoint, dialHttp: DialTarget, dialOpaque: DialTarget) {
+  /** `id`: the endpoint's own, unless it stays who it is at another address. */
+  constructor(
+    endpoint: Endpoint,
+    dialHttp: DialTarget,
+    dialOpaque: DialTarget,
+    id: string = endpoint.id,
+  ) {
     this.endpoint = endpoint;
     this.dialHttp = dialHttp;
     this.dialOpaque = dialOpaque;
     const { mesh } = endpoint;
     const speaks = dialHttp.is === "plain" ? dialHttp.speaks : undefined;
-    this.key = `${endpoint.id} ${mesh?.port} ${mesh?.serverName} ${mesh?.identity} ${speaks}`;
+    this.key = `${id} ${mesh?.port} ${mesh?.serverName} ${mesh?.identity} ${speaks}`;
   }
 }
 
@@ -54,6 +60,8 @@ export interface ClusterView {
   /** Undefined for a local app: nothing is counted. */
   readonly slots: ClusterSlots | undefined;
   readonly targets: readonly Target[];
+  /** Host names that targets are the addresses of, and the view anew, as these are known by then. Absent: there are none. */
+  readonly lookups?: { readonly names: readonly string[]; renew(): ClusterView } | undefined;
 }
 
 /** Who waits for a connection to become free. */
@@ -107,6 +115,14 @@ export class UpstreamCluster {
     this.view = view;
     this.#balancer = this.#newBalancer(view);
     this.#detector = this.#newDetector(view);
+    if (view.lookups !== undefined && this.#waiters.length > 0) this.#wakeWaiters();
+  }
+
+  /** No target yet, but there may be some soon: a host name of it was not looked up before. */
+  get isAwaitingNames(): boolean {
+    const { lookups, targets } = this.view;
+    if (lookups === undefined || targets.length > 0) return false;
+    return lookups.names.some((name) => this.#context.names.find(name) === undefined);
   }
 
   /** No snapshot names it any more: connections in use end with their request. */
@@ -118,7 +134,11 @@ export class UpstreamCluster {
 
   /** Position of a target, or -1 when all are ejected or there is none. `hash`: by `view.hashKey`. */
   pick(tried: readonly number[], hash?: number): number {
-    return this.#balancer.pick(this.#context.nowMs(), tried, hash);
+    const nowMs = this.#context.nowMs();
+    const { lookups } = this.view;
+    if (lookups !== undefined)
+      for (const name of lookups.names) this.#context.names.use(name, nowMs);
+    return this.#balancer.pick(nowMs, tried, hash);
   }
 
   /** Undefined when a snapshot took it away meanwhile, and for -1. */

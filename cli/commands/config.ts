@@ -1,4 +1,4 @@
-import { ADMIN_SOCKET } from "../../agent/api/admin.ts";
+import { ADMIN_SOCKET, type LookedUpName } from "../../agent/api/admin.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import { AdminClient } from "../admin-client.ts";
 import { print, shortDuration, type Table } from "../output.ts";
@@ -19,8 +19,8 @@ interface View {
   readonly name: string;
   readonly prose: string;
   /** What programs get. */
-  pick(snapshot: Snapshot): unknown;
-  draw(snapshot: Snapshot): Table;
+  pick(snapshot: Snapshot, names: readonly LookedUpName[]): unknown;
+  draw(snapshot: Snapshot, names: readonly LookedUpName[]): Table;
 }
 
 const VIEWS: readonly View[] = [
@@ -38,8 +38,9 @@ const VIEWS: readonly View[] = [
   },
   {
     name: "endpoints",
-    prose: "addresses behind each service and subset, and how they are balanced",
-    pick: ({ clusters, endpoints }) => ({ clusters, endpoints }),
+    prose:
+      "addresses behind each service and subset, how they are balanced, and what host names led to them",
+    pick: ({ clusters, endpoints }, names) => ({ clusters, endpoints, names }),
     draw: endpointsTable,
   },
   {
@@ -70,8 +71,14 @@ const viewCommand = (command: ReturnType<Parameters<AddCommand>[0]["command"]>) 
   withOutput(command).option("--admin <path>", "the agent's admin socket", ADMIN_SOCKET);
 
 async function show({ terminal }: Surroundings, view: View, options: ConfigOptions): Promise<void> {
-  const snapshot = await new AdminClient(options.admin).snapshot();
-  await print(terminal, options.output, view.pick(snapshot), () => view.draw(snapshot));
+  const admin = new AdminClient(options.admin);
+  const snapshot = await admin.snapshot();
+  // An agent of before there were any would not know the question.
+  const hasNames = snapshot.endpoints.some(({ lookup }) => lookup !== undefined);
+  const names = hasNames ? await admin.names() : [];
+  await print(terminal, options.output, view.pick(snapshot, names), () =>
+    view.draw(snapshot, names),
+  );
 }
 
 async function showCertificates({ terminal }: Surroundings, options: ConfigOptions): Promise<void> {

@@ -115,6 +115,7 @@ export function planeOf(
     ),
     log: SILENT_LOG,
     isLocalAddress: () => false,
+    useName: () => {},
     bug: fail,
   });
   plane.swap(snapshot(host, changes));

@@ -41,6 +41,8 @@ export class Mesh {
   readonly #agentWords: AgentWords;
   readonly #serverWords: readonly string[];
   #server: ChildProcess | undefined;
+  /** Answers names on c, as root. */
+  #world: Remote | undefined;
 
   private constructor(hosts: Hosts, agentWords: AgentWords, serverWords: readonly string[]) {
     this.hosts = hosts;
@@ -72,6 +74,7 @@ export class Mesh {
 
   async #start(): Promise<void> {
     const world = await this.remote("c", 0);
+    this.#world = world;
     await world.run((kit, address) => kit.serveNames(address, "192.0.2.53"), ADDRESS.c);
     const app = await this.hosts.nodeProgram(new URL("./backend.ts", import.meta.url).pathname);
     this.hosts.spawn("b", ["node", app], { uid: UID.backend, log: "backend" });
@@ -145,6 +148,18 @@ export class Mesh {
     });
     if (code !== 0) throw new Error(`meshctl ${words.join(" ")}: ${stderr || stdout}`);
     return stdout;
+  }
+
+  /** The process on c that is the resolver of all hosts. */
+  get world(): Remote {
+    if (this.#world === undefined) throw new Error("the mesh is not up");
+    return this.#world;
+  }
+
+  /** As `meshctl config endpoints` shows them there. */
+  async endpointsAt(host: Member): Promise<string> {
+    const command = [...this.#meshctl, "config", "endpoints", "--admin", this.#socketOf(host)];
+    return (await this.hosts.run(host, command, { uid: UID.agent })).stdout;
   }
 
   /** On that host, as its root would, with the options its agent runs with. */

@@ -46,6 +46,14 @@ spec:
   hosts: ["*.outside.test"]
   ports: [{ number: ${SECURE.outside}, name: tls, protocol: TLS }]
 ---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: by-name }
+spec:
+  hosts: [by-name.example.net]
+  resolution: DNS
+  ports: [{ number: 443, name: https, protocol: HTTPS, targetPort: ${SECURE.outside} }]
+---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: { name: vault-names }
@@ -166,6 +174,20 @@ describe.skipIf(!can)("HTTPS through two agents that cannot read it", () => {
     });
     const service = 'destination_service="*.outside.test"';
     expect(await mesh.metric("a", "istio_tcp_connections_opened_total", service)).toBe(1);
+  });
+
+  test("a service of resolution DNS is called where the host's resolver says that it is, also under REGISTRY_ONLY", async () => {
+    await mesh.world.run((kit, address) => {
+      kit.names.set("by-name.example.net", { addresses: [address], ttl: 60 });
+    }, ADDRESS.c);
+    expect(await get("https://by-name.example.net/", "-k")).toBe("outside by-name.example.net\n");
+    expect(await lineOf("a", '"by-name.example.net"')).toMatchObject({
+      upstream_cluster: "outbound|443||by-name.example.net",
+      upstream_host: `${ADDRESS.c}:${SECURE.outside}`,
+    });
+    expect(await mesh.endpointsAt("a")).toContain(
+      `${ADDRESS.c}:${SECURE.outside} (by-name.example.net:${SECURE.outside}: `,
+    );
   });
 
   test("what policy denies by connection.sni is reset at the app's host, and explained", async () => {

@@ -193,6 +193,8 @@ export class Host {
   /** As the agent's log tells them. */
   readonly refusals: LogFields[] = [];
   readonly log: Record<string, unknown>[] = [];
+  /** Host names that connections were for, as the data plane asks for them. */
+  readonly usedNames: string[] = [];
   readonly announced: SeriesAnnouncement[] = [];
   readonly #metrics: SeriesTable;
   readonly #accessLog: AccessLog;
@@ -255,6 +257,7 @@ export class Host {
         decisions: this.decisions,
         log: SILENT_LOG,
         isLocalAddress: (one) => options.localAddresses?.includes(one) ?? false,
+        useName: (name) => this.usedNames.push(name),
         bug: (error) => bugs.push(error),
       },
     );

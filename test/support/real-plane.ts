@@ -60,6 +60,7 @@ export function realPlane(
     ),
     log: SILENT_LOG,
     isLocalAddress: () => false,
+    useName: () => {},
     bug: onBug,
   });
   plane.swap(snapshot(host, changes));

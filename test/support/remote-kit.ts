@@ -97,22 +97,34 @@ function query(
   });
 }
 
-/** A resolver that answers every name under example.org with one address, and knows no other. */
+/** What a name of kit.names leads to. */
+export interface NameAnswers {
+  readonly addresses: readonly string[];
+  readonly ttl: number;
+  /** The resolver says SERVFAIL instead. */
+  readonly fails?: boolean;
+}
+
+/** A resolver that answers every name under example.org with one address, those of kit.names as these say by then, and knows no other.
+ *  Counts what it is asked, by name and type. */
 function serveNames(address: string, data: string): Promise<void> {
   const socket = createSocket("udp4");
   socket.on("message", (bytes, from) => {
     const { id = 0, questions = [] } = decode(bytes);
     const [question] = questions;
-    const isKnown = question?.name.toLowerCase().endsWith("example.org") === true;
-    const answers =
-      isKnown && question?.type === "A"
-        ? [{ type: "A" as const, name: question.name, ttl: 1, data }]
-        : [];
-    socket.send(
-      encode({ type: "response", id, flags: isKnown ? 0 : 3, questions, answers }),
-      from.port,
-      from.address,
-    );
+    const name = question?.name.toLowerCase() ?? "";
+    const asked = `${name} ${question?.type}`;
+    kit.counts.set(asked, (kit.counts.get(asked) ?? 0) + 1);
+    const known =
+      kit.names.get(name) ??
+      (name.endsWith("example.org") ? { addresses: [data], ttl: 1 } : undefined);
+    const answers = (known?.addresses ?? []).flatMap((one) => {
+      const type = one.includes(":") ? ("AAAA" as const) : ("A" as const);
+      return type === question?.type ? [{ type, name, ttl: known?.ttl ?? 0, data: one }] : [];
+    });
+    const flags = known === undefined ? 3 : known.fails === true ? 2 : 0;
+    const reply = { type: "response", id, flags, questions, answers } as const;
+    socket.send(encode(flags === 2 ? { ...reply, answers: [] } : reply), from.port, from.address);
   });
   return new Promise((resolve) => socket.bind(53, address, () => resolve()));
 }
@@ -187,6 +199,7 @@ const kit = {
   /** What outlives one function. */
   sockets: new Map<string, Socket>(),
   counts: new Map<string, number>(),
+  names: new Map<string, NameAnswers>(),
   texts: [] as string[],
   sleep: (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms)),
 };
