@@ -82,6 +82,53 @@ describe("a tunnel of HBONE", () => {
     });
   }
 
+  test("takes 256 KiB ahead of its app, and a dozen whose apps do not read keep no other waiting", () => {
+    const mesh = new MeshFixture();
+    const apps = app(mesh, () => undefined);
+    const peer = peerOf(mesh);
+    peer.isPolite = false;
+    const stuck = Array.from({ length: 12 }, (_, i) => 2 * i + 1);
+    for (const id of stuck) {
+      peer.headers(id, connecting(APP), false);
+      settle(mesh);
+      apps.at(-1)?.stream?.pause();
+      for (let sent = 0; sent < 16; sent++) peer.data(id, "x".repeat(16_384));
+    }
+    settle(mesh);
+    peer.headers(25, connecting(APP), false);
+    peer.data(25, "y".repeat(16_384));
+    settle(mesh);
+    expect(apps.at(-1)?.bytesReceived).toBe(16_384);
+    expect(peer.take().filter((line) => /^(?:RST|GOAWAY)/.test(line))).toEqual([]);
+    for (const end of apps) end.stream?.resume();
+    settle(mesh, 2_000);
+    expect(apps.map(({ bytesReceived }) => bytesReceived)).toEqual([
+      ...stuck.map(() => 262_144),
+      16_384,
+    ]);
+    peer.data(1, "z".repeat(16_384));
+    settle(mesh);
+    expect(apps[0]?.bytesReceived).toBe(278_528);
+    expect(peer.credit.get(1)).toBeGreaterThanOrEqual(131_072);
+  });
+
+  test("more than it was given credit for ends it, and no other", () => {
+    const mesh = new MeshFixture();
+    const apps = app(mesh, () => undefined);
+    const peer = peerOf(mesh);
+    peer.isPolite = false;
+    for (const id of [1, 3]) {
+      peer.headers(id, connecting(APP), false);
+      settle(mesh);
+    }
+    apps[0]?.stream?.pause();
+    for (let sent = 0; sent < 40; sent++) peer.data(1, "x".repeat(16_384));
+    peer.data(3, "well");
+    settle(mesh);
+    expect(peer.take()).toContain(`RST 1 ${CODE.flowControlError}`);
+    expect([apps[0]?.closed?.is, apps[1]?.text]).toEqual(["failed", "well"]);
+  });
+
   test("many share a connection, each with a fate of its own", () => {
     const mesh = new MeshFixture();
     const apps = app(mesh, () => undefined);

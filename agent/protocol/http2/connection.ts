@@ -3,7 +3,7 @@
 //
 //   connecting -> open -> retiring (GOAWAY sent or received, streams under way go on) -> over
 //
-// Bounds: CONNECTION_WINDOW bytes that were received and not shown, over all streams; those of frame-receiver.ts (what comes),
+// Bounds: Windows.connection bytes that were received and not shown, over all streams; those of frame-receiver.ts (what comes),
 // flood-guard.ts (what a peer makes us do for nothing) and frame-writer.ts (what it makes us send and does not read).
 import { type CloseReason, EDIT_ROOM, type Stream, type StreamHandler } from "../../base/net.ts";
 import type { FieldList } from "./field-list.ts";
@@ -19,8 +19,8 @@ import type { Http2Deps } from "./shared-by-thread.ts";
 import { StreamHistory } from "./stream-history.ts";
 import { StreamTable } from "./stream-table.ts";
 import { headBytesMax } from "./to-http1.ts";
+import { WINDOWS, type Windows } from "./windows.ts";
 
-const CONNECTION_WINDOW = 1 << 20;
 /** Content that leaves in pieces no larger, because the peer's window has no room for more, earns the peer nothing: who gives it credit by
  *  the byte makes us send a frame for each. */
 const DRIP_BYTES = 1_024;
@@ -36,7 +36,8 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   protected state: "connecting" | "open" | "over" = "connecting";
   isRetiring = false;
   sendWindow = WINDOW_AT_FIRST;
-  #receiveWindow = CONNECTION_WINDOW;
+  readonly windows: Windows;
+  #receiveWindow: number;
   #consumedBytes = 0;
   readonly #waiting: Lane[] = [];
   #isWakeDue = false;
@@ -46,9 +47,11 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   readonly #wakeTask = (): void => this.#wake();
   readonly #emptyTask = (): void => this.emptied();
 
-  constructor(deps: Http2Deps) {
+  constructor(deps: Http2Deps, windows: Windows = WINDOWS) {
     super(deps);
     this.deps = deps;
+    this.windows = windows;
+    this.#receiveWindow = windows.connection;
     this.out = new FrameWriter({
       buffers: deps.writeBuffers,
       soon: (task) => deps.soon(task),
@@ -166,7 +169,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
   /** So much of what was received is with its reader, or nobody's. */
   consumed(bytes: number): void {
     this.#consumedBytes += bytes;
-    if (this.#consumedBytes < CONNECTION_WINDOW / 2) return;
+    if (this.#consumedBytes < this.windows.connection / 2) return;
     this.sendCredit(0, this.#consumedBytes);
     this.#receiveWindow += this.#consumedBytes;
     this.#consumedBytes = 0;
@@ -188,7 +191,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
       this.out.bytes[at + 6 * i + 1] = name;
       writeWord(this.out.bytes, at + 6 * i + 2, value);
     });
-    this.out.word(FRAME.windowUpdate, 0, CONNECTION_WINDOW - WINDOW_AT_FIRST);
+    this.out.word(FRAME.windowUpdate, 0, this.windows.connection - WINDOW_AT_FIRST);
     this.out.open(stream);
   }
 

@@ -8,6 +8,7 @@ import { writeStatus } from "./from-http1.ts";
 import type { Lane } from "./lane.ts";
 import { ServerLane } from "./server-lane.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
+import type { Windows } from "./windows.ts";
 
 /** Of a client, open at once. */
 export const STREAMS_MAX = 250;
@@ -49,8 +50,9 @@ export class ServerConnection extends Http2Connection {
     events: ServerEvents,
     stream: Stream,
     settings: readonly (readonly [number, number])[] = SETTINGS,
+    windows?: Windows,
   ) {
-    super(deps);
+    super(deps, windows);
     this.#events = events;
     stream.handler = this;
     this.start(stream, settings);

@@ -4,7 +4,6 @@
 import type { CloseReason } from "../../base/net.ts";
 import type { Http2Connection } from "./connection.ts";
 import { copy } from "./copy.ts";
-import { WINDOW_AT_FIRST } from "./frame.ts";
 import { HeldPieces } from "./held-pieces.ts";
 import type { Lane } from "./lane.ts";
 import { CHUNK_END, CHUNK_OVERHEAD, writeChunkSize } from "./to-http1.ts";
@@ -35,7 +34,7 @@ export class ShownContent {
 
   /** A stream begins. */
   begin(): void {
-    this.#window = WINDOW_AT_FIRST;
+    this.#window = this.#wire.windows.stream;
     this.#shown = 0;
   }
 
@@ -156,7 +155,7 @@ export class ShownContent {
     this.#shown += bytes;
     const lane = this.#lane;
     if (lane.streamId === 0 || lane.hasReceived) return;
-    if (this.#shown < WINDOW_AT_FIRST / 2) return;
+    if (this.#shown < this.#wire.windows.stream / 2) return;
     this.#wire.sendCredit(lane.streamId, this.#shown);
     this.#window += this.#shown;
     this.#shown = 0;

@@ -7,12 +7,14 @@ import { CODE, SETTING } from "./frame.ts";
 import { ServerConnection, type ServerEvents, STREAMS_MAX } from "./server-connection.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
 import { TunnelLane } from "./tunnel-lane.ts";
+import { TUNNEL_WINDOWS } from "./windows.ts";
 
 /** Fields of one request (`baggage`, `forwarded`, `traceparent`: nothing that we believe), as RFC 9113 6.5.2 counts them. */
 const FIELD_BYTES_MAX = 16_384;
 const FIELD_OVERHEAD = 32;
 const SETTINGS = [
   [SETTING.maxConcurrentStreams, STREAMS_MAX],
+  [SETTING.initialWindowSize, TUNNEL_WINDOWS.stream],
   [SETTING.maxHeaderListSize, FIELD_BYTES_MAX],
 ] as const;
 const BAD_REQUEST = 400;
@@ -31,7 +33,7 @@ export class TunnelServer extends ServerConnection {
     stream: Stream,
     onTunnel: (lane: TunnelLane) => void,
   ) {
-    super(deps, events, stream, SETTINGS);
+    super(deps, events, stream, SETTINGS, TUNNEL_WINDOWS);
     this.#events = events;
     this.#onTunnel = onTunnel;
   }
