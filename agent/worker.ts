@@ -33,6 +33,7 @@ import type { Snapshot } from "./policy/snapshot.ts";
 import { SnapshotAssembly, type SnapshotPiece } from "./policy/snapshot-pieces.ts";
 import { AppConnections } from "./protocol/http2/app-connections.ts";
 import { sharedByThread } from "./protocol/http2/shared-by-thread.ts";
+import { TunnelDials } from "./protocol/http2/tunnel-dials.ts";
 import { OpaqueStreams } from "./protocol/opaque/opaque-streams.ts";
 import { MeshStreams } from "./protocol/streams/mesh-streams.ts";
 import { DATA_PLANE_DEFAULTS } from "./proxy/config.ts";
@@ -105,7 +106,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     bug,
     count: (reason) => metrics.counter("ironmesh_http2_refused_total", { reason }).add(),
   });
-  const network = new AppConnections(streams, http2);
+  const tunnels = new TunnelDials(streams, http2);
+  const network = new AppConnections(tunnels, http2);
   const decisions = new DecisionBook(newBook(), { wallMs: () => loop.wallMs(), log });
   const plane = new DataPlane(
     {
@@ -196,6 +198,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       case "keys": {
         const renewed = meshTls.setKeys(message.keys);
         streams.renewed(renewed);
+        tunnels.renewed(renewed);
         plane.renewed(renewed);
         datagrams.renewed(renewed);
         listeners.openMesh(message.keys);

@@ -21,7 +21,7 @@ export const MESH_ALPN_OPAQUE: MeshAlpn = "ironmesh/1+opaque";
 export const MESH_ALPN_OPAQUE_FRAMED: MeshAlpn = "ironmesh/2+opaque";
 /** Keys and liveness of datagrams that go beside it, on UDP at the same port number (docs/decisions/0025-udp.md). */
 export const MESH_ALPN_DATAGRAMS: MeshAlpn = "ironmesh/1+datagrams";
-/** HBONE of peers that are no agents (docs/decisions/0030-hbone.md): accepted, never dialled. */
+/** HBONE of peers that are no agents, and towards them (docs/decisions/0030-hbone.md). */
 export const MESH_ALPN_HBONE: MeshAlpn = "h2";
 /** What is accepted, the one to take of several first. */
 export const MESH_ALPNS: readonly MeshAlpn[] = [

@@ -36,11 +36,17 @@ export const workloadEntrySpec = fields(
       .record(nonEmpty, port)
       .optional()
       .describe("Port name of the service to the port here. Default: the service's targetPort."),
-    labels: labels.optional().describe("What subsets and selectors choose it by."),
+    labels: labels
+      .optional()
+      .describe(
+        "What subsets and selectors choose it by. `networking.istio.io/tunnel: http`: it takes HBONE at port 15008, and must prove `serviceAccount`.",
+      ),
     weight: atLeast(1).optional().describe("Share of traffic among endpoints. Default 1."),
     serviceAccount: dnsLabel
       .optional()
-      .describe("Service account it runs as; told to telemetry only, since nothing proves it."),
+      .describe(
+        "Service account it runs as; told to telemetry only, since nothing proves it but HBONE.",
+      ),
   },
   { notYet: { network: "", locality: "" } },
 );

@@ -100,12 +100,15 @@ export interface MeshTarget {
   readonly port: number;
   /** SPIFFE ID whose certificate we present; must be one this agent holds. */
   readonly as: string;
+  /** Empty: none is sent. */
   readonly serverName: string;
   readonly alpn: string;
   /** Offered as well, for a peer that is not upgraded yet; MeshPeer.alpn says which it took. */
   readonly olderAlpn?: string | undefined;
   /** The peer must prove one of these before a byte of a request leaves. */
   readonly peers: readonly string[];
+  /** `ADDRESS:PORT` that the peer is asked for by HTTP/2's CONNECT (HBONE); what flows is what that address gets. */
+  readonly tunnelTo?: string | undefined;
 }
 
 export type DialTarget = PlainTarget | MeshTarget;

@@ -162,21 +162,47 @@ export class Clusters {
       const id = address.includes(":") ? `[${address}]:${target}` : `${address}:${target}`;
       if (seen.has(id)) continue;
       seen.add(id);
-      if (by.policy.tls === "mutual" && !source.hasAgent) {
-        this.#deps.problems.warn(
-          by.rule?.titles[0] ?? service.host,
-          "spec.trafficPolicy.tls.mode",
-          `ISTIO_MUTUAL leaves out ${id}: no agent runs there to answer with mTLS`,
-        );
-        continue;
-      }
-      const mesh = this.#meshRoute(service, source, target, by.policy);
+      const way = this.#wayTo(service, source, { port, target, id }, by);
+      if (way === "none") continue;
+      const { mesh } = way;
       const isUdp = service.ports.some((p) => p.port === port && p.protocol === "udp");
       found.push(
         this.#endpoint({ id, address, port: target, isUdp, service, source, mesh, ...by }),
       );
     }
     return found;
+  }
+
+  /** "none": it can be dialled in no way that its mark and the policy allow, which is told. */
+  #wayTo(
+    service: ServiceSource,
+    source: EndpointSource,
+    { port, target, id }: { readonly port: number; readonly target: number; readonly id: string },
+    { policy, rule }: { readonly policy: ClusterPolicy; readonly rule: MergedRule | undefined },
+  ): { readonly mesh: MeshRoute | undefined } | "none" {
+    const { problems } = this.#deps;
+    if (policy.tls !== "disable" && takesTunnels(source)) {
+      const useless = uselessTunnel(service, source, port);
+      if (useless === undefined) return { mesh: this.#tunnelRoute(source, id) };
+      const reason = `leaves out ${id}, whose label ${TUNNEL_LABEL} says http: ${useless}`;
+      problems.warn(service.host, "spec.endpoints", reason);
+      return "none";
+    }
+    if (policy.tls !== "mutual" || source.hasAgent)
+      return { mesh: this.#meshRoute(service, source, target, policy) };
+    problems.warn(
+      rule?.titles[0] ?? service.host,
+      "spec.trafficPolicy.tls.mode",
+      `ISTIO_MUTUAL leaves out ${id}: no agent runs there to answer with mTLS`,
+    );
+    return "none";
+  }
+
+  /** The same port as agents', whatever the service's is. */
+  #tunnelRoute({ namespace, serviceAccount }: EndpointSource, tunnelTo: string): MeshRoute {
+    const { trustDomain } = this.#deps;
+    const identity = spiffeIdOf({ trustDomain, namespace, serviceAccount });
+    return { port: MESH_PORT, serverName: "", identity, tunnelTo };
   }
 
   /** Undefined: plaintext. Auto mTLS goes by what the other side accepts, as Istio's does. */
@@ -275,4 +301,25 @@ export class Clusters {
     }
     return number;
   }
+}
+
+/** How Istio marks a peer that takes HBONE. */
+const TUNNEL_LABEL = "networking.istio.io/tunnel";
+
+/** An agent is dialled as agents are. */
+const takesTunnels = ({ hasAgent, labels }: EndpointSource): boolean =>
+  !hasAgent && new Map(Object.entries(labels)).get(TUNNEL_LABEL) === "http";
+
+/** Why it cannot be dialled so. */
+function uselessTunnel(
+  { ports }: ServiceSource,
+  { serviceAccount, lookup }: EndpointSource,
+  port: number,
+): string | undefined {
+  const declared = ports.find((one) => one.port === port);
+  if (serviceAccount === "")
+    return "without a serviceAccount nobody can tell whether it is who answers";
+  if (lookup !== undefined) return "a host name is not supported yet";
+  if (declared?.protocol === "udp") return "a UDP port is not supported yet";
+  return declared?.speaks === "http2" ? "a port of HTTP2 or GRPC is not supported yet" : undefined;
 }

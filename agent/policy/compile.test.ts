@@ -96,6 +96,55 @@ test("a ServiceEntry of resolution NONE is where its client was going; what cann
   ]);
 });
 
+test("an endpoint that is marked for HBONE is asked for by tunnel, as the account it is said to be; what cannot be is left out by name", () => {
+  const at = (kind: string, name: string, spec: object): ResourceDocument => ({
+    apiVersion: "networking.istio.io/v1",
+    kind,
+    metadata: { name, namespace: "default" },
+    spec,
+  });
+  const labels = { "networking.istio.io/tunnel": "http" };
+  const ports = [
+    { number: 80, name: "http", protocol: "HTTP", targetPort: 8080 },
+    { number: 81, name: "grpc", protocol: "GRPC" },
+  ];
+  const endpoints = [
+    { address: "10.0.0.7", labels, serviceAccount: "cart" },
+    { address: "10.0.0.8", labels },
+    { address: "10.0.0.9", labels: { "networking.istio.io/tunnel": "none" } },
+    { address: "cart.example", labels, serviceAccount: "cart" },
+  ];
+  const { snapshot, problems } = compile(
+    inputWith([
+      at("ServiceEntry", "x", { hosts: ["x.example"], resolution: "DNS", ports, endpoints }),
+      at("ServiceEntry", "y", {
+        ...{ hosts: ["y.example"], resolution: "STATIC", ports: ports.slice(0, 1) },
+        endpoints: endpoints.slice(0, 1),
+      }),
+      at("DestinationRule", "y", {
+        host: "y.example",
+        trafficPolicy: { tls: { mode: "DISABLE" } },
+      }),
+    ]),
+  );
+  const identity = "spiffe://lab/ns/default/sa/cart";
+  const dialled = snapshot.endpoints.map(({ id, mesh }) => [id, mesh]);
+  expect(dialled).toContainEqual([
+    "10.0.0.7:8080",
+    { port: 15008, serverName: "", identity, tunnelTo: "10.0.0.7:8080" },
+  ]);
+  expect(dialled).toContainEqual(["10.0.0.9:8080", undefined]);
+  expect(dialled).toContainEqual(["10.0.0.7:8080", undefined]); // of y.example
+  expect(dialled).toHaveLength(4);
+  expect(problems.map(({ reason }) => reason.split(": ")[1])).toEqual([
+    "without a serviceAccount nobody can tell whether it is who answers",
+    "a host name is not supported yet",
+    "a port of HTTP2 or GRPC is not supported yet",
+    "without a serviceAccount nobody can tell whether it is who answers",
+    "a host name is not supported yet",
+  ]);
+});
+
 test("the hundredth workload of a host is refused", () => {
   const workloads = Array.from({ length: 100 }, (_, i) => ({
     apiVersion: "ironmesh.dev/v1",

@@ -362,6 +362,8 @@ export interface MeshRoute {
   readonly serverName: string;
   /** The only SPIFFE ID that is accepted there. */
   readonly identity: string;
+  /** No agent, but a peer that takes HBONE: what it is asked for. It is sent no server name. */
+  readonly tunnelTo?: string | undefined;
 }
 
 /** One shared slot each. Times are milliseconds on the agent's monotonic clock, as 32-bit integers. */

@@ -4,3 +4,4 @@
 export const ALPN_HTTP = "ironmesh/1+http/1.1";
 export const ALPN_OPAQUE = "ironmesh/1+opaque";
 export const ALPN_DATAGRAMS = "ironmesh/1+datagrams";
+export const ALPN_HBONE = "h2";

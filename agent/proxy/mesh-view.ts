@@ -20,7 +20,7 @@ import { Tables } from "../policy/tables.ts";
 import { HashKey } from "./hash-key.ts";
 import { endpointsAt, type HostNames } from "./host-names.ts";
 import type { HttpRole } from "./http-role.ts";
-import { ALPN_HTTP, ALPN_OPAQUE } from "./mesh-alpn.ts";
+import { ALPN_HBONE, ALPN_HTTP, ALPN_OPAQUE } from "./mesh-alpn.ts";
 import type { RateLimiter } from "./rate-limiter.ts";
 import type { ThreadContext } from "./thread-context.ts";
 import { type ForwardPlan, forwardPlan } from "./traffic-plan.ts";
@@ -339,15 +339,16 @@ function dialOf(
     return speaks === undefined
       ? { is: "plain", address, port }
       : { is: "plain", address, port, speaks };
-  const { serverName } = mesh;
+  const { serverName, tunnelTo } = mesh;
   return {
     is: "mesh",
     address,
     port: mesh.port,
     as: identity,
     serverName,
-    alpn,
+    alpn: tunnelTo === undefined ? alpn : ALPN_HBONE,
     peers: [mesh.identity],
+    ...(tunnelTo === undefined ? {} : { tunnelTo }),
   };
 }
 

@@ -232,6 +232,22 @@ describe.skipIf(!can)("HBONE of a peer without an agent", () => {
     expect(await statusOf(on(BACKEND.counter))).toBe(200);
     await mesh.meshctl("delete", "authorizationpolicy", "forbidden");
   });
+
+  test("is offered too: an endpoint that is marked as Istio marks it is dialled so, and must be whom it is said to be", async () => {
+    await mesh.apply(`${offering("marked", "backend")}${offering("impostor", "another")}`);
+    const { body } = await mesh.curl("http://marked.test/who");
+    expect(body).not.toBe("");
+    const { vip4: host } = await mesh.vipOf("marked.test");
+    const asked = { host, port: 9000, send: "through a tunnel", until: "through a tunnel" };
+    expect((await client.run((kit, o) => kit.converse(o), asked)).text).toBe("through a tunnel");
+    const labels = ['destination_service="marked.test"', '"mutual_tls"', 'reporter="source"'];
+    expect(await mesh.metric("a", "istio_requests_total", ...labels)).toBe(1);
+    expect((await mesh.curl("http://impostor.test/impostor")).code).toBe("503");
+    const failures = "ironmesh_upstream_connect_failures_total";
+    expect(await mesh.metric("a", failures, 'code="wrong_identity"')).toBeGreaterThan(0);
+    await mesh.meshctl("delete", "serviceentry", "marked");
+    await mesh.meshctl("delete", "serviceentry", "impostor");
+  });
 });
 
 const FORBIDDEN = `
@@ -253,3 +269,26 @@ kind: PeerAuthentication
 metadata: { name: default, namespace: istio-system }
 spec: { mtls: { mode: ${mode} } }
 `;
+
+/** The backend, as if no agent of ours ran there. */
+const offering = (name: string, account: string): string => `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: ${name} }
+spec:
+  hosts: [${name}.test]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports:
+    - { number: 80, name: http, protocol: HTTP, targetPort: ${BACKEND.http} }
+    - { number: 9000, name: tcp, protocol: TCP, targetPort: ${BACKEND.echo} }
+  workloadSelector: { labels: { app: ${name} } }
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: { name: ${name} }
+spec:
+  address: ${ADDRESS.b}
+  serviceAccount: ${account}
+  labels: { app: ${name}, networking.istio.io/tunnel: http }
+---`;

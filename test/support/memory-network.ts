@@ -169,7 +169,8 @@ export class MemoryNetwork implements Network {
     const alpn = (listener.alpns ?? [target.alpn]).find((one) => offers.includes(one));
     if (alpn === undefined) return "no_alpn";
     near.mesh = { identity, serverName: target.serverName, alpn };
-    far.mesh = { identity: target.as, serverName: target.serverName, alpn };
+    const as = target.serverName === "" ? { as: identity } : {};
+    far.mesh = { identity: target.as, serverName: target.serverName, alpn, ...as };
     return listener.accept;
   }
 

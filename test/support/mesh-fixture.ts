@@ -25,10 +25,12 @@ import type {
 } from "../../agent/policy/snapshot.ts";
 import { AppConnections } from "../../agent/protocol/http2/app-connections.ts";
 import { sharedByThread } from "../../agent/protocol/http2/shared-by-thread.ts";
+import { TunnelDials } from "../../agent/protocol/http2/tunnel-dials.ts";
 import { OpaqueStreams } from "../../agent/protocol/opaque/opaque-streams.ts";
 import { DATA_PLANE_DEFAULTS, type DataPlaneConfig } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
-import { ALPN_HTTP, ALPN_OPAQUE } from "../../agent/proxy/mesh-alpn.ts";
+import { serveHbone } from "../../agent/proxy/hbone.ts";
+import { ALPN_HBONE, ALPN_HTTP, ALPN_OPAQUE } from "../../agent/proxy/mesh-alpn.ts";
 import { bucketMemory, KeyedBuckets } from "../../agent/resilience/keyed-buckets.ts";
 import { MemoryFabric, type MemoryNetwork, type MemoryNetworkConfig } from "./memory-network.ts";
 import { VirtualClock } from "./virtual-clock.ts";
@@ -200,6 +202,7 @@ export class Host {
   readonly #accessLog: AccessLog;
   /** Undefined: of before. */
   readonly opaque: OpaqueStreams | undefined;
+  readonly tunnels: TunnelDials;
 
   constructor(fabric: MemoryFabric, address: string, options: FixtureOptions, bugs: unknown[]) {
     this.network = fabric.host(address);
@@ -242,10 +245,11 @@ export class Host {
           onOldPeer: count("ironmesh_mesh_old_wire_total"),
         });
     const network: Network = this.opaque ?? this.network;
+    this.tunnels = new TunnelDials(network, http2);
     this.plane = new DataPlane(
       { ...DATA_PLANE_DEFAULTS, poisonsBuffers: true, ...options.config },
       {
-        network: new AppConnections(network, http2),
+        network: new AppConnections(this.tunnels, http2),
         http2,
         clock: fabric.clock,
         wheel,
@@ -269,13 +273,16 @@ export class Host {
       alpns:
         this.opaque === undefined
           ? [ALPN_HTTP, ALPN_OPAQUE]
-          : [ALPN_HTTP, OPAQUE.framedAlpn, ALPN_OPAQUE],
+          : [ALPN_HTTP, OPAQUE.framedAlpn, ALPN_OPAQUE, ALPN_HBONE],
       accept: (stream) => {
         const take = (one: Stream): void => this.plane.acceptMesh(one);
-        if (this.opaque?.accept(stream, take) !== true) take(stream);
+        if (stream.mesh?.alpn === ALPN_HBONE)
+          this.plane.acceptTunnels(stream, (peer) => serveHbone(this.plane, stream, peer));
+        else if (this.opaque?.accept(stream, take) !== true) take(stream);
       },
       identityOf: (serverName) => {
         const view = this.plane.view;
+        if (serverName === "") return view?.soleIdentity;
         const at = view?.tables.inboundByServerName(serverName);
         return at === undefined ? undefined : view?.snapshot.workloads[at.workload]?.identity;
       },

@@ -7,11 +7,20 @@ import { CODE, PREFACE, SETTING, STREAM_ID_MAX } from "./frame.ts";
 import type { Lane } from "./lane.ts";
 import { LastWords } from "./last-words.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
+import type { Windows } from "./windows.ts";
 
 const SETTINGS = [
   [SETTING.enablePush, 0],
   [SETTING.maxHeaderListSize, FIELD_BYTES_MAX],
 ] as const;
+
+type Settings = readonly (readonly [number, number])[];
+
+/** What it says of itself. */
+export interface ClientTerms {
+  readonly settings?: Settings;
+  readonly windows?: Windows;
+}
 
 export interface ClientEvents {
   /** No more requests may begin on it. */
@@ -24,11 +33,17 @@ export interface ClientEvents {
 export class ClientConnection extends Http2Connection {
   override readonly isServer = false;
   readonly #events: ClientEvents;
+  readonly #settings: Settings;
   readonly #all = new Set<Lane>();
 
-  constructor(deps: Http2Deps, events: ClientEvents) {
-    super(deps);
+  constructor(
+    deps: Http2Deps,
+    events: ClientEvents,
+    { settings = SETTINGS, windows }: ClientTerms = {},
+  ) {
+    super(deps, windows);
     this.#events = events;
+    this.#settings = settings;
   }
 
   connecting(stream: Stream): void {
@@ -46,7 +61,11 @@ export class ClientConnection extends Http2Connection {
 
   /** A lane: onOpen or onClose(connect_failed) follows. */
   dial(handler: StreamHandler): Stream {
-    const lane = new ClientLane(this, handler);
+    return this.adopt(new ClientLane(this, handler));
+  }
+
+  /** The same of a lane made for it. */
+  adopt(lane: Lane): Stream {
     this.#all.add(lane);
     if (this.state === "open") this.soon(() => lane.opened());
     return lane;
@@ -73,8 +92,8 @@ export class ClientConnection extends Http2Connection {
   override onOpen(stream: Stream): void {
     if (this.state !== "connecting") return;
     this.out.preface(PREFACE);
-    this.start(stream, SETTINGS);
-    for (const lane of [...this.#all]) if (lane instanceof ClientLane) lane.opened();
+    this.start(stream, this.#settings);
+    for (const lane of [...this.#all]) lane.opened();
   }
 
   protected override isIdle(id: number): boolean {

@@ -33,7 +33,7 @@ export class ClientLane extends Lane {
     return this.#isOpening;
   }
 
-  opened(): void {
+  override opened(): void {
     if (!this.#isOpening) return;
     this.#isOpening = false;
     this.isAlive = true;

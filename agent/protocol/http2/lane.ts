@@ -236,6 +236,9 @@ export abstract class Lane implements Stream {
 
   // ---- what the connection tells
 
+  /** It stands: of one that was dialled before. */
+  opened(): void {}
+
   writable(): void {
     this.isWaiting = false;
     if (this.isAlive) this.handler.onWritable(this);
