@@ -1,14 +1,14 @@
 // Files that survive power loss and are never half there: written beside, flushed, renamed, the directory flushed. 0600, since
 // most of them hold keys or say who is trusted.
+import type { FileHandle } from "node:fs/promises";
 import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname, join } from "node:path";
 
 export async function writeDurably(path: string, text: string): Promise<void> {
   const directory = dirname(path);
-  await mkdir(directory, { recursive: true, mode: 0o700 });
   const draft = `${path}.${crypto.randomUUID()}${DRAFT_SUFFIX}`;
   try {
-    const file = await open(draft, "wx", 0o600);
+    const file = await create(draft);
     try {
       await file.writeFile(text);
       await file.sync();
@@ -24,6 +24,17 @@ export async function writeDurably(path: string, text: string): Promise<void> {
 }
 
 const DRAFT_SUFFIX = ".draft";
+
+/** With its directory, where that is missing. */
+async function create(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "wx", 0o600);
+  } catch (cause) {
+    if (!isMissing(cause)) throw cause;
+    await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+    return open(path, "wx", 0o600);
+  }
+}
 
 /** Drafts that a crash left behind. */
 export async function removeDrafts(directory: string): Promise<void> {

@@ -43,7 +43,7 @@ export class HostBoard {
         this.#slotOf.set(host, slots.hostHealth);
     }
     for (const host of this.#down) this.#write(host, HOST_DOWN);
-    this.#changed();
+    if (this.#down.size > 0) this.#changed();
   }
 
   set(host: string, isDown: boolean): void {

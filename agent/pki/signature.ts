@@ -16,6 +16,21 @@ export async function signText(key: CryptoKey, text: string): Promise<string> {
   return Buffer.from(await crypto.subtle.sign(P256, key, utf8(text))).toString("base64");
 }
 
+/** The key of the last certificate: a server signs every change with the same one for hours. */
+let lastOpened: { readonly certificatePem: string; readonly key: CryptoKey } | undefined;
+
+/** Throws for what is no certificate, or not of a P-256 key. */
+async function openPublicKey(certificatePem: string): Promise<CryptoKey> {
+  if (lastOpened?.certificatePem === certificatePem) return lastOpened.key;
+  const spki = new X509Certificate(certificatePem).publicKey.export({
+    type: "spki",
+    format: "der",
+  });
+  const key = await crypto.subtle.importKey("spki", new Uint8Array(spki), P256, false, ["verify"]);
+  lastOpened = { certificatePem, key };
+  return key;
+}
+
 /** False too for a certificate or signature that cannot be read: neither is ours. */
 export async function isSignedBy(
   certificatePem: string,
@@ -25,15 +40,9 @@ export async function isSignedBy(
   if (readPem(certificatePem, "CERTIFICATE") === undefined) return false;
   if (!/^[A-Za-z0-9+/]{86}==$/.test(signature)) return false; // 64 bytes
   try {
-    const spki = new X509Certificate(certificatePem).publicKey.export({
-      type: "spki",
-      format: "der",
-    });
-    const key = await crypto.subtle.importKey("spki", new Uint8Array(spki), P256, false, [
-      "verify",
-    ]);
+    const key = await openPublicKey(certificatePem);
     return await crypto.subtle.verify(P256, key, Buffer.from(signature, "base64"), utf8(text));
   } catch {
-    return false; // Not a P-256 key, or not a certificate.
+    return false; // It throws.
   }
 }

@@ -29,16 +29,25 @@ export type ChainRefusal =
 
 export type LeafUse = "server" | "client" | "any";
 
-/** The last chain that held, and while it does. A server signs every change with the same one for hours, and to read it takes longer
- *  than all else that an agent does with a change. */
-let held:
-  | {
-      readonly question: string;
-      readonly identity: string;
-      readonly fromMs: number;
-      readonly untilMs: number;
-    }
-  | undefined;
+interface Held {
+  readonly identity: string;
+  readonly fromMs: number;
+  readonly untilMs: number;
+}
+
+/** Chains that held, and while they do; the one used last at the end. A server signs every change with the same one for hours, and to
+ *  read it takes longer than all else that an agent does with a change. Between two changes the agent's own identities are renewed. */
+const held = new Map<string, Held>();
+const HELD_MAX = 4;
+
+function hold(question: string, answer: Held): void {
+  held.delete(question);
+  held.set(question, answer);
+  for (const oldest of held.keys()) {
+    if (held.size <= HELD_MAX) return;
+    held.delete(oldest);
+  }
+}
 
 /** The leaf's SPIFFE ID, or the first rule that does not hold. */
 export async function verifyChain(
@@ -49,8 +58,11 @@ export async function verifyChain(
 ): Promise<Result<string, ChainRefusal>> {
   if (chainPem.length > CHAIN_LENGTH_MAX) return err("chain_too_long");
   const question = JSON.stringify([chainPem, trust.roots, trust.trustDomain, use]);
-  if (question === held?.question && held.fromMs <= nowMs && nowMs <= held.untilMs)
-    return ok(held.identity);
+  const known = held.get(question);
+  if (known !== undefined && known.fromMs <= nowMs && nowMs <= known.untilMs) {
+    hold(question, known);
+    return ok(known.identity);
+  }
   const chain = readCertificates(chainPem);
   const roots = readCertificates(trust.roots);
   if (chain === undefined || roots === undefined) return err("malformed");
@@ -64,7 +76,7 @@ export async function verifyChain(
     const refusal =
       (await checkPath(path.value, trust.trustDomain)) ?? checkTimes(path.value, nowMs);
     if (refusal !== undefined) return err(refusal);
-    held = { question, identity: identity.value, ...validity(path.value) };
+    hold(question, { identity: identity.value, ...validity(path.value) });
     return identity;
   } catch {
     return err("malformed"); // The ASN.1 reader reads extensions late, and throws on what it cannot read.
