@@ -6,8 +6,19 @@ import tls from "node:tls";
 import type { MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import type { Loop } from "./loop.ts";
 import { MeshSessions } from "./mesh-sessions.ts";
-import { type RawListener, type TlsRuntime, tlsRuntime } from "./tls-runtime.ts";
-import { HANDLERS, type PeerCertificate, type RawSocket, TlsStream } from "./tls-stream.ts";
+import {
+  type ConnectOptions,
+  type RawListener,
+  type TlsRuntime,
+  tlsRuntime,
+} from "./tls-runtime.ts";
+import {
+  type Dialling,
+  HANDLERS,
+  type PeerCertificate,
+  type RawSocket,
+  TlsStream,
+} from "./tls-stream.ts";
 
 /** A certificate chain and its key, PEM; replaced as a whole. */
 export interface MeshIdentityKey {
@@ -203,9 +214,7 @@ export class MeshTls {
     if (!offersOf(target).every((alpn) => this.#alpns.includes(alpn)))
       return this.#failSoon(stream, "no_alpn");
     const key = this.#sessionKey(target);
-    const session = this.#sessions.find(key);
-    /** Kept with the first byte: a server that refused us had given one too, and would refuse whoever comes back with it. */
-    let next: Uint8Array | undefined;
+    stream.dialling = { target, key, session: this.#sessions.find(key), given: undefined };
     this.#runtime
       .connect({
         hostname: target.address,
@@ -218,29 +227,40 @@ export class MeshTls {
           ALPNProtocols: wireAlpn(offersOf(target)),
           rejectUnauthorized: false,
         },
-        socket: {
-          ...HANDLERS,
-          open: (socket: RawSocket) => {
-            if (session !== undefined) socket.setSession(session);
-            stream.opened(socket);
-          },
-          session: (_socket: RawSocket, given: Uint8Array) => {
-            next = given;
-          },
-          data: (socket: RawSocket, chunk: Uint8Array) => {
-            if (next !== undefined && key === this.#sessionKey(target))
-              this.#sessions.keep(key, next);
-            next = undefined;
-            socket.data.received(chunk);
-          },
-          handshake: (socket: RawSocket, _done: boolean, error: Error | null) => {
-            if (!this.#dialled(socket, error, target)) this.#sessions.drop(key);
-          },
-        },
+        socket: this.#dialHandlers,
       })
       .catch((error: { code?: string }) => stream.failDial(error.code ?? "ECONNREFUSED"));
     this.#loop.yieldSoon();
     return stream;
+  }
+
+  /** One set for all: a closure for each connection would cost it a kilobyte for as long as it lives. */
+  readonly #dialHandlers: ConnectOptions["socket"] = {
+    ...HANDLERS,
+    open: (socket) => {
+      const session = socket.data.dialling?.session;
+      if (session !== undefined) socket.setSession(session);
+      socket.data.opened(socket);
+    },
+    session: ({ data: { dialling } }, given) => {
+      if (dialling !== undefined) dialling.given = given;
+    },
+    data: (socket, chunk) => {
+      const stream = socket.data;
+      if (stream.dialling !== undefined && stream.isOpen) this.#answered(stream, stream.dialling);
+      stream.received(chunk);
+    },
+    handshake: (socket, _isDone, error) => {
+      const { dialling } = socket.data;
+      if (dialling === undefined) return; // a second verdict
+      if (!this.#dialled(socket, error, dialling.target)) this.#sessions.drop(dialling.key);
+    },
+  };
+
+  /** A session is kept with the first byte: a server that refused us had given one too, and would refuse whoever comes back with it. */
+  #answered(stream: TlsStream, { target, key, given }: Dialling): void {
+    if (given !== undefined && key === this.#sessionKey(target)) this.#sessions.keep(key, given);
+    stream.dialling = undefined;
   }
 
   #failSoon(stream: TlsStream, refusal: MeshRefusal): Stream {

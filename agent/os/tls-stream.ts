@@ -1,6 +1,6 @@
 // One mesh connection as a Stream: the runtime's TLS socket with its backpressure, half-close and chunk sizes made to fit
 // base/net.ts. Bytes the runtime hands over are copied into the arena, where the data path edits them.
-import type { CloseReason, MeshPeer, Stream, StreamHandler } from "../base/net.ts";
+import type { CloseReason, MeshPeer, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import { EDIT_ROOM } from "../base/net.ts";
 import { type Loop, RECEIVE_AT, RECEIVE_BYTES } from "./loop.ts";
 import { localEnd, setLiveness } from "./socket.ts";
@@ -30,8 +30,19 @@ export interface RawSocket {
   isSessionReused(): boolean;
   setSession(session: Uint8Array): void;
 }
+/** What a dial must know until its peer has answered. */
+export interface Dialling {
+  readonly target: MeshTarget;
+  readonly key: string;
+  /** Of an earlier connection, to be resumed. */
+  readonly session: Uint8Array | undefined;
+  /** By this one's peer. */
+  given: Uint8Array | undefined;
+}
+
 /** Silence that ends a connection: see setLiveness. */
 const USER_TIMEOUT_MS = 2_000;
+const NOTHING = (): void => {};
 const isPoisoned = process.env["IRONMESH_POISON"] === "1";
 
 export class TlsStream implements Stream {
@@ -39,6 +50,8 @@ export class TlsStream implements Stream {
   mesh: MeshPeer | undefined;
   peerAddress = "";
   peerPort = 0;
+  /** Undefined: accepted, or answered. */
+  dialling: Dialling | undefined;
   readonly #loop: Loop;
   readonly #view: Buffer;
   #socket: RawSocket | undefined;
@@ -50,7 +63,7 @@ export class TlsStream implements Stream {
   /** What came while paused: the runtime's pause() takes effect only after the chunk at hand. */
   #held: Uint8Array[] = [];
   #handshakeLimit: { cancel(): void } | undefined;
-  #whenHandshakeOver = (): void => {};
+  #whenHandshakeOver = NOTHING;
 
   constructor(loop: Loop, view: Buffer, handler: StreamHandler) {
     this.#loop = loop;
@@ -96,6 +109,7 @@ export class TlsStream implements Stream {
     this.#handshakeLimit.cancel();
     this.#handshakeLimit = undefined;
     this.#whenHandshakeOver();
+    this.#whenHandshakeOver = NOTHING;
   }
   failDial(code: string): void {
     if (this.#isClosed) return;

@@ -18,7 +18,7 @@ import {
 } from "./arrival.ts";
 import { connectionRecord } from "./connection-record.ts";
 import type { DataPlane, RefusalReason } from "./data-plane.ts";
-import { Relay } from "./relay.ts";
+import { Relay, type RelayHooks } from "./relay.ts";
 import type { FirstWord } from "./server-first.ts";
 import { type Heard, hearServerName } from "./server-name.ts";
 
@@ -95,28 +95,83 @@ export function carryInboundTcp(
   arrival: Arrival,
   caller: Caller,
   stream: Stream,
-  { spoke, heard, whenConnected }: Learnt = {},
+  learnt: Learnt = {},
 ): void {
-  const family = inbound.view.connectionFamily(
-    trafficKey(inbound, caller),
-    () => new ConnectionFamily(plane.deps.metrics, inboundTraffic(inbound, caller)),
-  );
-  const startMs = plane.context.nowMs();
-  const finish = (
-    flags: string,
-    moved: { receivedBytes: number; sentBytes: number },
-    refusal: Refusal | undefined,
-  ): void => {
-    family.closed(flags);
-    const { accessLog, clock } = plane.deps;
+  new InboundTcp(plane, inbound, { arrival, caller, stream, ...learnt }).begin();
+}
+
+interface Arrived extends Learnt {
+  readonly arrival: Arrival;
+  readonly caller: Caller;
+  readonly stream: Stream;
+}
+
+class InboundTcp implements RelayHooks {
+  readonly #plane: DataPlane;
+  readonly #inbound: Inbound;
+  readonly #arrived: Arrived;
+  readonly #family: ConnectionFamily;
+  readonly #startMs: number;
+  #refusal: Refusal | undefined;
+
+  constructor(plane: DataPlane, inbound: Inbound, arrived: Arrived) {
+    this.#plane = plane;
+    this.#inbound = inbound;
+    this.#arrived = arrived;
+    this.#startMs = plane.context.nowMs();
+    this.#family = inbound.view.connectionFamily(
+      trafficKey(inbound, arrived.caller),
+      () => new ConnectionFamily(plane.deps.metrics, inboundTraffic(inbound, arrived.caller)),
+    );
+  }
+
+  get spoke(): FirstWord | undefined {
+    return this.#arrived.spoke;
+  }
+
+  begin(): void {
+    const { stream } = this.#arrived;
+    this.#refusal = this.#judge(this.#inbound);
+    if (this.#refusal !== undefined) {
+      stream.reset();
+      this.ended({ flags: "-", receivedBytes: 0, sentBytes: 0 });
+      return;
+    }
+    const relay = new Relay(stream, this.#plane.context, this);
+    relay.dial(appTarget(this.#inbound.at.port), this.#plane.config.appConnectTimeoutMs);
+  }
+
+  #judge(inbound: Inbound): Refusal | undefined {
+    return refusalOf(this.#plane, inbound, this.#arrived.caller, this.#arrived.heard);
+  }
+
+  connected(): void {
+    this.#family.opened();
+    this.#arrived.whenConnected?.();
+  }
+  moved(received: number, sent: number): void {
+    this.#family.moved(received, sent);
+  }
+  mayStay(): boolean {
+    const { view } = this.#plane;
+    const now = view === undefined ? undefined : inboundFor(view, this.#arrived.arrival);
+    this.#refusal = now && this.#judge(now);
+    return now !== undefined && this.#refusal === undefined;
+  }
+
+  ended({ flags, receivedBytes, sentBytes }: Carried): void {
+    this.#family.closed(flags);
+    const { accessLog, clock } = this.#plane.deps;
+    const refusal = this.#refusal;
     if (!accessLog.wants(flags !== "-" || refusal !== undefined)) return;
-    const durationMs = plane.context.nowMs() - startMs;
-    const { appAddress, appPort } = inbound.at.port;
+    const { arrival, caller, stream, heard } = this.#arrived;
+    const durationMs = this.#plane.context.nowMs() - this.#startMs;
+    const { appAddress, appPort } = this.#inbound.at.port;
     accessLog.add(
       connectionRecord(
-        { flags, ...moved },
+        { flags, receivedBytes, sentBytes },
         {
-          ...inboundPeers(inbound, arrival, caller, stream),
+          ...inboundPeers(this.#inbound, arrival, caller, stream),
           ...(arrival.is === "mesh" ? {} : { serverName: nameIn(heard) }),
           startedAt: clock.wallMs() - durationMs,
           durationMs,
@@ -128,27 +183,8 @@ export function carryInboundTcp(
         },
       ),
     );
-  };
-  let refusal = refusalOf(plane, inbound, caller, heard);
-  if (refusal !== undefined) {
-    stream.reset();
-    finish("-", { receivedBytes: 0, sentBytes: 0 }, refusal);
-    return;
   }
-  const relay = new Relay(stream, plane.context, {
-    connected: () => {
-      family.opened();
-      whenConnected?.();
-    },
-    moved: (received, sent) => family.moved(received, sent),
-    spoke,
-    mayStay: () => {
-      const now = plane.view === undefined ? undefined : inboundFor(plane.view, arrival);
-      refusal = now && refusalOf(plane, now, caller, heard);
-      return now !== undefined && refusal === undefined;
-    },
-    ended: ({ flags, receivedBytes, sentBytes }) =>
-      finish(flags, { receivedBytes, sentBytes }, refusal),
-  });
-  relay.dial(appTarget(inbound.at.port), plane.config.appConnectTimeoutMs);
 }
+
+/** What a record tells of a relay. */
+type Carried = Pick<Relay, "flags" | "receivedBytes" | "sentBytes">;

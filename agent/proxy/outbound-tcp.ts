@@ -7,7 +7,7 @@ import { connectionRecord } from "./connection-record.ts";
 import type { DataPlane } from "./data-plane.ts";
 import { type Destined, endpointParty, endpointPlan } from "./destined.ts";
 import type { ClientView } from "./mesh-view.ts";
-import { Relay } from "./relay.ts";
+import { Relay, type RelayHooks } from "./relay.ts";
 import type { FirstWord } from "./server-first.ts";
 import type { Target, UpstreamCluster, Waiter } from "./upstream-cluster.ts";
 
@@ -98,7 +98,7 @@ function routeOf(
     : routeTcp(mesh.tables, workload, port, address);
 }
 
-class OutboundTcp {
+class OutboundTcp implements RelayHooks {
   readonly #plane: DataPlane;
   readonly #client: ClientView;
   readonly #way: Way;
@@ -108,6 +108,8 @@ class OutboundTcp {
   readonly #tried: number[] = [];
   #target: Target | undefined;
   #family: ConnectionFamily | undefined;
+  #relay: Relay | undefined;
+  spoke: FirstWord | undefined;
   /** For an endpoint's name. */
   #stopWaiting: (() => void) | undefined;
 
@@ -132,22 +134,25 @@ class OutboundTcp {
       });
       return;
     }
-    const relay = new Relay(this.#stream, this.#plane.context, {
-      connected: () => {
-        this.#report("success");
-        this.#family?.moved(relay.receivedBytes, 0);
-      },
-      moved: (received, sent) => this.#family?.moved(received, sent),
-      spoke,
-      connectFailed: () => {
-        this.#report("gateway_error");
-        return this.#tried.length < ATTEMPTS_MAX ? this.#nextTarget() : undefined;
-      },
-      isHopeless: () => this.#target !== undefined && this.#way.cluster.isHopeless(this.#target),
-      ended: () => this.#end(relay),
-    });
-    if (first !== undefined) relay.dial(first, cluster.view.limits.connectTimeoutMs);
-    else this.#awaitNames(relay);
+    this.spoke = spoke;
+    this.#relay = new Relay(this.#stream, this.#plane.context, this);
+    if (first !== undefined) this.#relay.dial(first, cluster.view.limits.connectTimeoutMs);
+    else this.#awaitNames(this.#relay);
+  }
+
+  connected(): void {
+    this.#report("success");
+    this.#family?.moved(this.#relay?.receivedBytes ?? 0, 0);
+  }
+  moved(received: number, sent: number): void {
+    this.#family?.moved(received, sent);
+  }
+  connectFailed(): DialTarget | undefined {
+    this.#report("gateway_error");
+    return this.#tried.length < ATTEMPTS_MAX ? this.#nextTarget() : undefined;
+  }
+  isHopeless(): boolean {
+    return this.#target !== undefined && this.#way.cluster.isHopeless(this.#target);
   }
 
   /** Nothing is known of its endpoints' names yet: the answer is waited for as long as a dial would be. What the client says is kept. */
@@ -222,7 +227,7 @@ class OutboundTcp {
     });
   }
 
-  #end(relay: Relay): void {
+  ended(relay: Relay): void {
     this.#stopWaiting?.();
     this.#way.cluster.releaseConnection();
     this.#family ??= this.#familyOf(this.#target); // never connected, so nothing moved

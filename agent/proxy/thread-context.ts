@@ -2,7 +2,7 @@
 // they are valid only until the event that filled them ends.
 
 import type { Stream } from "../base/net.ts";
-import { Deadline } from "../base/timer-wheel.ts";
+import { Deadline, type Due } from "../base/timer-wheel.ts";
 import { TRACE_DEFAULTS, TraceFields } from "../observe/trace.ts";
 import { HEAD_LIMITS, type HeadLimits, RequestHead, ResponseHead } from "../protocol/http1/head.ts";
 import { BufferPool } from "./buffer-pool.ts";
@@ -23,6 +23,25 @@ const TAIL_FIELDS_MAX = 64;
 
 /** As many requests are under way at once before more exchanges are made and let go. */
 const EXCHANGES_KEPT_MAX = 1024;
+
+/** An object and no closure: each connection has one for as long as it lives. */
+class GuardedTask implements Due {
+  readonly #deps: Pick<DataPlaneDeps, "bug">;
+  readonly #run: () => void;
+
+  constructor(deps: Pick<DataPlaneDeps, "bug">, run: () => void) {
+    this.#deps = deps;
+    this.#run = run;
+  }
+
+  onDue(): void {
+    try {
+      this.#run();
+    } catch (error) {
+      this.#deps.bug(error);
+    }
+  }
+}
 
 export class ThreadContext {
   readonly config: DataPlaneConfig;
@@ -81,14 +100,7 @@ export class ThreadContext {
 
   /** A deadline, not set; a bug in what it runs is caught at this root. */
   deadline(run: () => void): Deadline {
-    const onDue = (): void => {
-      try {
-        run();
-      } catch (error) {
-        this.deps.bug(error);
-      }
-    };
-    return new Deadline(this.deps.wheel, { onDue });
+    return new Deadline(this.deps.wheel, new GuardedTask(this.deps, run));
   }
 
   /** For one request. */
