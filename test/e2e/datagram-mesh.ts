@@ -90,6 +90,18 @@ export class DatagramMesh {
       .filter(({ protocol }) => protocol === "UDP");
   }
 
+  /** The access line of a flow of so many datagrams to that cluster; the error shows which ended instead. */
+  async endedFlow(host: Member, received: number, cluster: RegExp): Promise<FlowLine> {
+    const isIt = (flow: FlowLine): boolean =>
+      flow.datagrams_received === received && cluster.test(flow.upstream_cluster ?? "");
+    try {
+      return await eventually(`the flow's line on ${host}`, () => this.flowsOf(host).find(isIt));
+    } catch (cause) {
+      const last = JSON.stringify(this.flowsOf(host).slice(-4));
+      throw new Error(`${(cause as Error).message}; the last flows: ${last}`);
+    }
+  }
+
   /** All UDP that passes host c, which is the switch, while `work` is done and until `isWhole`: tcpdump's lines, with hexadecimal bytes. */
   async wireDuring(work: () => Promise<void>, isWhole: (wire: string) => boolean): Promise<string> {
     const words = ["tcpdump", "-i", "any", "-n", "-x", "-U", "--immediate-mode", "udp"];

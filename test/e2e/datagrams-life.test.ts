@@ -56,7 +56,7 @@ for (const backend of can ? (["nft", "iptables"] as const) : [])
           const answers = await heard;
           expect(new Set(answers).size).toBe(answers.length);
           expect(answers.length).toBeGreaterThan(580);
-          expect(answers.at(-1)).toBe(600);
+          expect(Math.max(...answers.map(Number))).toBeGreaterThan(595);
         });
     });
 
@@ -69,25 +69,13 @@ for (const backend of can ? (["nft", "iptables"] as const) : [])
           ["a", /logs\.default\.mesh/],
           ["b", /^inbound\|5140\|\|$/],
         ] as const) {
-          const line = await eventually(`the flow's line on ${host}`, () =>
-            on
-              .flowsOf(host)
-              .find(
-                (flow) =>
-                  flow.datagrams_received === 7 && cluster.test(flow.upstream_cluster ?? ""),
-              ),
-          );
+          const line = await on.endedFlow(host, 7, cluster);
           expect(line).toMatchObject({ datagrams_sent: 7, response_flags: "-" });
           expect(line.downstream_peer_identity).toMatch(/\/sa\/client$/);
         }
         expect((await on.mesh.redirect("a", "remove")).code).toBe(0);
-        const left = await on.mesh.hosts.run(
-          "a",
-          ["sh", "-c", "ip rule; ip -6 rule; nft list ruleset"],
-          {
-            uid: 0,
-          },
-        );
+        const look = ["sh", "-c", "ip rule; ip -6 rule; nft list ruleset"];
+        const left = await on.mesh.hosts.run("a", look, { uid: 0 });
         expect(left.stdout).not.toMatch(/554d|tproxy|ironmesh/i);
       });
     });
