@@ -1,5 +1,4 @@
 // A data thread: its own loop, arena, listeners and TLS contexts. It wires and decides nothing.
-
 import {
   MESH_ALPN_DATAGRAMS,
   MESH_ALPN_HBONE,
@@ -166,7 +165,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     soleIdentity: () => plane.view?.soleIdentity,
   });
   const names = config.dns && startNames(loop, store, network, config.dns, config.hasIpv6);
-  const drain = drainOf(plane, { streams, opaque, meshTls }, { listeners, names, datagrams });
+  const drain = drainOf(plane, { loop, streams, opaque, meshTls }, { listeners, names, datagrams });
   const beat = new Int32Array(config.beat);
   loop.onTurnEnd = () => {
     beat[0] = (beat[0] as number) + 1;
@@ -280,6 +279,7 @@ function suffer(fault: ThreadFault): void {
 }
 
 interface Wire {
+  readonly loop: Loop;
   readonly streams: MeshStreams;
   readonly opaque: OpaqueStreams;
   readonly meshTls: MeshTls;
@@ -288,7 +288,7 @@ interface Wire {
 /** `look` tells, once, that the last connection has ended. Call it after the log lines of a turn are told. */
 function drainOf(
   plane: DataPlane,
-  { streams, opaque, meshTls }: Wire,
+  { loop, streams, opaque, meshTls }: Wire,
   {
     listeners,
     names,
@@ -318,7 +318,7 @@ function drainOf(
     },
     look(): void {
       if (state !== "draining" || plane.openConnections > 0) return;
-      if (!streams.isDrained || !opaque.isDrained) return;
+      if (loop.leftovers > 0 || !streams.isDrained || !opaque.isDrained) return;
       if (meshTls.handshakes > 0 && !streams.hasWaited) return;
       state = "drained";
       tell({ type: "drained" });

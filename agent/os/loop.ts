@@ -83,7 +83,9 @@ export class Loop implements Clock {
   /** Of buffers that the runtime made for one event each, since whoever collects them set this to 0. */
   shortLivedBytes = 0;
   onIdle: () => void = () => {};
-  /** After each round of events, before the loop sleeps. */
+  /** Streams that are closed, and whose last bytes have not left yet: they end with this process. */
+  leftovers = 0;
+  /** After each round of events, when what it queued was sent, before the loop sleeps. Whoever is told of it may end the thread. */
   onTurnEnd: () => void = () => {};
   /** Where an exception of a watcher goes: a bug of ours; its connection is closed, the loop goes on. */
   onBug: (error: unknown) => void = (error) => {
@@ -183,8 +185,8 @@ export class Loop implements Clock {
       const isRuntimeReady = this.#poll(sleepMs);
       this.#runAgain();
       this.wheel.runDue();
-      this.onTurnEnd();
       this.batch?.run();
+      this.onTurnEnd();
       while (this.#closing.length > 0) this.libc.close(this.#closing.pop() as number);
       if (isRuntimeReady || (this.#now >= returnByMs && this.#turnsOwed === 0))
         this.#turnsOwed = RUNTIME_TURNS;

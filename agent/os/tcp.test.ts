@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { connect, createConnection, createServer, type Socket } from "node:net";
 import type { CloseReason, Stream, StreamHandler } from "../base/net.ts";
-import { Loop } from "./loop.ts";
+import { Loop, RECEIVE_AT } from "./loop.ts";
 import { connectTcp, localEnd } from "./socket.ts";
 import { TcpStream } from "./tcp.ts";
 import { listenOn } from "./tcp-listener.ts";
@@ -217,7 +217,10 @@ function suite(usesUring: boolean): void {
       const taken = fill(stream);
       expect(taken).toBeGreaterThan(PIECE);
       stream[how]();
+      // A thread that ends now would take with it what the kernel has not taken.
+      expect(loop.leftovers).toBe(how === "close" && usesUring ? 1 : 0);
       const got = await readAll(client);
+      expect(loop.leftovers).toBe(0);
       expect(got.length).toBe(taken);
       expect(got.every((byte, i) => byte === (Math.floor(i / PIECE) & 255))).toBe(true);
       client.destroy();
@@ -296,6 +299,43 @@ function suite(usesUring: boolean): void {
     };
     await Promise.all(Array.from({ length: 200 }, (_, i) => talk(i + 1)));
     server.close();
+  });
+
+  test("what a turn said has left when its end is told: whoever hears of it may end the thread", async () => {
+    let hasSaid = false;
+    const listener = listenOn(loop, "127.0.0.1", 0, {
+      onAccept: (stream) => {
+        stream.handler = {
+          ...quiet,
+          onData(_s, bytes, start, end) {
+            stream.write(bytes, start, end);
+            stream.close();
+            hasSaid = true;
+          },
+        };
+      },
+    });
+    const { port } = localEnd(loop, (listener as unknown as { fd: number }).fd);
+    const fd = connectTcp(loop, "127.0.0.1", port, undefined);
+    if (!fd.ok) throw new Error(fd.error);
+    const client = new TcpStream(loop, fd.value, quiet, { address: "127.0.0.1", port }, true);
+    const arrived = new Promise<number>((resolve) => {
+      loop.onTurnEnd = () => {
+        if (!hasSaid) return;
+        loop.onTurnEnd = () => {};
+        resolve(loop.libc.recv(client.fd, loop.at(RECEIVE_AT), 100, 0));
+      };
+    });
+    client.handler = {
+      ...quiet,
+      onOpen() {
+        client.pause();
+        client.write(new TextEncoder().encode("hello"), 0, 5);
+      },
+    };
+    expect(await arrived).toBe(5);
+    client.close();
+    listener.close();
   });
 
   test("a peer that is gone when a queued message leaves is told as a failure", async () => {

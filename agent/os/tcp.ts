@@ -362,9 +362,13 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
 
   close(): void {
     if (this.#isOver) return;
+    if (!this.#hasUnsent) {
+      this.#release();
+      return;
+    }
     this.#state = "closing";
-    if (!this.#hasUnsent) this.#release();
-    else if (this.#writing !== "queued") this.#limitRest();
+    this.#loop.leftovers++;
+    if (this.#writing !== "queued") this.#limitRest();
   }
 
   reset(): void {
@@ -375,6 +379,7 @@ export class TcpStream implements Stream, Watcher, Receiver, Sender {
 
   #release(): void {
     if (this.#state === "closed") return;
+    if (this.#state === "closing") this.#loop.leftovers--;
     this.#state = "closed";
     this.#rest = undefined;
     this.#loop.closeLater(this.fd);

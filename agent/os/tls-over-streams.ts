@@ -164,6 +164,8 @@ class StreamSocket implements RawSocket {
   #wantsDrain = false;
   #isHandingOn = false;
   #isEnding = false;
+  /** It is among the loop's leftovers: end() was called, and not all has left. */
+  #isLeftover = false;
   #isClosed = false;
 
   constructor(loop: Loop, stream: TcpStream, handlers: RawHandlers) {
@@ -174,7 +176,11 @@ class StreamSocket implements RawSocket {
     this.carrier.on("error", (error: TlsError) => {
       this.#error ??= error;
     });
-    this.carrier.on("close", () => this.#close());
+    this.carrier.on("close", () => {
+      if (this.#isLeftover) this.#loop.leftovers--;
+      this.#isLeftover = false;
+      this.#close();
+    });
     this.carrier.onAllSent = () => this.#drained();
   }
 
@@ -302,6 +308,10 @@ class StreamSocket implements RawSocket {
     if (socket === undefined) {
       this.terminate();
       return;
+    }
+    if (!this.#isLeftover && !this.#isClosed) {
+      this.#isLeftover = true;
+      this.#loop.leftovers++;
     }
     const limit = this.#loop.wheel.after(END_MAX_MS, () => this.terminate());
     socket.resume(); // nobody reads what still comes
