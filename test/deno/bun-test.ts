@@ -45,6 +45,17 @@ export function describe(name: string, define: () => void): void {
 }
 describe.skipIf = (isSkipped: boolean) => (isSkipped ? () => {} : describe);
 test.skipIf = (isSkipped: boolean) => (isSkipped ? () => {} : test);
+/** Of rows that are one text each, which the name may show once, as %s: bun:test's other forms are not here. */
+test.each =
+  (rows: readonly string[]) =>
+  (name: string, run: (row: string) => void | Promise<void>, timeoutMs?: number): void => {
+    const parts = name.split("%s");
+    if (rows.length === 0 || rows.some((row) => typeof row !== "string"))
+      throw new Error(`test.each of ${shown(rows)}: only texts, and at least one`);
+    if (parts.length > 2 || parts.some((part) => /[%$]/.test(part)))
+      throw new Error(`test.each names a test ${name}: only one %s is filled in`);
+    for (const row of rows) test(parts.join(row), () => run(row), timeoutMs);
+  };
 export const beforeAll = (run: Body): void => void scope.beforeAll.push(run);
 export const afterAll = (run: Body): void => void scope.afterAll.push(run);
 export const beforeEach = (run: Body): void => void scope.beforeEach.push(run);

@@ -127,6 +127,7 @@ export class Mesh {
   kill(who: Member | "server"): Promise<void> {
     const child = who === "server" ? this.#server : this.#agents.get(who);
     if (child === undefined) throw new Error(`${who} was not started`);
+    if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
     const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     child.kill("SIGKILL");
     return ended;
