@@ -19,7 +19,7 @@ function underDeno(runtime: string): void {
   });
   afterAll(() => rmSync(launcher.directory, { recursive: true, force: true }));
 
-  /** Runs a file of test/e2e; `pattern`: of the names of its tests. Returns how many passed. */
+  /** Runs a file of test/e2e; `pattern`: of the names of its tests. Returns how many passed: all that it names, none was skipped. */
   function suite(name: string, pattern = "."): number {
     const words = ["test", "--timeout", "180000", `test/e2e/${name}.test.ts`, "-t", pattern];
     const { status, stdout, stderr } = spawnSync(process.execPath, words, {
@@ -27,20 +27,20 @@ function underDeno(runtime: string): void {
       env: { ...process.env, IRONMESH_EXECUTABLE: launcher.path, IRONMESH_PATIENCE: "6" },
     });
     const said = stdout + stderr;
-    if (status !== 0) throw new Error(said);
+    if (status !== 0 || /^ *\d+ skip$/m.test(said)) throw new Error(said);
     return Number(/^ *(\d+) pass$/m.exec(said)?.[1]);
   }
 
   test("requests of every shape pass between two hosts, by redirect, name and mTLS", () => {
-    expect(suite("http", "^(requests|bodies|ends)")).toBe(8);
+    expect(suite("http", "^(requests|bodies|ends)")).toBeGreaterThanOrEqual(8);
   });
 
   test("names, live sessions and a host without its server live on through an agent's death", () => {
-    expect(suite("life")).toBe(3);
+    expect(suite("life")).toBeGreaterThanOrEqual(3);
   });
 
   test("an agent ends in order, and says which port it cannot have", () => {
-    expect(suite("start-and-stop")).toBe(6);
+    expect(suite("start-and-stop")).toBeGreaterThanOrEqual(6);
   });
 
   test("meshctl demo --check holds in its first five steps", () => {
