@@ -398,3 +398,55 @@ test("a paused stream shows nothing until it is resumed, then everything in orde
   expect(Buffer.concat(got).equals(Buffer.from(sent))).toBe(true);
   server.stop();
 });
+
+test("a peer whose app reads nothing for seconds keeps its connection and every byte, whether or not all fits into the kernel's buffers", async () => {
+  const received: { stream: Stream; count: number; reason: CloseReason | undefined }[] = [];
+  const server = serve((stream) => {
+    const one: (typeof received)[number] = { stream, count: 0, reason: undefined };
+    stream.handler = {
+      ...quiet,
+      onData: (_s, _bytes, start, end) => {
+        one.count += end - start;
+      },
+      onClose: (_s, reason) => {
+        one.reason = reason;
+      },
+    };
+    stream.pause();
+    received.push(one);
+  });
+  const mesh = new MeshTls(loop, MESH_ALPNS);
+  mesh.setKeys({ identities: [a], trustBundle: [root.pem] });
+  const wanted = [700_000, 24_000_000];
+  const piece = new Uint8Array(100_000);
+  const ends: CloseReason[] = [];
+  for (const bytes of wanted) {
+    let left = bytes;
+    const pour = (s: Stream): void => {
+      while (left > 0) {
+        const sent = s.write(piece, 0, Math.min(left, piece.length));
+        if (sent === 0) return;
+        left -= sent;
+      }
+    };
+    const target = {
+      address: "127.0.0.1",
+      port: server.port,
+      serverName: NAME,
+      alpn: MESH_ALPN_OPAQUE,
+    };
+    mesh.dial(
+      { is: "mesh", ...target, as: A, peers: [B] },
+      { ...quiet, onOpen: pour, onWritable: pour, onClose: (_s, reason) => ends.push(reason) },
+    );
+  }
+  await until(() => received.length === wanted.length);
+  // What is awaited is that nothing happens for longer than TCP_USER_TIMEOUT and the patience that follows.
+  await new Promise((resolve) => setTimeout(resolve, 5_500));
+  expect([...ends, ...received.map(({ reason }) => reason)]).toEqual([undefined, undefined]);
+  for (const { stream } of received) stream.resume();
+  const counts = (): number[] => received.map(({ count }) => count).toSorted((x, y) => x - y);
+  await until(() => counts().join() === wanted.join());
+  for (const { stream } of received) stream.close();
+  server.stop();
+}, 30_000);

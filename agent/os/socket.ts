@@ -24,7 +24,6 @@ import {
   TCP_KEEPIDLE,
   TCP_KEEPINTVL,
   TCP_NODELAY,
-  TCP_USER_TIMEOUT,
 } from "./libc.ts";
 import { ARGUMENTS_AT, type Loop } from "./loop.ts";
 
@@ -49,9 +48,8 @@ export function setNoDelay(loop: Loop, fd: number): void {
   setOption(loop, fd, SOL_TCP, TCP_NODELAY, 1);
 }
 
-/** A peer that fell silent is noticed within `userTimeoutMs` when we write, and about 3 s when both are idle. */
-export function setLiveness(loop: Loop, fd: number, userTimeoutMs: number): void {
-  setOption(loop, fd, SOL_TCP, TCP_USER_TIMEOUT, userTimeoutMs);
+/** A peer that fell silent is noticed within about 3 s while nothing is under way; for the rest see peer-watch.ts. */
+export function setLiveness(loop: Loop, fd: number): void {
   setOption(loop, fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   setOption(loop, fd, SOL_TCP, TCP_KEEPIDLE, 1);
   setOption(loop, fd, SOL_TCP, TCP_KEEPINTVL, 1);

@@ -3,6 +3,7 @@
 import type { CloseReason, MeshPeer, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import { EDIT_ROOM } from "../base/net.ts";
 import { type Loop, RECEIVE_AT, RECEIVE_BYTES } from "./loop.ts";
+import { leaveToKernel, PeerWatch, type Watched } from "./peer-watch.ts";
 import { localEnd, setLiveness } from "./socket.ts";
 
 export interface PeerCertificate {
@@ -40,12 +41,10 @@ export interface Dialling {
   given: Uint8Array | undefined;
 }
 
-/** Silence that ends a connection: see setLiveness. */
-const USER_TIMEOUT_MS = 2_000;
 const NOTHING = (): void => {};
 const isPoisoned = process.env["IRONMESH_POISON"] === "1";
 
-export class TlsStream implements Stream {
+export class TlsStream implements Stream, Watched {
   handler: StreamHandler;
   mesh: MeshPeer | undefined;
   peerAddress = "";
@@ -55,6 +54,7 @@ export class TlsStream implements Stream {
   readonly #loop: Loop;
   readonly #view: Buffer;
   #socket: RawSocket | undefined;
+  #watch: PeerWatch | undefined;
   #isOpen = false;
   #isClosed = false;
   #isPaused = false;
@@ -93,7 +93,7 @@ export class TlsStream implements Stream {
     this.#socket = socket;
     this.peerAddress = unmapped(socket.remoteAddress);
     this.peerPort = socket.remotePort;
-    setLiveness(this.#loop, socket.fd, USER_TIMEOUT_MS);
+    setLiveness(this.#loop, socket.fd);
     (socket as unknown as { setNoDelay(on: boolean): void }).setNoDelay(true);
   }
   setOpen(): void {
@@ -163,6 +163,7 @@ export class TlsStream implements Stream {
   closed(error: { code?: string } | undefined): void {
     if (this.#isClosed) return;
     this.handshakeDone();
+    this.#watch?.stop();
     const wasOpen = this.#isOpen;
     this.#isClosed = true;
     const code = error?.code ?? "ECONNRESET";
@@ -176,7 +177,17 @@ export class TlsStream implements Stream {
     const socket = this.#socket;
     if (!this.#isOpen || this.#isClosed || socket === undefined) return 0;
     const from = bytes === this.#loop.arena.bytes ? this.#view : bytes;
+    this.#watch ??= new PeerWatch(this.#loop, socket.fd, this);
     return Math.max(0, socket.write(from, start, end - start));
+  }
+  unwatched(): void {
+    this.#watch = undefined;
+  }
+  unanswered(): void {
+    this.#watch = undefined;
+    const socket = this.#socket;
+    this.closed({ code: "ETIMEDOUT" });
+    socket?.terminate();
   }
   pause(): void {
     if (this.#isPaused) return;
@@ -203,12 +214,17 @@ export class TlsStream implements Stream {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.handshakeDone();
+    if (this.#watch !== undefined && this.#socket !== undefined) {
+      this.#watch.stop();
+      leaveToKernel(this.#loop, this.#socket.fd);
+    }
     this.#socket?.end();
   }
   reset(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.handshakeDone();
+    this.#watch?.stop();
     this.#socket?.terminate();
   }
 }
