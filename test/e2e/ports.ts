@@ -4,6 +4,16 @@ export const BACKEND = { http: 8080, echo: 9000, banner: 9010, counter: 9020 } a
 export const DATAGRAMS = { echo: 5140, names: 53, undeclared: 5999 } as const;
 /** HTTPS that apps on b terminate themselves, two versions of one service; and one on c, outside of the mesh. */
 export const SECURE = { one: 9443, two: 9444, outside: 9445 } as const;
+/** Servers that nobody here wrote, on b and, without an agent, on c. */
+export const PEERS = {
+  postgres: 5432,
+  redis: 6379,
+  mariadb: 3306,
+  mariadbExtra: 3316,
+  sshd: 2222,
+  grpc: 50_051,
+  chat: 8_100,
+} as const;
 /** Declared, and nobody listens there. */
 export const NOBODY = 8090;
 /** On host c, without an agent: answers, answers 500, and nobody. */
@@ -21,4 +31,11 @@ export const UID = {
   secureOne: 62_406,
   secureTwo: 62_407,
   server: 62_410,
+  /** Servers of peers.test.ts, on b and c. */
+  postgres: 62_411,
+  redis: 62_412,
+  mariadb: 62_413,
+  sshd: 62_414,
+  grpc: 62_415,
+  chat: 62_416,
 } as const;

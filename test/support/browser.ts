@@ -26,11 +26,36 @@ export async function openBrowser(
   } = {},
 ): Promise<Browser> {
   const directory = mkdtempSync(join(tmpdir(), "ironmesh-chromium-"));
+  const browser = await launchBrowser(directory, {
+    ...look,
+    args: [`--ignore-certificate-errors-spki-list=${caKeyHash(server)}`],
+  });
+  return {
+    ...browser,
+    close: async () => {
+      await browser.close();
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** With its profile in `directory`; `executable`: what runs Chromium with the words it is given, itself if nothing is said. */
+export async function launchBrowser(
+  directory: string,
+  how: {
+    readonly colorScheme?: "light" | "dark";
+    readonly viewport?: { width: number; height: number };
+    readonly args?: readonly string[];
+    readonly executable?: string;
+    readonly env?: { readonly [name: string]: string };
+  },
+): Promise<Browser> {
   const context: BrowserContext = await chromium.launchPersistentContext(directory, {
-    executablePath: CHROMIUM,
+    executablePath: how.executable ?? CHROMIUM,
     headless: true,
-    colorScheme: look.colorScheme ?? "light",
-    viewport: look.viewport ?? { width: 1440, height: 860 },
+    colorScheme: how.colorScheme ?? "light",
+    viewport: how.viewport ?? { width: 1440, height: 860 },
+    env: { ...process.env, ...how.env },
     args: [
       "--no-sandbox", // the tests run as root
       "--disable-gpu",
@@ -39,7 +64,7 @@ export async function openBrowser(
       "--disable-background-networking",
       "--disable-component-update",
       "--disable-sync",
-      `--ignore-certificate-errors-spki-list=${caKeyHash(server)}`,
+      ...(how.args ?? []),
     ],
   });
   const page = context.pages()[0] ?? (await context.newPage());
@@ -55,10 +80,7 @@ export async function openBrowser(
     page,
     complaints,
     asked,
-    close: async () => {
-      await context.close();
-      rmSync(directory, { recursive: true, force: true });
-    },
+    close: () => context.close(),
   };
 }
 

@@ -101,6 +101,11 @@ export class Hosts {
     return known;
   }
 
+  /** Pulls the cable: nobody hears of it but by silence. */
+  async cut(host: "a" | "b"): Promise<void> {
+    await runOrThrow(["ip", "-n", this.namespaceOf("c"), "link", "set", `to-${host}`, "nomaster"]);
+  }
+
   async down(): Promise<void> {
     const ended = this.#children
       .filter((child) => child.exitCode === null && child.signalCode === null)
