@@ -37,8 +37,12 @@ export class DatagramMesh {
     this.names = parts.names;
   }
 
-  static async up(backend: "iptables" | "nft"): Promise<DatagramMesh> {
-    const mesh = await Mesh.up([], ["--redirect", backend]);
+  /** `addresses`: of services on a and b, if not IPv4. */
+  static async up(
+    backend: "iptables" | "nft",
+    addresses?: Readonly<Record<Member, string>>,
+  ): Promise<DatagramMesh> {
+    const mesh = await Mesh.up([], ["--redirect", backend], [], addresses);
     try {
       return new DatagramMesh(await begin(mesh));
     } catch (cause) {

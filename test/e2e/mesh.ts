@@ -32,6 +32,7 @@ export interface AccessLine {
   readonly decision_id?: string;
 }
 
+type Addresses = Readonly<Record<Member, string>>;
 type AgentWords = Readonly<Record<Member, readonly string[]>>;
 
 export class Mesh {
@@ -40,12 +41,19 @@ export class Mesh {
   readonly #agents = new Map<Member, ChildProcess>();
   readonly #agentWords: AgentWords;
   readonly #serverWords: readonly string[];
+  readonly #addresses: Addresses | undefined;
   #server: ChildProcess | undefined;
   /** Answers names on c, as root. */
   #world: Remote | undefined;
 
-  private constructor(hosts: Hosts, agentWords: AgentWords, serverWords: readonly string[]) {
+  private constructor(
+    hosts: Hosts,
+    agentWords: AgentWords,
+    serverWords: readonly string[],
+    addresses: Addresses | undefined,
+  ) {
     this.hosts = hosts;
+    this.#addresses = addresses;
     this.#agentWords = agentWords;
     this.#serverWords = serverWords;
     // Its own place may be closed to other users.
@@ -54,14 +62,15 @@ export class Mesh {
       : [hosts.place.runtime, resolve("cli/main.ts")];
   }
 
-  /** Further options of the agent on a, of both, and of the server. */
+  /** Further options of the agent on a, of both, and of the server; where services of a and b are reached, if not at IPv4. */
   static async up(
     onA: readonly string[] = [],
     onBoth: readonly string[] = [],
     onServer: readonly string[] = [],
+    addresses?: Addresses,
   ): Promise<Mesh> {
     const hosts = await Hosts.up();
-    const mesh = new Mesh(hosts, { a: [...onBoth, ...onA], b: onBoth }, onServer);
+    const mesh = new Mesh(hosts, { a: [...onBoth, ...onA], b: onBoth }, onServer, addresses);
     try {
       await mesh.#start();
     } catch (cause) {
@@ -98,6 +107,7 @@ export class Mesh {
       host,
       "--service-account",
       account,
+      ...(this.#addresses === undefined ? [] : ["--address", this.#addresses[host]]),
     );
     const token = /im1\.[A-Za-z0-9_-]+/.exec(shown)?.[0] ?? "";
     const directory = this.#directoryFor(`agent-${host}`, UID.agent);
