@@ -2,7 +2,9 @@
 import type { Log } from "./base/log.ts";
 import type { Stream } from "./base/net.ts";
 import type { ThreadConfig } from "./control/thread-messages.ts";
+import type { ListenerStore } from "./os/listener-store.ts";
 import type { Loop } from "./os/loop.ts";
+import type { KeptDescriptor } from "./os/notify.ts";
 import { exportsKeys } from "./os/runtime.ts";
 import type { WorkloadListener } from "./os/thread-listeners.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
@@ -11,6 +13,7 @@ import type { ThreadDatagrams } from "./worker-datagrams.ts";
 
 export class DatagramsWhenDeclared {
   readonly #loop: Loop;
+  readonly #store: ListenerStore;
   readonly #config: ThreadConfig;
   readonly #plane: DataPlane;
   readonly #fail: (error: unknown) => void;
@@ -22,11 +25,13 @@ export class DatagramsWhenDeclared {
 
   constructor(
     loop: Loop,
+    store: ListenerStore,
     config: ThreadConfig,
     plane: DataPlane,
     { fail, log }: { readonly fail: (error: unknown) => void; readonly log: Log },
   ) {
     this.#loop = loop;
+    this.#store = store;
     this.#log = log;
     this.#config = config;
     this.#plane = plane;
@@ -38,6 +43,7 @@ export class DatagramsWhenDeclared {
     const isDeclared = hasUdp(snapshot);
     const follow = (): void => {
       if (!this.#isClosed) this.#loaded?.follow(isDeclared ? workloads : undefined);
+      this.#store.retireRest("datagrams");
       isFollowed();
     };
     if (isDeclared) {
@@ -58,7 +64,7 @@ export class DatagramsWhenDeclared {
 
   async #load(): Promise<void> {
     const { startDatagrams } = await import("./worker-datagrams.ts");
-    this.#loaded = startDatagrams(this.#loop, this.#config, this.#plane);
+    this.#loaded = startDatagrams(this.#loop, this.#store, this.#config, this.#plane);
   }
 
   acceptMesh(stream: Stream): void {
@@ -71,6 +77,13 @@ export class DatagramsWhenDeclared {
   }
   hostsChanged(): void {
     this.#loaded?.hostsChanged();
+  }
+  sockets(): readonly KeptDescriptor[] {
+    return this.#loaded?.sockets() ?? [];
+  }
+  handOver(): void {
+    this.#isClosed = true;
+    this.#loaded?.handOver();
   }
   close(): void {
     this.#isClosed = true;

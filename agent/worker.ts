@@ -138,8 +138,8 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     bug,
     tell: (news) => tell({ type: "name_news", news }),
   });
-  const datagrams = new DatagramsWhenDeclared(loop, config, plane, { fail, log });
   const store = new ListenerStore({ ...config, thread: config.index }, loop);
+  const datagrams = new DatagramsWhenDeclared(loop, store, config, plane, { fail, log });
   const listeners = new ThreadListeners(loop, store, meshTls, config, {
     acceptOutbound: (stream, original, workload) =>
       plane.acceptOutbound(stream, original, workload),
@@ -220,7 +220,10 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
         accessLog.mode = message.mode;
         return;
       case "name_sockets":
-        tell({ type: "sockets", sockets: [...listeners.sockets, ...(names?.sockets() ?? [])] });
+        tell({
+          type: "sockets",
+          sockets: [...listeners.sockets, ...datagrams.sockets(), ...(names?.sockets() ?? [])],
+        });
         return;
       case "hand_over":
         drain.handOver(message.limitMs);
@@ -313,7 +316,7 @@ function drainOf(
       plane.handOver(limitMs);
       streams.drain();
       listeners.giveAway();
-      datagrams.close();
+      datagrams.handOver();
       names?.giveAway();
     },
     look(): void {

@@ -42,6 +42,7 @@ export const FD_CLOEXEC = 1;
 export const MSG_NOSIGNAL = 0x4000;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
+export const SHUT_RDWR = 2;
 
 export const SOL_IP = 0;
 export const SOL_SOCKET = 1;

@@ -7,6 +7,7 @@
 //
 // A stored socket that nobody accepts from would keep its share of the port's connections (SO_REUSEPORT) and let them hang, so whoever
 // gives one up for good shuts it down: the manager notices by itself and drops its copy.
+import type { Result } from "../base/result.ts";
 import { CannotListen } from "./cannot-listen.ts";
 import { storedName } from "./listener-names.ts";
 import { endListener } from "./listening-socket.ts";
@@ -22,7 +23,11 @@ export type Purpose =
   | "dns"
   /** The datagram socket in a resolver's place: a predecessor passes it on, a manager does not keep it. */
   | "resolver"
-  | { readonly workload: string };
+  | { readonly workload: string }
+  /** The datagram socket beside a TCP listener, by whose it is and its port: datagrams wait in it as connections do. */
+  | { readonly datagramsOf: string };
+
+type OpenNew = (loop: Loop, address: string, port: number) => Result<number, string>;
 
 export interface ListenerStoreConfig {
   /** Number of the data thread. */
@@ -39,10 +44,14 @@ const F_DUPFD_CLOEXEC = 1_030;
 const NOTIFIER_AT = ARGUMENTS_AT + 1_024;
 
 /** Short, since all names together must fit into one environment variable (128 KiB). */
-const nameOf = (thread: number, purpose: Purpose): string =>
-  typeof purpose === "string"
-    ? `${storedName(thread)}${purpose === "resolver" ? ".resolver" : ""}`
-    : `${storedName(thread)}.${shortHash(purpose.workload)}`;
+function nameOf(thread: number, purpose: Purpose): string {
+  const name = storedName(thread);
+  if (typeof purpose === "string") return purpose === "resolver" ? `${name}.resolver` : name;
+  return "workload" in purpose
+    ? `${name}.${shortHash(purpose.workload)}`
+    : `${name}.${shortHash(purpose.datagramsOf)}${DATAGRAMS}`;
+}
+const DATAGRAMS = ".udp";
 
 /** Of a module that the data thread has for its TLS, and the main thread should not load at its start. */
 const shortHash = (text: string): string =>
@@ -113,24 +122,25 @@ export class ListenerStore {
     return kept;
   }
 
-  /** A listening socket, perhaps one with connections that wait already. Throws CannotListen. */
-  open(purpose: Purpose, address: string, port: number): number {
+  /** A listening socket, perhaps one with connections or datagrams that wait already. Throws CannotListen. */
+  open(purpose: Purpose, address: string, port: number, openNew: OpenNew = listenTcp): number {
     const kept = this.take(purpose, address, port);
     if (kept !== undefined) return kept;
     const name = nameOf(this.#thread, purpose);
-    const opened = listenTcp(this.#loop, address, port);
+    const opened = openNew(this.#loop, address, port);
     if (!opened.ok) throw new CannotListen(address, port, opened.error);
     this.#notifier?.tell(["FDSTORE=1", `FDNAME=${name}`], opened.value);
     this.#names.set(opened.value, name);
     return opened.value;
   }
 
-  /** Once a version is served: nobody will ask for what is left. */
-  retireRest(): void {
-    for (const fd of this.#kept.values()) {
+  /** Once a version is served: nobody will ask for what is left of these. */
+  retireRest(of: "connections" | "datagrams"): void {
+    for (const [key, fd] of this.#kept) {
+      if (key.includes(`${DATAGRAMS} `) !== (of === "datagrams")) continue;
       this.#loop.unwatch(fd);
       endListener(this.#loop.libc, fd);
+      this.#kept.delete(key);
     }
-    this.#kept.clear();
   }
 }

@@ -13,7 +13,7 @@ import {
   IPV6_V6ONLY,
   type Libc,
   openLibc,
-  SHUT_RD,
+  SHUT_RDWR,
   SO_REUSEADDR,
   SOCK_FLAGS,
   SOCK_STREAM,
@@ -56,7 +56,7 @@ export function listenOn(address: string, port: number): number {
 
 /** Ends a listener for every process that has a copy of it, and closes ours. */
 export function endListener(libc: Libc, fd: number): void {
-  libc.shutdown(fd, SHUT_RD);
+  libc.shutdown(fd, SHUT_RDWR); // of a datagram socket only both directions tell the manager (EPOLLHUP)
   libc.close(fd);
 }
 

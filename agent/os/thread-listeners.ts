@@ -161,7 +161,7 @@ export class ThreadListeners {
     }
     for (const one of workloads)
       if (!this.#byPort.has(one.port)) this.#byPort.set(one.port, this.#open(one));
-    this.#store.retireRest();
+    this.#store.retireRest("connections");
     this.#showSole(false);
   }
 

@@ -2,8 +2,8 @@
 // Needs CAP_NET_ADMIN. All threads have one at the same port; the kernel spreads by the two ends, so a flow stays with its thread.
 import type { CapturedDatagram } from "../base/datagrams.ts";
 import type { OriginalDestination } from "../base/net.ts";
+import { err, ok, type Result } from "../base/result.ts";
 import { readAddress, readPort, SOCKADDR_BYTES, writeSockaddr } from "./address.ts";
-import { CannotListen } from "./cannot-listen.ts";
 import {
   AF_INET,
   AF_INET6,
@@ -16,6 +16,7 @@ import {
   SOL_IPV6,
   SOL_SOCKET,
 } from "./libc.ts";
+import { endListener } from "./listening-socket.ts";
 import { ARGUMENTS_AT, type Loop, RECEIVE_AT, RECEIVE_BYTES, type Watcher } from "./loop.ts";
 import { setOption } from "./socket.ts";
 import { setReceiveRoom } from "./udp-socket.ts";
@@ -45,7 +46,7 @@ export interface UdpAcceptor {
 
 export class UdpListener implements Watcher, CapturedDatagram {
   readonly #loop: Loop;
-  readonly #fd: number;
+  readonly fd: number;
   readonly #isIpv6: boolean;
   readonly #acceptor: UdpAcceptor;
   readonly #halves: Uint16Array;
@@ -53,14 +54,14 @@ export class UdpListener implements Watcher, CapturedDatagram {
   readonly start = RECEIVE_AT;
   end = RECEIVE_AT;
 
-  /** Throws CannotListen. */
-  constructor(loop: Loop, address: string, port: number, acceptor: UdpAcceptor) {
+  /** `fd`: of openTransparent(), perhaps of a process before this one. */
+  constructor(loop: Loop, fd: number, isIpv6: boolean, acceptor: UdpAcceptor) {
     this.#loop = loop;
-    this.#isIpv6 = address.includes(":");
+    this.#isIpv6 = isIpv6;
     this.#acceptor = acceptor;
     this.#halves = new Uint16Array(loop.arena.buffer);
-    this.#fd = bindTransparent(loop, address, port);
-    loop.watch(this.#fd, this);
+    this.fd = fd;
+    loop.watch(fd, this);
   }
 
   get bytes(): Uint8Array {
@@ -129,7 +130,7 @@ export class UdpListener implements Watcher, CapturedDatagram {
     words[(VECTOR_AT + 8) >> 2] = RECEIVE_BYTES;
     words[(VECTOR_AT + 12) >> 2] = 0;
     words[LEVEL_AT >> 2] = -1;
-    return libc.recvmsg(this.#fd, this.#loop.at(MESSAGE_AT), 0);
+    return libc.recvmsg(this.fd, this.#loop.at(MESSAGE_AT), 0);
   }
 
   get #hasOriginal(): boolean {
@@ -141,19 +142,29 @@ export class UdpListener implements Watcher, CapturedDatagram {
       : level === SOL_IP && type === IP_RECVORIGDSTADDR;
   }
 
+  /** What waits in it is for whoever else has a copy: the service manager, a successor. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#loop.unwatch(this.#fd);
-    this.#loop.closeLater(this.#fd);
+    this.#loop.unwatch(this.fd);
+    this.#loop.closeLater(this.fd);
+  }
+
+  /** For good, for every copy: nobody would read from it. */
+  retire(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#loop.unwatch(this.fd);
+    endListener(this.#loop.libc, this.fd);
   }
 }
 
-function bindTransparent(loop: Loop, address: string, port: number): number {
+/** A text is the errno's name. */
+export function openTransparent(loop: Loop, address: string, port: number): Result<number, string> {
   const { libc } = loop;
   const isIpv6 = address.includes(":");
   const fd = libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0);
-  if (fd < 0) throw new CannotListen(address, port, errnoName(loop.errno()));
+  if (fd < 0) return err(errnoName(loop.errno()));
   setReceiveRoom(loop, fd);
   const level = isIpv6 ? SOL_IPV6 : SOL_IP;
   const isReady =
@@ -161,8 +172,8 @@ function bindTransparent(loop: Loop, address: string, port: number): number {
     setOption(loop, fd, level, isIpv6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, 1) === 0 &&
     setOption(loop, fd, level, isIpv6 ? IPV6_RECVORIGDSTADDR : IP_RECVORIGDSTADDR, 1) === 0 &&
     libc.bind(fd, loop.at(NAME_AT), writeSockaddr(loop.arena.bytes, NAME_AT, address, port)) === 0;
-  if (isReady) return fd;
+  if (isReady) return ok(fd);
   const reason = errnoName(loop.errno());
   libc.close(fd);
-  throw new CannotListen(address, port, reason);
+  return err(reason);
 }

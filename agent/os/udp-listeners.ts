@@ -1,9 +1,12 @@
 // The datagram listeners of one data thread, at the ports of its TCP listeners. They are open only while somebody has declared UDP: an agent
-// without any needs no transparent sockets. A successor opens its own; datagrams need no queue to be handed over.
+// without any needs no transparent sockets. As TCP's they outlive the process (listener-store.ts): what comes meanwhile waits in them, as far as
+// there is room (WAITING_BYTES_MAX).
 import type { CapturedDatagram } from "../base/datagrams.ts";
+import type { ListenerStore } from "./listener-store.ts";
 import type { Loop } from "./loop.ts";
+import type { KeptDescriptor } from "./notify.ts";
 import type { ListenerPorts, WorkloadListener } from "./thread-listeners.ts";
-import { UdpListener } from "./udp-listener.ts";
+import { openTransparent, UdpListener } from "./udp-listener.ts";
 
 export interface UdpAcceptors {
   /** `workload`: index in the order of follow(); undefined: a process of none. */
@@ -17,13 +20,15 @@ export class UdpListeners {
   readonly #loop: Loop;
   readonly #ports: ListenerPorts;
   readonly #to: UdpAcceptors;
+  readonly #store: ListenerStore;
   /** By port. The index is looked up at each datagram: a new snapshot may order workloads anew. */
   readonly #byPort = new Map<number, { workload: string; listeners: readonly UdpListener[] }>();
   #indexOf = new Map<number, { readonly index: number | undefined; readonly workload: string }>();
   #isClosed = false;
 
-  constructor(loop: Loop, ports: ListenerPorts, to: UdpAcceptors) {
+  constructor(loop: Loop, store: ListenerStore, ports: ListenerPorts, to: UdpAcceptors) {
     this.#loop = loop;
+    this.#store = store;
     this.#ports = ports;
     this.#to = to;
   }
@@ -42,7 +47,7 @@ export class UdpListeners {
     this.#indexOf = new Map(wanted.map(({ port, workload, index }) => [port, { index, workload }]));
     for (const [port, { workload, listeners }] of this.#byPort) {
       if (this.#indexOf.get(port)?.workload === workload) continue;
-      for (const listener of listeners) listener.close();
+      for (const listener of listeners) listener.retire();
       this.#byPort.delete(port);
     }
     for (const { port, workload } of wanted)
@@ -59,7 +64,11 @@ export class UdpListeners {
         this.#to.bug(error);
       }
     };
-    return addresses.map((address) => new UdpListener(this.#loop, address, port, { onDatagram }));
+    const purpose = { datagramsOf: `${workload} ${port}` };
+    return addresses.map((address) => {
+      const fd = this.#store.open(purpose, address, port, openTransparent);
+      return new UdpListener(this.#loop, fd, address.includes(":"), { onDatagram });
+    });
   }
 
   #take(port: number, workload: string, datagram: CapturedDatagram): void {
@@ -69,8 +78,18 @@ export class UdpListeners {
     else this.#to.takeOutbound(datagram, port, found.index);
   }
 
+  /** What a successor has to be given. */
+  get sockets(): readonly KeptDescriptor[] {
+    return this.#all.map(({ fd }) => this.#store.describe(fd));
+  }
+  get #all(): readonly UdpListener[] {
+    return [...this.#byPort.values()].flatMap(({ listeners }) => listeners);
+  }
+
+  /** Reads no more: what waits, and all that comes, is for the next process. */
   close(): void {
-    this.follow(undefined);
     this.#isClosed = true;
+    for (const listener of this.#all) listener.close();
+    this.#byPort.clear();
   }
 }

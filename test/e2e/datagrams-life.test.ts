@@ -45,7 +45,7 @@ for (const backend of can ? (["nft", "iptables"] as const) : [])
 
     describe("an upgrade in place", () => {
       for (const host of ["a", "b"] as const)
-        test(`of the ${host === "b" ? "called" : "calling"} host's agent: a socket in use goes on, and loses next to nothing`, async () => {
+        test(`of the ${host === "b" ? "called" : "calling"} host's agent: a socket in use goes on, and loses nothing`, async () => {
           const socket = `upgraded ${host}`;
           expect(await on.ask(on.client, { socket })).toEqual([64]);
           const sizes = Array.from({ length: 600 }, (_, i) => i + 1);
@@ -54,9 +54,7 @@ for (const backend of can ? (["nft", "iptables"] as const) : [])
           expect(`${code} ${stderr}`).toBe("0 ");
           pids.push((await on.mesh.untilServing(host)).pid);
           const answers = await heard;
-          expect(new Set(answers).size).toBe(answers.length);
-          expect(answers.length).toBeGreaterThan(580);
-          expect(Math.max(...answers.map(Number))).toBeGreaterThan(595);
+          expect(answers.toSorted((x, y) => Number(x) - Number(y))).toEqual(sizes);
         });
     });
 

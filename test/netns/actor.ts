@@ -15,7 +15,7 @@ import { isLocalAddress } from "../../agent/os/route.ts";
 import { connectTcp } from "../../agent/os/socket.ts";
 import { TcpStream } from "../../agent/os/tcp.ts";
 import { listenOn } from "../../agent/os/tcp-listener.ts";
-import { UdpListener } from "../../agent/os/udp-listener.ts";
+import { openTransparent, UdpListener } from "../../agent/os/udp-listener.ts";
 import { NameServer } from "../../agent/proxy/names.ts";
 import { forwardOverTcp, NameStreams } from "../../agent/proxy/names-stream.ts";
 
@@ -52,7 +52,10 @@ async function listenRedirected({ address, port }: Order): Promise<unknown> {
 async function listenDatagrams({ address, port }: Order): Promise<unknown> {
   const own = await ourLoop();
   const answers = new RawAnswers(own);
-  new UdpListener(own, address as string, port as number, {
+  const at = address as string;
+  const opened = openTransparent(own, at, port as number);
+  if (!opened.ok) throw new Error(`${at} ${port}: ${opened.error}`);
+  new UdpListener(own, opened.value, at.includes(":"), {
     onDatagram({ from, to, bytes, start, end }) {
       note(`udp ${port} <- ${to.address}:${to.port}`);
       answers.answerer(to, from).send(bytes, start, end);

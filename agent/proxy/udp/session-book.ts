@@ -41,6 +41,11 @@ export class SessionBook {
       if (identities.has(session.as)) session.retire();
   }
 
+  /** Nothing more is sent by any; what is under way is still heard. */
+  retireAll(): void {
+    for (const session of [...this.#sessions.values()]) session.retire();
+  }
+
   /** Ends sessions that had no flow for so long. */
   sweep(nowMs: number): void {
     for (const session of [...this.#sessions.values()]) {

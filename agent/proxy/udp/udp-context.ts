@@ -11,7 +11,7 @@ export interface UdpBounds {
   readonly flowsMax: number;
   /** The same for what one caller opens at one of our ports, by one session. Default 4,096. */
   readonly sessionFlowsMax: number;
-  /** Datagrams a flow keeps while its session is dialled, the oldest dropped first. Default 16. */
+  /** Datagrams a flow keeps while its session is dialled, the oldest dropped first. Default 64. */
   readonly queueMax: number;
   /** Bytes that all flows of a session keep. Default 262,144. */
   readonly queueBytesMax: number;
@@ -29,7 +29,7 @@ export const UDP_BOUNDS: UdpBounds = {
   flowIdleMs: 60_000,
   flowsMax: 4_096,
   sessionFlowsMax: 4_096,
-  queueMax: 16,
+  queueMax: 64,
   queueBytesMax: 262_144,
   dialTimeoutMs: 5_000,
   redialMs: 250,

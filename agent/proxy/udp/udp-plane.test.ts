@@ -25,21 +25,18 @@ class UdpMesh extends MeshFixture {
   readonly cable = new MemoryCable(this.clock);
   readonly atClient = new MemoryDatagrams(this.cable, "10.0.0.1");
   readonly caller: UdpPlane;
-  readonly called: UdpPlane;
+  called: UdpPlane;
   /** What the app got, as `PORT TEXT`. It answers each with `re TEXT`. */
   readonly atApp: string[] = [];
   sessions = 0;
 
+  readonly #bounds: UdpBounds;
+
   constructor(bounds: Partial<UdpBounds> = {}) {
     super({ accessLog: "on" });
-    const planeOf = (host: Host, datagrams: MemoryDatagrams): UdpPlane =>
-      new UdpPlane(
-        { meshPort: 15_008, bounds: { ...UDP_BOUNDS, ...bounds } },
-        host.plane,
-        datagrams,
-      );
-    this.caller = planeOf(this.client, this.atClient);
-    this.called = planeOf(this.server, new MemoryDatagrams(this.cable, "10.0.0.2"));
+    this.#bounds = { ...UDP_BOUNDS, ...bounds };
+    this.caller = this.planeOf(this.client, this.atClient);
+    this.called = this.planeOf(this.server, new MemoryDatagrams(this.cable, "10.0.0.2"));
     this.server.network.listenMesh(15_008, {
       accept: (stream) => {
         expect(stream.mesh?.alpn).toBe(ALPN_DATAGRAMS);
@@ -58,6 +55,10 @@ class UdpMesh extends MeshFixture {
       this.atApp.push(`${from.split(":")[1]} ${text}`);
       this.cable.deliver({ path: `${to}>${from}`, bytes: new TextEncoder().encode(`re ${text}`) });
     };
+  }
+
+  planeOf(host: Host, datagrams: MemoryDatagrams): UdpPlane {
+    return new UdpPlane({ meshPort: 15_008, bounds: this.#bounds }, host.plane, datagrams);
   }
 
   /** The app takes datagrams, under this policy. */
@@ -291,5 +292,47 @@ describe("between hosts", () => {
     expect(mesh.client.count("ironmesh_udp_flows_opened_total")).toBe(0);
     mesh.settle(UDP_BOUNDS.flowIdleMs * 1.5);
     expect(mesh.client.records()).toEqual([expect.objectContaining({ response_flags: "UF" })]);
+  });
+});
+
+describe("a process that hands over to its successor", () => {
+  test("where flows are called from, hears the answers that are under way, and ends its flows with their lines", () => {
+    const mesh = new UdpMesh();
+    mesh.say("first");
+    mesh.settle();
+    mesh.cable.fate = ({ path }) => (path.includes(":15008>") ? 900 : true);
+    mesh.say("question");
+    mesh.settle(100);
+    mesh.caller.handOver();
+    expect(mesh.atClient.answers).toHaveLength(1);
+    mesh.settle(1_000);
+    expect(mesh.atClient.answers.at(-1)).toBe(`${VIP}:80 re question`);
+    mesh.settle(UDP_BOUNDS.lingerMs * 2);
+    expect(mesh.client.records()).toEqual([
+      expect.objectContaining({ datagrams_received: 2, datagrams_sent: 2 }),
+    ]);
+    expect(mesh.client.slots.read(10)).toBe(0);
+  });
+
+  test("where flows are called, loses none: callers speak to it until they have keys with the successor", () => {
+    const mesh = new UdpMesh();
+    mesh.say("0");
+    mesh.settle();
+    const before = mesh.called;
+    mesh.called = mesh.planeOf(mesh.server, new MemoryDatagrams(mesh.cable, "10.0.0.2"));
+    before.handOver();
+    const count = 1_000;
+    for (let i = 1; i < count; i++) {
+      mesh.say(`${i}`);
+      mesh.settle(1);
+    }
+    mesh.settle(UDP_BOUNDS.lingerMs * 3);
+    const texts = mesh.texts();
+    expect(texts.toSorted((a, b) => Number(a) - Number(b))).toEqual(
+      Array.from({ length: count }, (_, i) => `${i}`),
+    );
+    expect(mesh.sessions).toBe(2);
+    expect(mesh.atClient.answers).toHaveLength(count);
+    expect(mesh.dropped("queue_full") + mesh.dropped("no_flow")).toBe(0);
   });
 });

@@ -22,6 +22,8 @@ import { udpWayFor } from "./udp-destined.ts";
 
 /** Looks for idle flows so often, as a share of what they may be idle. */
 const SWEEPS = 4;
+/** A peer dials anew and then waits lingerMs itself. Less than the process stays for (Upgrade's LINGER_MS). */
+const HAND_OVER_LINGERS = 2;
 
 export interface UdpPlaneConfig {
   readonly meshPort: number;
@@ -184,6 +186,16 @@ export class UdpPlane {
 
   hostsChanged(): void {
     for (const table of this.#flows.values()) for (const flow of table.all()) flow.hostsChanged();
+  }
+
+  /** Another process reads our listeners and accepts sessions from now on. Peers are asked to dial it, and speak by the old keys until
+   *  they have; answers under way come to where their questions were sent from. */
+  handOver(): void {
+    const { context } = this.#plane;
+    this.#sessions.retireAll();
+    for (const session of [...this.#accepted]) session.renew();
+    const end = context.deadline(() => this.close());
+    end.set(context.nowMs() + this.#udp.bounds.lingerMs * HAND_OVER_LINGERS);
   }
 
   /** Flows end with their log lines; peers and programs begin anew with whoever serves then. */
