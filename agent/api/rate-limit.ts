@@ -23,7 +23,7 @@ const by = fields({
     .regex(HEADER_NAME, { error: "must be the name of a header" })
     .optional()
     .describe(
-      "Each value of this request header has a bucket of its own; requests without it share one. Callers choose what they send: combine it with `identity` where they are not trusted.",
+      "Each value of this request header has a bucket of its own; requests without it share one, and so do datagrams. Callers choose what they send: combine it with `identity` where they are not trusted.",
     ),
 }).check(
   across((given, report) => {
@@ -36,11 +36,13 @@ const limit = fields({
   name: dnsLabel.describe("What the answer, the log and `ironmesh_rate_limited_total` call it."),
   to: filledList(fields({ operation: operation.describe("All that is given must hold.") }))
     .optional()
-    .describe("The requests it counts, a route: any of these. Default: every request."),
+    .describe(
+      "The requests it counts, a route: any of these. Default: every request, and on UDP ports every datagram; an operation of nothing but ports counts datagrams too.",
+    ),
   by: by
     .optional()
     .describe("Counts each caller by itself; both given: each pair. Default: all together."),
-  requests: atLeast(1).describe("So many requests ..."),
+  requests: atLeast(1).describe("So many requests, or datagrams that come to a UDP port, ..."),
   per: duration
     .optional()
     .describe("... in each such time, evenly: 60 in `1m` is one a second. Default 1s."),

@@ -61,11 +61,11 @@ function holds({ rules }: AuthorizationRules, asked: Asked, action: Action): boo
   return false;
 }
 
-/** For limits: whether the request is one of these operations. */
+/** For limits: whether the request is one of these operations. Undefined: a datagram, of which only ports are known. */
 export const isOneOf = (
   operations: readonly OperationMatch[],
   caller: Caller,
   destination: ReachedPort,
-  request: RequestView,
+  request: RequestView | undefined,
 ): boolean =>
   operations.length === 0 || isAnyOperation(operations, { caller, destination, request });

@@ -115,13 +115,16 @@ const clientCert = (own: string, caller: string): Uint8Array =>
 const NO_FIELDS = new Uint8Array(0);
 
 /** Undefined, as it is for most: nothing to ask. */
-function limiterOf(plane: DataPlane, { view, at, workload }: Inbound): RateLimiter | undefined {
+export function limiterOf(
+  plane: DataPlane,
+  { view, at, workload }: Inbound,
+): RateLimiter | undefined {
   const { rateLimits } = workload;
   if (rateLimits === undefined) return undefined;
   return view.limiter(at.workload, () => new RateLimiter(rateLimits, plane.deps));
 }
 
-const reachedPort = ({ at: { port } }: Inbound): ReachedPort => ({
+export const reachedPort = ({ at: { port } }: Inbound): ReachedPort => ({
   port: port.appPort,
   address: port.appAddress,
 });

@@ -1,8 +1,9 @@
-// The rate limits of one local workload, asked by one thread of each request that policy admitted. Buckets are the agent's: a workload's
+// The rate limits of one local workload, asked by one thread of each request and datagram that policy admitted. Buckets are the agent's: a workload's
 // own in slots, callers' in the shared table. A caller for whom the table has no place left shares the limit's own bucket with all
 // others of that kind, so a flood of made-up callers costs them and itself, and no memory.
 import type { Slots } from "../base/slots.ts";
 import type { Counter, SeriesTable } from "../observe/series.ts";
+import type { OperationMatch } from "../policy/authorization-rules.ts";
 import { isOneOf } from "../policy/authorize.ts";
 import type { ReachedPort } from "../policy/clauses.ts";
 import type { Caller, RequestView } from "../policy/request-view.ts";
@@ -24,6 +25,8 @@ export interface RateLimiterDeps {
 class Limit {
   readonly #config: RateLimit;
   readonly #rate: Rate;
+  /** The operations that a datagram can be: it has no method, path or host. */
+  readonly #ofPorts: readonly OperationMatch[];
   readonly #deps: RateLimiterDeps;
   #refused: Counter | undefined;
   #shared: Counter | undefined;
@@ -33,6 +36,7 @@ class Limit {
   constructor(config: RateLimit, deps: RateLimiterDeps) {
     this.#config = config;
     this.#rate = rateOf(config.requests, config.perMs, config.burst);
+    this.#ofPorts = config.to.filter(namesPortsOnly);
     this.#deps = deps;
   }
 
@@ -40,12 +44,14 @@ class Limit {
     return this.#config.name;
   }
 
-  counts(caller: Caller, reached: ReachedPort, request: RequestView): boolean {
-    return isOneOf(this.#config.to, caller, reached, request);
+  counts(caller: Caller, reached: ReachedPort, request: RequestView | undefined): boolean {
+    const { to } = this.#config;
+    if (request !== undefined || to.length === 0) return isOneOf(to, caller, reached, request);
+    return this.#ofPorts.length > 0 && isOneOf(this.#ofPorts, caller, reached, undefined);
   }
 
   /** 0, or in how many milliseconds there may be room. */
-  take(caller: Caller, request: RequestView, nowMs: number): number {
+  take(caller: Caller, request: RequestView | undefined, nowMs: number): number {
     const { slots, buckets } = this.#deps;
     this.#bucket = this.#find(caller, request, nowMs);
     return this.#bucket < 0
@@ -59,11 +65,11 @@ class Limit {
     else returnToken(buckets.slots, this.#bucket, this.#rate);
   }
 
-  #find(caller: Caller, request: RequestView, nowMs: number): number {
+  #find(caller: Caller, request: RequestView | undefined, nowMs: number): number {
     const { byIdentity, byHeader, name, slot } = this.#config;
     if (!byIdentity && byHeader === undefined) return -1;
     const identity = byIdentity ? (caller.identity ?? "") : "";
-    const value = byHeader === undefined ? undefined : request.header(byHeader);
+    const value = byHeader === undefined ? undefined : request?.header(byHeader);
     const header = value === undefined ? "" : `=${value.slice(0, HEADER_CHARS_MAX)}`;
     // No part holds a line end. The slot stands for limit, workload and rate.
     const found = this.#deps.buckets.find(`${slot}\n${identity}\n${header}`, nowMs);
@@ -74,11 +80,14 @@ class Limit {
     return -1;
   }
 
-  refusal(waitMs: number): LocalAnswer {
+  countRefused(): void {
     const { metrics } = this.#deps;
-    const { name, requests, perMs } = this.#config;
-    this.#refused ??= metrics.counter("ironmesh_rate_limited_total", { limit: name });
+    this.#refused ??= metrics.counter("ironmesh_rate_limited_total", { limit: this.name });
     this.#refused.add();
+  }
+
+  answer(waitMs: number): LocalAnswer {
+    const { name, requests, perMs } = this.#config;
     const seconds = String(Math.max(1, Math.ceil(waitMs / 1_000)));
     const answer = answerOf(FAILURES.rate_limited, [
       ["retry-after", seconds],
@@ -91,11 +100,15 @@ class Limit {
   }
 }
 
+const namesPortsOnly = ({ ports: _, notPorts: __, ...rest }: OperationMatch): boolean =>
+  Object.values(rest).every((clause) => clause === undefined);
+
 export class RateLimiter {
   readonly #limits: readonly Limit[];
   readonly #taken: Limit[] = [];
-  /** The limit that refused last. */
+  /** The limit that refused last, and in how many milliseconds it may have room. */
   refusedBy = "";
+  #waitMs = 0;
 
   constructor(limits: readonly RateLimit[], deps: RateLimiterDeps) {
     this.#limits = limits.map((limit) => new Limit(limit, deps));
@@ -108,6 +121,20 @@ export class RateLimiter {
     request: RequestView,
     nowMs: number,
   ): LocalAnswer | undefined {
+    return this.#take(caller, reached, request, nowMs)?.answer(this.#waitMs);
+  }
+
+  /** The same for a datagram: limits by operation count it where they name nothing but ports. */
+  refusesDatagram(caller: Caller, reached: ReachedPort, nowMs: number): boolean {
+    return this.#take(caller, reached, undefined, nowMs) !== undefined;
+  }
+
+  #take(
+    caller: Caller,
+    reached: ReachedPort,
+    request: RequestView | undefined,
+    nowMs: number,
+  ): Limit | undefined {
     const taken = this.#taken;
     taken.length = 0;
     for (const limit of this.#limits) {
@@ -116,7 +143,9 @@ export class RateLimiter {
       if (waitMs > 0) {
         for (const other of taken) other.giveBack();
         this.refusedBy = limit.name;
-        return limit.refusal(waitMs);
+        this.#waitMs = waitMs;
+        limit.countRefused();
+        return limit;
       }
       taken.push(limit);
     }

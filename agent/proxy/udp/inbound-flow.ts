@@ -3,8 +3,10 @@
 import type { DatagramSocket } from "../../base/datagrams.ts";
 import { FlowFamily } from "../../observe/flow-metrics.ts";
 import type { Caller } from "../../policy/request-view.ts";
-import { type Inbound, inboundTraffic, trafficKey } from "../arrival.ts";
+import { deniedAt, type Inbound, inboundTraffic, trafficKey } from "../arrival.ts";
+import { limiterOf, reachedPort } from "../inbound.ts";
 import { type Refusal, refusalOf } from "../inbound-tcp.ts";
+import type { RateLimiter } from "../rate-limiter.ts";
 import { datagramRecord, type FlowTally } from "./flow-record.ts";
 import type { Flow } from "./flow-table.ts";
 import { releaseFlow, type UdpContext } from "./udp-context.ts";
@@ -28,6 +30,9 @@ export class InboundFlow implements Flow {
   readonly #family: FlowFamily;
   #inbound: Inbound;
   #refusal: Refusal | undefined;
+  #limiter: RateLimiter | undefined;
+  /** Of the first datagram that a limit had no room for. */
+  #limited: string | undefined;
   #app: DatagramSocket | undefined;
   #isUnreachable = false;
   isOver = false;
@@ -43,6 +48,7 @@ export class InboundFlow implements Flow {
       trafficKey(inbound, ends.caller),
       () => new FlowFamily(udp.plane.deps.metrics, inboundTraffic(inbound, ends.caller)),
     );
+    this.#limiter = limiterOf(udp.plane, inbound);
     // A refusal ends it for figures and log, as it ends a connection.
     this.#refusal = refusalOf(udp.plane, inbound, ends.caller);
     if (this.#refusal === undefined) this.#openApp();
@@ -69,11 +75,27 @@ export class InboundFlow implements Flow {
   take(bytes: Uint8Array, start: number, end: number): void {
     this.lastMs = this.#udp.plane.context.nowMs();
     if (this.#refusal !== undefined) this.#udp.drops.add("denied");
+    else if (this.#limiter !== undefined && this.#isLimited(this.#limiter))
+      this.#udp.drops.add("rate_limited");
     else if (this.#app?.send(bytes, start, end) === true) {
       this.#tally.received++;
       this.#tally.receivedBytes += end - start;
       this.#family.received(end - start);
     } else this.#udp.drops.add(this.#app === undefined ? "unreachable" : "not_sent");
+  }
+
+  /** Has a decision noted for the first one: a flow that goes on too fast costs no more. */
+  #isLimited(limiter: RateLimiter): boolean {
+    const { caller } = this.#ends;
+    if (!limiter.refusesDatagram(caller, reachedPort(this.#inbound), this.lastMs)) return false;
+    this.#limited ??= this.#udp.plane.deps.decisions.note({
+      ...deniedAt(this.#inbound),
+      cause: "rate_limit",
+      by: limiter.refusedBy,
+      caller,
+      request: undefined,
+    });
+    return true;
   }
 
   #answered(bytes: Uint8Array, start: number, end: number): void {
@@ -88,6 +110,7 @@ export class InboundFlow implements Flow {
   /** A new snapshot. */
   refresh(inbound: Inbound): void {
     this.#inbound = inbound;
+    this.#limiter = limiterOf(this.#udp.plane, inbound);
     const wasRefused = this.#refusal !== undefined;
     this.#refusal = refusalOf(this.#udp.plane, inbound, this.#ends.caller);
     if (wasRefused) this.#beginAnew();
@@ -100,6 +123,7 @@ export class InboundFlow implements Flow {
     this.#startMs = this.#udp.plane.context.nowMs();
     this.#tally = nothing();
     this.#isUnreachable = false;
+    this.#limited = undefined;
   }
 
   #guard(task: () => void): void {
@@ -121,7 +145,7 @@ export class InboundFlow implements Flow {
   #finish(): void {
     this.#app?.close();
     this.#app = undefined;
-    const flags = this.#isUnreachable ? "UF" : "-";
+    const flags = this.#isUnreachable ? "UF" : this.#limited === undefined ? "-" : "RL";
     this.#family.closed(flags);
     this.#log(flags);
   }
@@ -140,7 +164,7 @@ export class InboundFlow implements Flow {
         upstreamCluster: `inbound|${appPort}||`,
         route: "default",
         details: this.#refusal?.details,
-        decision: this.#refusal?.decision,
+        decision: this.#refusal?.decision ?? this.#limited,
         downstreamAddress: `${caller.address}:${peerPort}`,
         downstreamIdentity: caller.identity,
         localAddress: `${appAddress}:${appPort}`,

@@ -54,6 +54,8 @@ export type DropReason =
   | "unreachable"
   /** A policy of the called workload. */
   | "denied"
+  /** A RateLimit of the called workload. */
+  | "rate_limited"
   | "queue_full"
   | "too_long"
   /** The kernel's buffer was full, or an ICMP error was in its place. */

@@ -10,7 +10,7 @@ import {
   service,
   VIP,
 } from "../../../test/support/mesh-fixture.ts";
-import type { LocalWorkload } from "../../policy/snapshot.ts";
+import type { LocalWorkload, RateLimit } from "../../policy/snapshot.ts";
 import { ALPN_DATAGRAMS } from "../mesh-alpn.ts";
 import { UDP_BOUNDS, type UdpBounds } from "./udp-context.ts";
 import { UdpPlane } from "./udp-plane.ts";
@@ -62,7 +62,10 @@ class UdpMesh extends MeshFixture {
   }
 
   /** The app takes datagrams, under this policy. */
-  declare(authorization: LocalWorkload["authorization"] = { deny: [], allow: [] }): void {
+  declare(
+    authorization: LocalWorkload["authorization"] = { deny: [], allow: [] },
+    rateLimits?: LocalWorkload["rateLimits"],
+  ): void {
     const ports = service().ports.map((port) => ({ ...port, protocol: "udp" as const }));
     this.swapClient({
       services: [service({ ports })],
@@ -73,7 +76,7 @@ class UdpMesh extends MeshFixture {
       protocol: "udp" as const,
       mtls: "strict" as const,
     }));
-    this.swapServer({ workloads: [serverWorkload({ ports: inbound, authorization })] });
+    this.swapServer({ workloads: [serverWorkload({ ports: inbound, authorization, rateLimits })] });
     this.caller.swap();
     this.called.swap();
   }
@@ -334,5 +337,58 @@ describe("a process that hands over to its successor", () => {
     expect(mesh.sessions).toBe(2);
     expect(mesh.atClient.answers).toHaveLength(count);
     expect(mesh.dropped("queue_full") + mesh.dropped("no_flow")).toBe(0);
+  });
+});
+
+describe("a rate limit", () => {
+  const limit = (changes: Partial<RateLimit> = {}): RateLimit => ({
+    name: "default/calm:all",
+    to: [],
+    byIdentity: false,
+    byHeader: undefined,
+    requests: 10,
+    perMs: 1_000,
+    burst: 10,
+    slot: 800,
+    ...changes,
+  });
+  const limited = (limits: readonly RateLimit[]): UdpMesh => {
+    const mesh = new UdpMesh();
+    mesh.declare(undefined, limits);
+    return mesh;
+  };
+  const flood = (mesh: UdpMesh, from: number, count = 50): number => {
+    const before = mesh.atApp.length;
+    for (let i = 0; i < count; i++) mesh.say(`${i}`, from);
+    mesh.settle(90);
+    return mesh.atApp.length - before;
+  };
+
+  test("lets its burst through and drops and counts the rest, over all flows; a decision says which limit", () => {
+    const mesh = limited([limit()]);
+    expect(flood(mesh, 5_000) + flood(mesh, 5_001)).toBeLessThanOrEqual(12);
+    expect(mesh.atApp.length).toBeGreaterThanOrEqual(10);
+    const dropped = 100 - mesh.atApp.length;
+    expect(mesh.dropped("rate_limited")).toBe(dropped);
+    const by = { limit: "default/calm:all" };
+    expect(mesh.server.count("ironmesh_rate_limited_total", by)).toBe(dropped);
+    expect(mesh.server.refusals[0]).toMatchObject({ cause: "rate_limit", by: by.limit });
+    mesh.settle(1_000);
+    expect(flood(mesh, 5_000, 5)).toBe(5);
+    mesh.settle(UDP_BOUNDS.flowIdleMs * 1.5);
+    expect(mesh.server.records()[0]).toMatchObject({ response_flags: "RL" });
+    expect(mesh.server.records()[0]).toHaveProperty("decision_id");
+  });
+
+  test("of each identity counts a caller's flows together, in a bucket of its own", () => {
+    const mesh = limited([limit({ byIdentity: true })]);
+    expect(flood(mesh, 5_000)).toBe(10);
+    expect(flood(mesh, 5_001)).toBeLessThanOrEqual(1);
+  });
+
+  test("of an operation counts datagrams where it names their port and nothing else", () => {
+    expect(flood(limited([limit({ to: [{ ports: [8080] }] })]), 5_000)).toBe(10);
+    for (const to of [[{ ports: [9] }], [{ ports: [8080], paths: ["/"] }], [{ methods: ["GET"] }]])
+      expect(flood(limited([limit({ to })]), 5_000)).toBe(50);
   });
 });
