@@ -49,7 +49,7 @@ for (const backend of can ? (["nft", "iptables"] as const) : [])
           const socket = `upgraded ${host}`;
           expect(await on.ask(on.client, { socket })).toEqual([64]);
           const sizes = Array.from({ length: 600 }, (_, i) => i + 1);
-          const heard = on.ask(on.client, { socket, sizes, gapMs: 10, withinMs: 10_000 });
+          const heard = on.ask(on.client, { socket, sizes, gapMs: 10, withinMs: 45_000 });
           const { code, stderr } = await on.mesh.upgrade(host);
           expect(`${code} ${stderr}`).toBe("0 ");
           pids.push((await on.mesh.untilServing(host)).pid);
