@@ -216,6 +216,26 @@ for (const backend of can ? (["nft", "iptables"] as const) : [])
         });
       });
 
+      test("a rate limit lets each caller have its burst of datagrams, and drops and explains the rest", async () => {
+        await on.mesh.apply(CALM);
+        const sizes = Array.from({ length: 20 }, (_, i) => 100 + i);
+        let dropped = await on.dropped("b", "rate_limited");
+        for (const caller of [on.client, on.stranger]) {
+          const answers = await on.ask(caller, { socket: "hasty", sizes, withinMs: 1_000 });
+          expect(answers.length).toBeWithin(5, 9); // one more comes every 12 s
+          dropped += sizes.length - answers.length;
+        }
+        expect(await on.dropped("b", "rate_limited")).toBe(dropped);
+        const refused = on.mesh
+          .log("agent-b")
+          .split("\n")
+          .find((line) => line.includes(":calm"));
+        const id = /"decision":"([^"]+)"/.exec(refused ?? "")?.[1] ?? "";
+        expect(await on.mesh.meshctl("explain", id)).toContain("RateLimit default/calm");
+        await on.mesh.meshctl("delete", "ratelimit", "calm");
+        expect(await on.untilAnswered(on.client, { socket: "hasty" })).toBe(true);
+      });
+
       test("what another host sends past the mesh is neither passed on nor answered, and is counted", async () => {
         await on.forgetSeen();
         for (const host of [ADDRESS.b, ADDRESS6.b]) {
@@ -247,6 +267,15 @@ function payloadOf(wire: string, line: RegExpExecArray | null): string {
   const lines = /^(?:\t0x[0-9a-f]+:.*\n?)+/.exec(rest)?.[0] ?? "";
   return lines.replaceAll(/0x[0-9a-f]+:|\s/g, "").slice(2 * 28);
 }
+
+const CALM = `
+apiVersion: ironmesh.dev/v1
+kind: RateLimit
+metadata: { name: calm }
+spec:
+  selector: { matchLabels: { app: logs } }
+  limits: [{ name: calm, requests: 5, per: 1m, by: { identity: true } }]
+`;
 
 const CLIENT_ONLY = `
 apiVersion: security.istio.io/v1
