@@ -16,6 +16,8 @@ export class DynamicTable implements PackedFields {
   #next = 0;
   #size = 0;
   #sizeMax: number;
+  /** Another with each change of what its indices mean. */
+  revision = 0;
 
   constructor(sizeMax: number) {
     this.#sizeMax = sizeMax;
@@ -37,12 +39,14 @@ export class DynamicTable implements PackedFields {
   }
 
   resize(sizeMax: number): void {
+    this.revision++;
     this.#sizeMax = sizeMax;
     this.#makeRoom(0);
   }
 
   /** An entry larger than the table empties it, RFC 7541 4.4. Keeps copies. */
   insert(bytes: Uint8Array, start: number, nameEnd: number, valueEnd: number): void {
+    this.revision++;
     const length = valueEnd - start;
     const size = length + ENTRY_OVERHEAD;
     const fits = size <= this.#sizeMax;

@@ -23,6 +23,13 @@ export type Flood =
   | "unknown_frames"
   | "late_frames";
 
+interface Block {
+  bytes: Uint8Array;
+  start: number;
+  end: number;
+  tableRevision: number;
+}
+
 export abstract class FrameReceiver implements FrameEvents {
   protected readonly reader = new FrameReader(this);
   protected readonly guard: FloodGuard;
@@ -36,6 +43,8 @@ export abstract class FrameReceiver implements FrameEvents {
   #blockStream = 0;
   #blockEnds = false;
   #blockBegan = 0;
+  /** Where the block at hand lies, and the table as it was before. */
+  protected readonly block: Block = { bytes: NO_BYTES, start: 0, end: 0, tableRevision: 0 };
 
   constructor(deps: { now(): number; readonly fields: FieldList }) {
     this.#fields = deps.fields;
@@ -45,6 +54,10 @@ export abstract class FrameReceiver implements FrameEvents {
   /** It has said what it allows. */
   protected get hasSettings(): boolean {
     return this.#hasSettings;
+  }
+
+  protected get tableRevision(): number {
+    return this.#decoder.table.revision;
   }
 
   /** What has begun to come and is not whole, the first settings, a header block or another frame: a number of its own, for its owner's
@@ -71,6 +84,10 @@ export abstract class FrameReceiver implements FrameEvents {
     end: number,
     isEditable: boolean,
   ): void;
+  /** `block` means what it meant before, and all that follows from it was done: it is not decoded. */
+  protected takeKnown(_id: number, _isLast: boolean): boolean {
+    return false;
+  }
   protected abstract onReset(id: number): void;
   protected abstract onPriority(id: number, isWellFormed: boolean): void;
   protected abstract onSettings(bytes: Uint8Array, start: number, end: number): void;
@@ -236,6 +253,16 @@ export abstract class FrameReceiver implements FrameEvents {
   }
 
   #decode(bytes: Uint8Array, start: number, end: number): void {
+    const { block } = this;
+    block.bytes = bytes;
+    block.start = start;
+    block.end = end;
+    block.tableRevision = this.tableRevision;
+    if (!this.takeKnown(this.#blockStream, this.#blockEnds)) this.#decodeNew(bytes, start, end);
+    block.bytes = NO_BYTES; // one that was gathered is let go
+  }
+
+  #decodeNew(bytes: Uint8Array, start: number, end: number): void {
     if (this.#decoder.decode(bytes, start, end, this.#fields))
       this.onFields(this.#blockStream, this.#fields, this.#blockEnds);
     else if (this.#decoder.isBomb) this.fail(CODE.enhanceYourCalm, "hpack_bomb");

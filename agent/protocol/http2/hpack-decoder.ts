@@ -38,7 +38,7 @@ export class HpackDecoder {
   }
 
   /** Bytes and entries that the peer keeps here. */
-  get table(): { readonly size: number; readonly count: number } {
+  get table(): { readonly size: number; readonly count: number; readonly revision: number } {
     return this.#table;
   }
 

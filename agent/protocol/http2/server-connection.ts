@@ -5,6 +5,7 @@ import { FIELD_BYTES_MAX } from "./field-list.ts";
 import type { Mistake } from "./field-rules.ts";
 import { CODE, PREFACE, SETTING, STREAM_ID_MAX } from "./frame.ts";
 import { writeStatus } from "./from-http1.ts";
+import { type KnownHead, KnownHeads } from "./known-heads.ts";
 import type { Lane } from "./lane.ts";
 import { ServerLane } from "./server-lane.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
@@ -40,6 +41,7 @@ export class ServerConnection extends Http2Connection {
   readonly #events: ServerEvents;
   readonly #idle: ServerLane[] = [];
   readonly #all = new Set<Lane>();
+  readonly #known = new KnownHeads();
   #prefaceLeft = PREFACE.length;
   #left: LeftStream | undefined;
   /** `asked`: GOAWAY is out, and a ping is under way behind which no stream comes that the client could have begun before it read it. */
@@ -86,7 +88,23 @@ export class ServerConnection extends Http2Connection {
     else super.late(id);
   }
 
-  protected override onNewFields(id: number, isLast: boolean): void {
+  /** A request, of which everything else is looked at as ever. */
+  protected override takeKnown(id: number, isLast: boolean): boolean {
+    if (this.lanes.has(id)) return false;
+    const { bytes, start, end, tableRevision } = this.block;
+    const known = this.#known.find(bytes, start, end, isLast, tableRevision);
+    if (known !== undefined) this.onNewFields(id, isLast, known);
+    return known !== undefined;
+  }
+
+  /** The head of the block at hand was written as bytes[start..end). Undefined: it is not to be kept. */
+  placeForHead(text: Uint8Array, from: number, to: number, isLast: boolean): KnownHead | undefined {
+    const { bytes, start, end, tableRevision } = this.block;
+    if (tableRevision !== this.tableRevision) return undefined;
+    return this.#known.place(bytes, start, end, isLast, tableRevision, text, from, to);
+  }
+
+  protected override onNewFields(id: number, isLast: boolean, known?: KnownHead): void {
     if (id % 2 === 0) this.fail(CODE.protocolError, "stream_id");
     else if (this.history.wasSkipped(id)) this.fail(CODE.protocolError, "stream_id");
     else if (id <= this.history.last || this.#retirement === "said") this.late(id);
@@ -94,20 +112,22 @@ export class ServerConnection extends Http2Connection {
       this.history.began(id);
       this.guard.moved();
       if (this.lanes.size >= STREAMS_MAX) this.refuseStream(id, CODE.refusedStream, "streams_max");
-      else if (this.deps.fields.isTooLong) this.answer(id, FIELDS_TOO_LONG, "fields_too_long");
-      else this.serveStream(id, isLast);
+      else if (known === undefined && this.deps.fields.isTooLong)
+        this.answer(id, FIELDS_TOO_LONG, "fields_too_long");
+      else this.serveStream(id, isLast, known);
     }
   }
 
-  /** A stream begins, whose head is in `deps.fields`. */
-  protected serveStream(id: number, isLast: boolean): void {
+  /** A stream begins, whose head is in `deps.fields`, or known. */
+  protected serveStream(id: number, isLast: boolean, known?: KnownHead): void {
     const lane = this.#takeLane();
     if (lane === undefined) {
       this.refuseStream(id, CODE.refusedStream, "connections_max");
       return;
     }
     this.lanes.set(id, lane);
-    const malformed = lane.open(id, this.deps.fields, isLast);
+    const malformed =
+      known === undefined ? lane.open(id, this.deps.fields, isLast) : lane.openKnown(id, known);
     if (malformed === undefined) return;
     this.lanes.delete(id);
     this.#idle.push(lane); // it was shown nothing

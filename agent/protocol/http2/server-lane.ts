@@ -3,24 +3,28 @@ import type { StreamHandler } from "../../base/net.ts";
 import type { ResponseHead } from "../http1/head.ts";
 import { readResponseHead } from "../http1/read-response.ts";
 import { REFUSED_UPGRADE } from "../http1/refusal.ts";
-import type { Http2Connection } from "./connection.ts";
+import { copy } from "./copy.ts";
 import type { FieldList } from "./field-list.ts";
 import { type Mistake, readRequestFields } from "./field-rules.ts";
 import { CODE } from "./frame.ts";
 import { blockBytesMax, writeResponseBlock, writeTunnelBlock } from "./from-http1.ts";
+import type { KnownHead } from "./known-heads.ts";
 import { Lane, UNTIL_ITS_END } from "./lane.ts";
-import { framingOf, writeRequest } from "./to-http1.ts";
+import type { ServerConnection } from "./server-connection.ts";
+import { type Framing, framingOf, writeRequest } from "./to-http1.ts";
 
 export class ServerLane extends Lane {
   readonly speaks = "HTTP/2";
+  readonly #connection: ServerConnection;
   #isHead = false;
   /** The request was not heard to its end: its owner ends the lane. */
   #isSpoiled = false;
   /** What the 101 must say for the stream at hand to become a tunnel: its client cannot look itself. */
   awaitsAccept: string | undefined;
 
-  constructor(wire: Http2Connection, handler: StreamHandler) {
-    super(wire, handler, true);
+  constructor(connection: ServerConnection, handler: StreamHandler) {
+    super(connection, handler, true);
+    this.#connection = connection;
   }
 
   override get isReusable(): boolean {
@@ -41,8 +45,38 @@ export class ServerLane extends Lane {
     if (isLast) this.receiving = "done";
     const { bytes, start } = this.wire.roomFor(fields);
     if (isLast && key !== undefined) this.shown.end();
-    this.shown.show(bytes, start, writeRequest(fields, facts, framing, key, bytes, start), 0);
+    const end = writeRequest(fields, facts, framing, key, bytes, start);
+    if (key === undefined) this.#keepHead(bytes, start, end, framing, facts.contentLength, isLast);
+    this.shown.show(bytes, start, end, 0);
     return undefined;
+  }
+
+  #keepHead(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    framing: Framing,
+    contentLength: number,
+    isLast: boolean,
+  ): void {
+    const known = this.#connection.placeForHead(bytes, start, end, isLast);
+    if (known === undefined) return;
+    known.framing = framing;
+    known.contentLength = contentLength;
+    known.isHead = this.#isHead;
+  }
+
+  /** As open(), for a head that was opened so before. */
+  openKnown(id: number, known: KnownHead): undefined {
+    this.begin(id);
+    this.#isHead = known.isHead;
+    this.tunnel = "none";
+    this.awaitsAccept = undefined;
+    this.beginContent(known.framing, known.contentLength);
+    if (known.isLast) this.receiving = "done";
+    const { bytes, start } = this.wire.deps.stage;
+    copy(known.text, 0, known.textLength, bytes, start);
+    this.shown.show(bytes, start, start + known.textLength, 0);
   }
 
   /** The key that is sent in its client's name. */
