@@ -3,17 +3,10 @@
 // server gone the first three still happen.
 import { availableParallelism } from "node:os";
 import type { AgentStatus } from "./api/admin.ts";
-import { MESH_PORT } from "./api/mesh-wire.ts";
 import { type Clock, type Random, SeededRandom, type Timers } from "./base/clock.ts";
 import { LineLog, type Log } from "./base/log.ts";
-import { SharedSlots } from "./base/slots.ts";
-import {
-  AGENT_VERSION,
-  type AgentOptions,
-  DNS_PORT,
-  HOST_LISTENER_PORT,
-  INBOUND_PORT,
-} from "./control/agent-options.ts";
+import type { SharedSlots } from "./base/slots.ts";
+import { AGENT_VERSION, type AgentOptions } from "./control/agent-options.ts";
 import { type Control, startControl } from "./control/control.ts";
 import { DataThreads } from "./control/data-threads.ts";
 import { ExplainDesk } from "./control/explain-desk.ts";
@@ -21,7 +14,7 @@ import { GossipPool } from "./control/gossip-pool.ts";
 import { HostRedirect } from "./control/host-redirect.ts";
 import { NameBoard } from "./control/name-board.ts";
 import { ServiceLife } from "./control/service-life.ts";
-import type { FromThread, ThreadConfig, ThreadKeys, ToThread } from "./control/thread-messages.ts";
+import type { FromThread, ThreadKeys, ToThread } from "./control/thread-messages.ts";
 import { Upgrade } from "./control/upgrade.ts";
 import { Waiters } from "./control/waiters.ts";
 import { isWindow, Windows } from "./control/windows.ts";
@@ -30,20 +23,15 @@ import { renderPrometheus } from "./observe/prometheus.ts";
 import { systemClock, systemTimers } from "./os/clock.ts";
 import { hasIpv6, hostAddresses, readResolvers } from "./os/host-facts.ts";
 import { closeLeftBehind, type LoopDescriptors } from "./os/left-behind.ts";
-import { endListeners, keptFor, storedName, threadOf } from "./os/listener-names.ts";
+import { endListeners, storedName, threadOf } from "./os/listener-names.ts";
 import { collectGarbage, dropCleanPages, filePagesKib, MemoryTidy } from "./os/memory.ts";
 import { type KeptDescriptor, managerWords, Notifier, type ServiceManager } from "./os/notify.ts";
 import { refuseResolvers } from "./os/redirect/input.ts";
 import { findPredecessor, type Predecessor, startSuccessor } from "./os/successor.ts";
 import { startThread } from "./os/thread.ts";
 import type { Snapshot } from "./policy/snapshot.ts";
-import { bucketMemory } from "./resilience/keyed-buckets.ts";
+import { SLOT_FIRST, SLOTS, type ThreadFacts, ThreadSetup } from "./thread-setup.ts";
 
-/** Shared cells: the first are the agent's own, the rest the compiler hands out. 4 MiB, touched only as used. */
-const SLOTS = 1 << 20;
-const SLOT_FIRST = 64;
-/** Callers that rate limits tell apart at a time, in all; see docs/operating.md. 1 MiB, touched only as used. */
-const RATE_BUCKETS = 65_536;
 /** How long keys of a new workload may hold back the version that needs them. */
 const KEYS_WAIT_MS = 3_000;
 const THREADS_WAIT_MS = 5_000;
@@ -74,12 +62,8 @@ export class Agent {
     readonly log: Log;
   };
   readonly #startedMs = this.#clock.nowMs();
-  readonly #slotMemory = new SharedArrayBuffer(SLOTS * 4);
-  readonly #slots = new SharedSlots(this.#slotMemory);
-  readonly #buckets = {
-    memory: bucketMemory(RATE_BUCKETS),
-    seed: [...crypto.getRandomValues(new Int32Array(2))] as [number, number],
-  };
+  readonly #setup: ThreadSetup;
+  readonly #slots: SharedSlots;
   readonly #threads: DataThreads;
   readonly #isIpv6 = hasIpv6(hostAddresses());
   /** Of resolv.conf, and of these those whose port is taken. */
@@ -109,6 +93,8 @@ export class Agent {
 
   constructor(options: AgentOptions, manager: ServiceManager) {
     this.#options = options;
+    this.#setup = new ThreadSetup(options, this.#random);
+    this.#slots = this.#setup.slots;
     this.#manager = manager;
     const { notifySocket } = manager;
     this.#notifier = notifySocket === undefined ? undefined : new Notifier(notifySocket);
@@ -233,7 +219,10 @@ export class Agent {
     // A predecessor answers until we serve.
     if (this.#predecessor === undefined) this.#windows.open();
     const count = workers > 0 ? workers : availableParallelism();
-    this.#threads.start(Array.from({ length: count }, (_, index) => this.#threadConfig(index)));
+    const facts = this.#threadFacts;
+    this.#threads.start(
+      Array.from({ length: count }, (_, index) => this.#setup.configOf(index, facts)),
+    );
     // A process before this one had more threads, or is none of ours.
     endListeners(this.#kept.filter(({ name }) => !isWithin(threadOf(name), count)));
     this.#control = await startControl(
@@ -271,30 +260,13 @@ export class Agent {
     if (this.#control !== undefined) void this.#pool.join(this.#control.host.host);
   }
 
-  #threadConfig(index: number): ThreadConfig {
-    const takesNames = index === 0 && this.#resolvers.length > 0;
+  get #threadFacts(): ThreadFacts {
     return {
-      index,
-      seed: this.#random.int32(),
-      slots: this.#slotMemory,
-      held: new SharedArrayBuffer(SLOTS * 4),
-      beat: new SharedArrayBuffer(4),
-      takesFaults: this.#options.takesFaults,
-      buckets: this.#buckets,
-      connectionsMax: this.#options.connectionsMax,
-      http: this.#options.http,
-      drainTimeoutMs: this.#options.drainTimeoutMs,
-      accessLog: this.#options.accessLog,
-      hostListenerPort: HOST_LISTENER_PORT,
-      inboundPort: INBOUND_PORT,
-      meshPort: MESH_PORT,
       hasIpv6: this.#isIpv6,
-      usesUring: this.#options.io === "auto",
-      takesDatagrams: this.#options.redirect !== "none",
-      resolvers: this.#allResolvers,
-      dns: takesNames ? { resolvers: this.#resolvers, port: DNS_PORT } : undefined,
+      allResolvers: this.#allResolvers,
+      resolvers: this.#resolvers,
       notifySocket: this.#manager.notifySocket,
-      kept: keptFor(index, this.#kept),
+      kept: this.#kept,
     };
   }
 

@@ -68,6 +68,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
 const WIRING = [
   "agent/main.ts",
   "agent/agent.ts",
+  "agent/thread-setup.ts",
   "agent/worker.ts",
   "agent/datagrams-when-declared.ts",
   "agent/worker-datagrams.ts",

@@ -128,6 +128,7 @@ const CLAIMS = {
   toBeGreaterThanOrEqual: (got: unknown, wanted: number) => Number(got) >= wanted,
   toBeLessThan: (got: unknown, wanted: number) => Number(got) < wanted,
   toBeLessThanOrEqual: (got: unknown, wanted: number) => Number(got) <= wanted,
+  toMatch: (got: unknown, wanted: RegExp) => wanted.test(String(got)),
   toThrow: (got: unknown, wanted: Thrown) => throwsWith(got as () => unknown, wanted),
 } satisfies Claims;
 
