@@ -243,3 +243,12 @@ test("so many names and no more are looked up, so many at once, and each of them
   expect(new Set(asked.map(({ name }) => name)).size).toBe(WATCHED_NAMES_MAX);
   expect(told).toHaveLength(1 + WATCHED_NAMES_MAX);
 });
+
+test("a name that is dropped while it waits for its turn is not asked for", () => {
+  const { asked, watch } = watching();
+  for (let i = 0; i <= LOOKUPS_AT_ONCE_MAX; i++) watch.want(`n${i}`);
+  watch.want("last");
+  watch.drop(`n${LOOKUPS_AT_ONCE_MAX}`);
+  asked[0]?.answer([a("n0", "192.0.2.1")]);
+  expect(asked.slice(LOOKUPS_AT_ONCE_MAX).map(({ name }) => name)).toEqual(["last"]);
+});

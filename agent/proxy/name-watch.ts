@@ -1,5 +1,5 @@
-// Host names of endpoints, kept looked up for as long as somebody on this host uses them: each when its answer's time is over, and sooner
-// and sooner less after failures. One thread of the agent does this for all; what it learns it tells, and remembers no address.
+// Host names of endpoints, kept looked up for as long as somebody on this host uses them: each when its answer's time is over, after
+// failures at growing intervals. One thread of the agent does this for all; what it learns it tells, and remembers no address.
 //
 //   unknown --want--> asking --answer, failure--> waiting --due--> asking
 //                                                    `--due, and unused--> unknown
@@ -93,6 +93,8 @@ export class NameWatch {
     watched.isOver = true;
     watched.timer?.cancel();
     this.#watched.delete(watched.name);
+    const at = this.#waiting.indexOf(watched);
+    if (at >= 0) this.#waiting.splice(at, 1);
   }
 
   #ask(watched: Watched): void {
