@@ -46,3 +46,11 @@ function parseBlock(text: string): readonly [Parsed, number] | undefined {
   const bits = Number(text.slice(slash + 1));
   return Number.isInteger(bits) && bits >= 0 && bits <= width ? [base, bits] : undefined;
 }
+
+/** In the ranges that are the mesh's own, where what is no service is nobody: 240.240.0.0/16 or 2001:2::/48, as the kernel writes addresses (RFC 5952). */
+export const isVirtual = (address: string): boolean =>
+  /^(?:240\.240\.|2001:2:(?::|0:))/.test(address);
+
+/** As the kernel writes it. */
+export const isLoopback = (address: string): boolean =>
+  address === "::1" || address.startsWith("127.");

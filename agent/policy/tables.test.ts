@@ -71,13 +71,6 @@ describe("outbound", () => {
     expect(tables.serviceAt("240.240.9.9", 80)).toBeUndefined();
   });
 
-  test("the mesh's own ranges are told from all other addresses", () => {
-    for (const address of ["240.240.0.1", "240.240.255.9", "2001:2::1", "2001:2:0:1::9"])
-      expect([address, tables.isVirtual(address)]).toEqual([address, true]);
-    for (const address of ["240.24.0.1", "24.240.240.1", "2001:2:1::1", "2001:20::1", "::1"])
-      expect([address, tables.isVirtual(address)]).toEqual([address, false]);
-  });
-
   test("a mesh endpoint is known by its address and port, and by its whole service's cluster", () => {
     const index = tables.endpointAt("10.0.0.2", 9080) ?? -1;
     // A subset dials it in plaintext; a direct dial must not.

@@ -2,6 +2,7 @@
 // every thread, so it indexes only what each connection needs and leaves the rest until it is first asked for.
 import { parseServerName } from "../api/mesh-wire.ts";
 import { SYSTEM_NAMESPACE } from "../api/spiffe.ts";
+import { isLoopback } from "./address-block.ts";
 import { defaultHttpRoute, defaultTcpRoute } from "./default-route.ts";
 import { wireName } from "./hosts.ts";
 import { labelsHold } from "./labels.ts";
@@ -79,11 +80,6 @@ export class Tables {
   udpServiceAt(address: string, port: number): ServiceAt | undefined {
     const service = this.#serviceByAddress.get(address);
     return service === undefined ? undefined : this.#portOf(service, port, true);
-  }
-
-  /** In the ranges that are the mesh's own: there, what is no service is nobody. */
-  isVirtual(address: string): boolean {
-    return VIRTUAL.test(address);
   }
 
   /** Index into Snapshot.endpoints: a known mesh endpoint dialled by its address; loopback and this host's own addresses count
@@ -331,15 +327,10 @@ export class Tables {
 
 const NO_ROUTES: readonly TcpRoute[] = [];
 
-/** 240.240.0.0/16 or 2001:2::/48, as the kernel writes addresses (RFC 5952). */
-const VIRTUAL = /^(?:240\.240\.|2001:2:(?::|0:))/;
-
 const atAddress = (
   there: readonly InboundAt[] | undefined,
   address: string,
 ): InboundAt | undefined => there?.find((at) => at.port.appAddress === address) ?? there?.[0];
-
-const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.");
 
 function hostOf(authority: string): string {
   const lower = authority.toLowerCase();

@@ -7,6 +7,7 @@ import type { TimerWheel } from "../base/timer-wheel.ts";
 import type { AccessLog } from "../observe/access-log.ts";
 import type { DecisionBook, Denial } from "../observe/decision-book.ts";
 import type { Counter, SeriesTable } from "../observe/series.ts";
+import { isVirtual } from "../policy/address-block.ts";
 import type { Cluster, Snapshot } from "../policy/snapshot.ts";
 import type { ToldName } from "../policy/told-names.ts";
 import type { Http2Deps } from "../protocol/http2/shared-by-thread.ts";
@@ -174,7 +175,7 @@ export class DataPlane {
     original: OriginalDestination,
   ): OriginalDestination | undefined {
     const { address, port } = original;
-    if (tables.isVirtual(address)) {
+    if (isVirtual(address)) {
       this.refuse(stream, "no_service", { destination: original });
       return undefined;
     }
@@ -299,8 +300,8 @@ export class DataPlane {
     cluster: Cluster,
     original: OriginalDestination,
   ): UpstreamCluster | undefined {
-    const { snapshot, tables } = client.mesh;
-    if (tables.isVirtual(original.address)) return undefined;
+    const { snapshot } = client.mesh;
+    if (isVirtual(original.address)) return undefined;
     const { targets, outlier } = passThroughView(original);
     const key = `${clusterKeyOf(cluster)} ${original.address} ${original.port}`;
     return this.book.get(client.identity, key, () => ({

@@ -1,12 +1,10 @@
 // What a DestinationRule's consistentHash goes by, taken from a caller or a request. Undefined: nothing is there to go by, and any
 // endpoint will do, as in Envoy.
+import { isLoopback, isVirtual } from "../policy/address-block.ts";
 import { queryValueOf } from "../policy/match-route.ts";
 import type { HashBy } from "../policy/snapshot.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
 import { keyHash } from "../resilience/rendezvous.ts";
-
-/** Where a program that dials a virtual address comes from: the same on every host. */
-const OF_NO_HOST = /^(?:127\.|::1$|240\.240\.|2001:2:(?::|0:))/;
 
 export class HashKey {
   readonly #by: HashBy;
@@ -21,7 +19,9 @@ export class HashKey {
   /** Of a connection, or of a flow of datagrams. */
   ofSource(address: string): number | undefined {
     if (this.#by.is !== "source_ip") return undefined;
-    return keyHash(OF_NO_HOST.test(address) ? this.#hostAddress : address);
+    // A program that dials a virtual address comes from one of these: the same on every host.
+    const isOfNoHost = isLoopback(address) || isVirtual(address);
+    return keyHash(isOfNoHost ? this.#hostAddress : address);
   }
 
   ofRequest(head: RequestHead, source: { readonly peerAddress: string }): number | undefined {

@@ -1,6 +1,7 @@
 // Connections of local processes towards the mesh: which service was meant, what it speaks, and which route takes it.
 import type { OriginalDestination, Stream } from "../base/net.ts";
 import { RequestFamily, type Traffic, UNKNOWN_PARTY } from "../observe/request-metrics.ts";
+import { isVirtual } from "../policy/address-block.ts";
 import { pickDestination, routeHttp } from "../policy/match-route.ts";
 import type { HttpRoute, Protocol, ServicePort } from "../policy/snapshot.ts";
 import type { RequestHead } from "../protocol/http1/head.ts";
@@ -140,7 +141,7 @@ class OutboundRole implements HttpRole {
     const port = at && mesh.snapshot.services[at.service]?.ports[at.portIndex];
     if (port !== undefined) return this.#route(port, head);
     // A service that went away under an open connection: its address is nobody's now, and local to this host.
-    if (mesh.tables.isVirtual(this.#original.address)) return answerOf(FAILURES.no_route);
+    if (isVirtual(this.#original.address)) return answerOf(FAILURES.no_route);
     if (mesh.snapshot.outboundPolicy === "registry_only") return this.#notMesh();
     const cluster = this.#plane.passThrough(this.#client, this.#original);
     return plainPlan("passthrough", cluster);
