@@ -250,7 +250,7 @@ Subsystem sftp internal-sftp
 }
 
 /** A service whose port says what it speaks, and one whose port does not. */
-const workload = (
+export const peerWorkload = (
   name: string,
   uid: number,
   port: number,
@@ -273,10 +273,10 @@ spec:
 ---`;
 
 const WORKLOADS = [
-  workload("pg", UID.postgres, 5432, PEERS.postgres, "TCP"),
-  workload("redis", UID.redis, 6379, PEERS.redis, "REDIS"),
-  workload("maria", UID.mariadb, 3306, PEERS.mariadb, "MYSQL", PEERS.mariadbExtra),
-  workload("shell", UID.sshd, 22, PEERS.sshd, "TCP"),
+  peerWorkload("pg", UID.postgres, 5432, PEERS.postgres, "TCP"),
+  peerWorkload("redis", UID.redis, 6379, PEERS.redis, "REDIS"),
+  peerWorkload("maria", UID.mariadb, 3306, PEERS.mariadb, "MYSQL", PEERS.mariadbExtra),
+  peerWorkload("shell", UID.sshd, 22, PEERS.sshd, "TCP"),
 ].join("");
 
 /** A server on a host without an agent, which no resource knows. */

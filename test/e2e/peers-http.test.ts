@@ -1,13 +1,15 @@
 // Programs that nobody here wrote, through two real agents and what they dial with: @grpc/grpc-js with streams of 100 MB, `ws`, curl, h2load, and
 // WebSocket of Chromium.
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { chmodSync, chownSync, mkdirSync, writeFileSync } from "node:fs";
 import { launchBrowser } from "../support/browser.ts";
 import { canRun, eventually } from "../support/hosts.ts";
 import { PeerPrograms } from "../support/peer-programs.ts";
 import type { CallJob, CallOutcome } from "./grpc-peer.ts";
 import { type Member, Mesh } from "./mesh.ts";
+import { peerWorkload } from "./peer-servers.ts";
 import { PEERS, UID } from "./ports.ts";
+import { timed } from "./timed.ts";
 import type { ChatOutcome } from "./ws-peer.ts";
 
 setDefaultTimeout(180_000);
@@ -15,31 +17,12 @@ setDefaultTimeout(180_000);
 const isFull = process.env["IRONMESH_TIER"] === "full";
 const can = isFull && (await canRun("peers of HTTP"));
 
-const RESOURCES = [
-  ["calls", UID.grpc, PEERS.grpc, "GRPC"],
-  ["chat", UID.chat, PEERS.chat, "HTTP"],
-]
-  .map(
-    ([name, uid, port, protocol]) => `
-apiVersion: ironmesh.dev/v1
-kind: Workload
-metadata: { name: ${name} }
-spec:
-  hosts: [b]
-  serviceAccount: backend
-  process: { uid: ${uid} }
-  services:
-    - name: ${name}
-      ports: [{ port: 80, targetPort: ${port}, protocol: ${protocol} }]
-    - name: ${name}-unsaid
-      ports: [{ port: 80, targetPort: ${port} }]
----`,
-  )
-  .join("");
+const WORKLOADS =
+  peerWorkload("calls", UID.grpc, 80, PEERS.grpc, "GRPC") +
+  peerWorkload("chat", UID.chat, 80, PEERS.chat, "HTTP");
 
 let mesh: Mesh;
 let programs: PeerPrograms;
-let beganMs = 0;
 
 async function serve(source: string, uid: number, port: number, log: string): Promise<void> {
   const program = await mesh.hosts.nodeProgram(new URL(source, import.meta.url).pathname);
@@ -54,21 +37,9 @@ if (can)
     programs = await PeerPrograms.unpack(mesh.hosts);
     await serve("./grpc-peer.ts", UID.grpc, PEERS.grpc, "grpc");
     await serve("./ws-peer.ts", UID.chat, PEERS.chat, "chat");
-    await mesh.apply(RESOURCES);
+    await mesh.apply(WORKLOADS);
   });
 afterAll(() => mesh?.down());
-
-/** Says how long a group took. */
-const timed = (name: string, tests: () => void): void => {
-  if (!can) return;
-  describe(name, () => {
-    beforeAll(() => {
-      beganMs = performance.now();
-    });
-    afterAll(() => console.log(`${name}: ${Math.round(performance.now() - beganMs)} ms`));
-    tests();
-  });
-};
 
 async function asClient(...command: string[]): Promise<string> {
   const as = { uid: UID.client, env: programs.env };
@@ -77,7 +48,7 @@ async function asClient(...command: string[]): Promise<string> {
   return stdout;
 }
 
-timed("@grpc/grpc-js", () => {
+timed(can, "@grpc/grpc-js", () => {
   const call = async (verb: string, job: Partial<CallJob> = {}): Promise<CallOutcome> => {
     const program = await mesh.hosts.nodeProgram(
       new URL("./grpc-peer.ts", import.meta.url).pathname,
@@ -161,7 +132,7 @@ timed("@grpc/grpc-js", () => {
   });
 });
 
-timed("ws over Upgrade", () => {
+timed(can, "ws over Upgrade", () => {
   for (const host of ["chat", "chat-unsaid"])
     test(`messages of all sizes in frames, pings and a close with its reason pass, compressed or not: ${host}`, async () => {
       const program = await mesh.hosts.nodeProgram(
@@ -178,7 +149,7 @@ timed("ws over Upgrade", () => {
     });
 });
 
-timed("curl and h2load", () => {
+timed(can, "curl and h2load", () => {
   const curl = (...words: string[]): Promise<string> =>
     asClient(
       "curl",
@@ -226,7 +197,7 @@ timed("curl and h2load", () => {
   });
 });
 
-timed("Chromium", () => {
+timed(can, "Chromium", () => {
   test("loads a page and talks over a WebSocket, through its own host's agent", async () => {
     const directory = `${mesh.hosts.directory}/chromium`;
     mkdirSync(directory);

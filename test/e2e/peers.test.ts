@@ -1,10 +1,11 @@
 // Programs that nobody here wrote, as Debian ships them, through two real agents: PostgreSQL, Redis, MariaDB and OpenSSH, to ports that say what
 // they speak, ports that do not (the first bytes decide), and servers that the mesh does not know (mode `all`).
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { canRun, eventually } from "../support/hosts.ts";
 import type { Remote } from "../support/remote.ts";
 import { PeerMesh, STRANGER } from "./peer-servers.ts";
 import { PEERS, UID } from "./ports.ts";
+import { timed } from "./timed.ts";
 
 setDefaultTimeout(180_000);
 // Its programs are 100 MB, and it takes a minute.
@@ -15,29 +16,16 @@ const can = isFull && (await canRun("peers"));
 const DETECT_MS = 1_000;
 
 let on: PeerMesh;
-let beganMs = 0;
 
 if (can)
   beforeAll(async () => {
-    beganMs = performance.now();
+    const beganMs = performance.now();
     on = await PeerMesh.up();
     console.log(`peers up after ${Math.round(performance.now() - beganMs)} ms`);
   });
 afterAll(() => on?.down());
 
-/** Says how long a group took. */
-const timed = (name: string, tests: () => void): void => {
-  if (!can) return;
-  describe(name, () => {
-    beforeAll(() => {
-      beganMs = performance.now();
-    });
-    afterAll(() => console.log(`${name}: ${Math.round(performance.now() - beganMs)} ms`));
-    tests();
-  });
-};
-
-timed("psql and PostgreSQL", () => {
+timed(can, "psql and PostgreSQL", () => {
   const WAYS = ["pg", "pg-unsaid", STRANGER];
   const to = (host: string, more = ""): string =>
     `psql -X -q -At -v ON_ERROR_STOP=1 "host=${host} user=postgres connect_timeout=10 gssencmode=disable ${more}"`;
@@ -117,7 +105,7 @@ SQL`);
     });
 });
 
-timed("redis-cli and Redis", () => {
+timed(can, "redis-cli and Redis", () => {
   const WAYS = ["redis", "redis-unsaid", STRANGER];
   for (const host of WAYS)
     test(`100,000 commands in one pipeline are all answered, in order: ${host}`, async () => {
@@ -167,7 +155,7 @@ timed("redis-cli and Redis", () => {
     });
 });
 
-timed("mariadb and MariaDB, whose server speaks first", () => {
+timed(can, "mariadb and MariaDB, whose server speaks first", () => {
   let client: Remote;
   beforeAll(async () => {
     client = await on.mesh.remote("a", UID.client);
@@ -250,7 +238,7 @@ timed("mariadb and MariaDB, whose server speaks first", () => {
   });
 });
 
-timed("ssh and sshd", () => {
+timed(can, "ssh and sshd", () => {
   const WAYS: readonly (readonly [string, number])[] = [
     ["shell", 22],
     ["shell-unsaid", 22],
@@ -300,7 +288,7 @@ timed("ssh and sshd", () => {
     });
 });
 
-timed("a host that vanishes", () => {
+timed(can, "a host that vanishes", () => {
   const meshConnections = async (host: "a" | "b"): Promise<number> => {
     const filter = "( sport = :15008 or dport = :15008 )";
     const { stdout } = await on.mesh.hosts.run(
