@@ -21,10 +21,11 @@ import { isWindow, Windows } from "./control/windows.ts";
 import type { AdminSource } from "./observe/admin.ts";
 import { renderPrometheus } from "./observe/prometheus.ts";
 import { systemClock, systemTimers } from "./os/clock.ts";
+import { FilePages, filePagesKib } from "./os/file-pages.ts";
 import { hasIpv6, hostAddresses, readResolvers } from "./os/host-facts.ts";
 import { closeLeftBehind, type LoopDescriptors } from "./os/left-behind.ts";
 import { endListeners, storedName, threadOf } from "./os/listener-names.ts";
-import { collectGarbage, dropCleanPages, filePagesKib, MemoryTidy } from "./os/memory.ts";
+import { collectGarbage, MemoryTidy } from "./os/memory.ts";
 import { type KeptDescriptor, managerWords, Notifier, type ServiceManager } from "./os/notify.ts";
 import { refuseResolvers } from "./os/redirect/input.ts";
 import { findPredecessor, type Predecessor, startSuccessor } from "./os/successor.ts";
@@ -77,6 +78,7 @@ export class Agent {
   readonly #upgrade: Upgrade;
   #control: Control | undefined;
   readonly #tidy: MemoryTidy;
+  #pages: FilePages | undefined;
   #held = new Set<string>();
   #serving: { readonly epoch: number; readonly version: number } | undefined;
   #hasHeardServer = false;
@@ -111,7 +113,10 @@ export class Agent {
     this.#tidy = new MemoryTidy({
       timers: this.#timers,
       collectGarbage,
-      dropCleanPages,
+      dropCleanPages: () => {
+        this.#pages ??= new FilePages();
+        this.#pages.drop();
+      },
       filePagesKib,
     });
     this.#resolvers = options.dns && options.redirect !== "none" ? this.#allResolvers : [];
