@@ -5,10 +5,14 @@
  *  handler may overwrite [start, end + EDIT_ROOM): heads are edited in place and sent from where they were received. */
 export const EDIT_ROOM = 8192;
 
+/** A failed stream of HTTP/2 whose request its server did not begin with, by its own word or because none of it left (RFC 9113 8.7): it may
+ *  be asked again, whatever it is. */
+export const UNPROCESSED = "unprocessed";
+
 export type CloseReason =
   /** Both directions ended in order. */
   | { readonly is: "ended" }
-  /** RST, ETIMEDOUT, EPIPE and the like; `code` is the errno's name. */
+  /** RST, ETIMEDOUT, EPIPE and the like; `code` is the errno's name, or UNPROCESSED. */
   | { readonly is: "failed"; readonly code: string }
   /** A dialled stream never opened: `code` is an errno name, or for a mesh stream one of the MeshRefusal words. */
   | { readonly is: "connect_failed"; readonly code: string };

@@ -1,6 +1,6 @@
 // What failed on the way, and everything that is said about it: the status a client gets, Envoy's response flag and details for
 // log and metrics, and whose fault it was. This table alone decides; the data path only names the failure.
-import type { CloseReason } from "../base/net.ts";
+import { type CloseReason, UNPROCESSED } from "../base/net.ts";
 import { refusalOf } from "../protocol/http1/refusal.ts";
 
 export interface Failure {
@@ -67,6 +67,13 @@ export const FAILURES = {
     details: "upstream_reset_before_response_started{connection_termination}",
     side: "upstream",
     body: `${BEFORE}connection termination`,
+  },
+  upstream_refused: {
+    status: 503,
+    flag: "UR",
+    details: "upstream_reset_before_response_started{remote_refused_stream_reset}",
+    side: "upstream",
+    body: `${BEFORE}remote refused stream reset`,
   },
   upstream_cut: {
     status: 0,
@@ -188,6 +195,10 @@ export function unaskable(closed: CloseReason): Failure | undefined {
   if (closed.code === "no_tunnels") return FAILURES.upgrade_unsupported;
   return closed.code === "no_websocket" ? FAILURES.websocket_invalid : undefined;
 }
+
+/** The upstream has not begun with the request. */
+export const isUnprocessed = (closed: CloseReason): boolean =>
+  closed.is === "failed" && closed.code === UNPROCESSED;
 
 /** A client's bytes were refused with that code (protocol/http1/refusal.ts). */
 export function nonsense(code: number): Failure {

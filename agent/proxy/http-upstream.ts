@@ -7,7 +7,7 @@ import { BodyReader } from "../protocol/http1/body.ts";
 import { readResponseHead } from "../protocol/http1/read-response.ts";
 import { NEED_MORE } from "../protocol/http1/refusal.ts";
 import type { Exchange } from "./exchange.ts";
-import { unaskable } from "./failure.ts";
+import { isUnprocessed, unaskable } from "./failure.ts";
 import { Guarded } from "./guarded.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { ThreadContext } from "./thread-context.ts";
@@ -254,7 +254,8 @@ export class HttpUpstream extends Guarded {
     else if (reason.is === "connect_failed") exchange.tries.connectFailed(reason.code);
     else if (reason.is === "ended" && this.#isInBody && this.#body.end()) {
       exchange.responseDone(false);
-    } else {
+    } else if (isUnprocessed(reason) && !this.hasAnswered) exchange.tries.refused();
+    else {
       const failure = unaskable(reason);
       if (failure === undefined) exchange.tries.lost();
       else exchange.giveUp(failure);

@@ -9,6 +9,8 @@ export class Outbox {
   #sent = 0;
   #end = 0;
   #keepsMax = 0;
+  /** A stream took some of it. */
+  #hasLeft = false;
 
   constructor(pool: BufferPool) {
     this.#pool = pool;
@@ -17,6 +19,7 @@ export class Outbox {
   /** Begins to keep what is sent, up to so many bytes; past that nothing is kept any more. */
   keep(bytesMax: number): void {
     this.#keepsMax = bytesMax;
+    this.#hasLeft = false;
   }
 
   get unsentBytes(): number {
@@ -25,13 +28,14 @@ export class Outbox {
 
   /** Everything since keep() is still here. */
   get isReplayable(): boolean {
-    return this.#keepsMax > 0;
+    return this.#keepsMax > 0 || !this.#hasLeft;
   }
 
   /** Sends at once what the stream takes, and holds the rest. Without a stream holds all. True: nothing is left unsent. */
   send(stream: Stream | undefined, bytes: Uint8Array, start: number, end: number): boolean {
     let taken = 0;
     if (stream !== undefined && this.#end === this.#sent) taken = stream.write(bytes, start, end);
+    if (taken > 0) this.#hasLeft = true;
     if (this.#keepsMax > 0 && this.#end + end - start > this.#keepsMax) this.#stopKeeping();
     if (this.#keepsMax > 0) {
       this.#append(bytes, start, end);
@@ -46,7 +50,9 @@ export class Outbox {
   flush(stream: Stream): boolean {
     const buffer = this.#buffer;
     if (buffer === undefined || this.#end === this.#sent) return true;
-    this.#sent += stream.write(buffer, this.#sent, this.#end);
+    const taken = stream.write(buffer, this.#sent, this.#end);
+    this.#sent += taken;
+    if (taken > 0) this.#hasLeft = true;
     if (this.#sent < this.#end) return false;
     if (this.#keepsMax === 0) this.clear();
     return true;

@@ -22,6 +22,9 @@ import type { ForwardPlan } from "./traffic-plan.ts";
 import type { Target, UpstreamCluster, Waiter } from "./upstream-cluster.ts";
 
 const NEVER = Number.POSITIVE_INFINITY;
+/** How often a request that its upstream did not begin with is asked again at once, before the route's retries have the word: an app
+ *  that is about to leave says so once for each connection, one that has no room says it every time. */
+const REFUSALS_MAX = 2;
 
 type State = "idle" | "waiting" | "connecting" | "sent" | "backing_off";
 
@@ -42,6 +45,7 @@ export class Tries implements Waiter {
   #hash: number | undefined;
   /** After a pooled connection died under a request: only a new one is sure to be alive. */
   #wantsNewConnection = false;
+  #refusals = 0;
   #tryDueMs = NEVER;
   /** When the back-off, the dial or the wait for names is over. */
   #stepDueMs = NEVER;
@@ -61,6 +65,7 @@ export class Tries implements Waiter {
     this.transportFailure = undefined;
     this.#position = -1;
     this.#wantsNewConnection = false;
+    this.#refusals = 0;
     this.#namesDueMs = NEVER;
     this.#retries.reset();
     this.#outbox.keep(this.#context.config.replayBytesMax);
@@ -183,13 +188,27 @@ export class Tries implements Waiter {
     const wasReused = isSilent && (upstream.wasInUse || upstream.isHostDown);
     const isFirstTime = !this.#wantsNewConnection;
     if (wasReused && isFirstTime && this.#exchange.isIdempotent && this.#outbox.isReplayable) {
-      this.drop();
-      this.#wantsNewConnection = true;
-      this.#outbox.rewind();
-      this.attempt();
+      this.#askAgain();
       return;
     }
     this.#failed("reset", FAILURES.upstream_reset);
+  }
+
+  /** The upstream has not begun with the request (RFC 9113 8.7), so any may be asked again, and nobody's health is blamed. */
+  refused(): void {
+    if (this.#refusals < REFUSALS_MAX && this.#outbox.isReplayable) {
+      this.#refusals++;
+      this.#askAgain();
+    } else this.#failed("refused", FAILURES.upstream_refused);
+  }
+
+  /** At once, and not where it was. */
+  #askAgain(): void {
+    this.drop();
+    this.#wantsNewConnection = true;
+    this.#outbox.rewind();
+    this.attempt();
+    this.#exchange.armNext();
   }
 
   /** A response has begun: true if it is not wanted, since another try is to come. `isReusable`: it is whole. */

@@ -223,9 +223,11 @@ describe("retry policy", () => {
     backoffBaseMs: 25,
   });
 
-  test("Istio's default retries what never connected and nothing else", () => {
+  test("Istio's default retries what was never begun and nothing else", () => {
     const policy = on("connect-failure", "refused-stream", "unavailable", "cancelled");
     expect(retriesFailure(policy, "connect_failure")).toBe(true);
+    expect(retriesFailure(policy, "refused")).toBe(true);
+    expect(retriesFailure(on("connect-failure"), "refused")).toBe(false);
     expect(retriesFailure(policy, "reset")).toBe(false);
     expect(retriesStatus(policy, 503)).toBe(false);
   });

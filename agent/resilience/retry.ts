@@ -19,6 +19,8 @@ export type TryFailure =
   | "connect_failure"
   /** The connection ended before the response was whole. */
   | "reset"
+  /** The upstream said that it did not begin with it (RFC 9113 8.7). */
+  | "refused"
   | "per_try_timeout";
 
 export function retriesFailure(policy: RetryPolicy, failure: TryFailure): boolean {
@@ -26,6 +28,7 @@ export function retriesFailure(policy: RetryPolicy, failure: TryFailure): boolea
     if (condition === "5xx" || condition === "gateway-error") return true;
     if (condition === "reset") return true;
     if (condition === "connect-failure" && failure === "connect_failure") return true;
+    if (condition === "refused-stream" && failure === "refused") return true;
   }
   return false;
 }

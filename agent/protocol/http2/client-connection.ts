@@ -1,5 +1,5 @@
 // The dialling side of an HTTP/2 connection: lanes on which we ask.
-import type { CloseReason, Stream, StreamHandler } from "../../base/net.ts";
+import { type CloseReason, type Stream, type StreamHandler, UNPROCESSED } from "../../base/net.ts";
 import { ClientLane } from "./client-lane.ts";
 import { Http2Connection } from "./connection.ts";
 import { FIELD_BYTES_MAX } from "./field-list.ts";
@@ -13,6 +13,8 @@ const SETTINGS = [
   [SETTING.enablePush, 0],
   [SETTING.maxHeaderListSize, FIELD_BYTES_MAX],
 ] as const;
+
+const NOT_BEGUN = { is: "failed", code: UNPROCESSED } as const;
 
 type Settings = readonly (readonly [number, number])[];
 
@@ -114,7 +116,7 @@ export class ClientConnection extends Http2Connection {
       if (id <= last) continue;
       const lane = this.lanes.get(id);
       this.lanes.delete(id);
-      lane?.died({ is: "failed", code: "ECONNRESET" });
+      lane?.died(NOT_BEGUN);
     }
     this.emptied();
   }
@@ -135,6 +137,8 @@ export class ClientConnection extends Http2Connection {
 
   protected override ended(reason: CloseReason): void {
     this.#events.onOver(this);
-    for (const lane of [...this.#all]) if (lane.streamId === 0) lane.died(reason);
+    // Of what an open lane holds without a stream, nothing has left.
+    for (const lane of [...this.#all])
+      if (lane.streamId === 0) lane.died(lane.isOpen ? NOT_BEGUN : reason);
   }
 }

@@ -1,5 +1,5 @@
 // A lane on which we ask: each request written to it becomes a stream, its response is shown as HTTP/1.1.
-import type { CloseReason, StreamHandler } from "../../base/net.ts";
+import { type CloseReason, type StreamHandler, UNPROCESSED } from "../../base/net.ts";
 import type { RequestHead } from "../http1/head.ts";
 import { readRequestHead } from "../http1/read-request.ts";
 import { REFUSED_TARGET } from "../http1/refusal.ts";
@@ -51,7 +51,7 @@ export class ClientLane extends Lane {
   }
 
   protected override get maySendHead(): boolean {
-    if (this.wire.isRetiring) this.cut(CODE.cancel, undefined);
+    if (this.wire.isRetiring) this.cut(CODE.cancel, undefined, UNPROCESSED);
     return this.wire.canSend && this.wire.mayOpen;
   }
 

@@ -327,7 +327,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
     this.#settleEmpty();
   }
 
-  protected override onReset(id: number): void {
+  protected override onReset(id: number, code: number): void {
     const lane = this.lanes.get(id);
     if (lane === undefined) {
       this.spendIdle("late_frames");
@@ -338,7 +338,7 @@ export abstract class Http2Connection extends FrameReceiver implements StreamHan
       return;
     }
     this.lanes.delete(id);
-    lane.peerReset();
+    lane.peerReset(code);
     this.wakeSoon();
     this.#settleEmpty();
   }

@@ -88,7 +88,7 @@ export abstract class FrameReceiver implements FrameEvents {
   protected takeKnown(_id: number, _isLast: boolean): boolean {
     return false;
   }
-  protected abstract onReset(id: number): void;
+  protected abstract onReset(id: number, code: number): void;
   protected abstract onPriority(id: number, isWellFormed: boolean): void;
   protected abstract onSettings(bytes: Uint8Array, start: number, end: number): void;
   protected abstract onPing(bytes: Uint8Array, start: number): void;
@@ -135,7 +135,7 @@ export abstract class FrameReceiver implements FrameEvents {
         this.#onSettings(frame, bytes, start, end);
         return;
       case FRAME.rstStream:
-        this.#onRstStream(frame);
+        this.#onRstStream(frame, bytes, start);
         return;
       case FRAME.ping:
         this.#onPing(frame, bytes, start);
@@ -269,10 +269,10 @@ export abstract class FrameReceiver implements FrameEvents {
     else this.fail(CODE.compressionError, "compression");
   }
 
-  #onRstStream({ stream: id, length }: Readonly<Frame>): void {
+  #onRstStream({ stream: id, length }: Readonly<Frame>, bytes: Uint8Array, start: number): void {
     if (length !== 4) this.sizeError();
     else if (id === 0 || this.isIdle(id)) this.fail(CODE.protocolError, "idle_stream");
-    else this.onReset(id);
+    else this.onReset(id, readWord(bytes, start));
   }
 
   #onSettings(frame: Readonly<Frame>, bytes: Uint8Array, start: number, end: number): void {

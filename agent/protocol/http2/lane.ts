@@ -4,7 +4,13 @@
 //
 //   peer -> us:  none -> head -> body -> done        us -> peer:  head -> body -> done        both done: the stream is over
 //   tunnel:      none -> asked -> open (bytes both ways, each with an end of its own, and no stream after it), or none: refused
-import type { CloseReason, MeshPeer, Stream, StreamHandler } from "../../base/net.ts";
+import {
+  type CloseReason,
+  type MeshPeer,
+  type Stream,
+  type StreamHandler,
+  UNPROCESSED,
+} from "../../base/net.ts";
 import { BodyReader } from "../http1/body.ts";
 import { NEED_MORE } from "../http1/refusal.ts";
 import type { Http2Connection } from "./connection.ts";
@@ -321,10 +327,14 @@ export abstract class Lane implements Stream {
     return undefined;
   }
 
-  peerReset(): void {
+  peerReset(code: number): void {
+    const { isServer } = this.wire;
     // A server that said all it has to say may end what it is still being told, RFC 9113 8.1.
-    if (this.receiving === "done" && !this.wire.isServer && this.tunnel === "none") this.sent();
-    else this.died({ is: "failed", code: "ECONNRESET" });
+    if (this.receiving === "done" && !isServer && this.tunnel === "none") this.sent();
+    else {
+      const isRefused = code === CODE.refusedStream && !isServer && this.receiving === "head";
+      this.died({ is: "failed", code: isRefused ? UNPROCESSED : "ECONNRESET" });
+    }
   }
 
   /** The peer reset its stream, or the connection is gone. */

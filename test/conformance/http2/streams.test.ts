@@ -341,4 +341,117 @@ describe("what an app may do", () => {
     hop.pass();
     expect(first.text).toStartWith("HTTP/1.1 200 ");
   });
+
+  const POST = "POST /p HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc";
+  const lastStream = (id: number): Uint8Array => Uint8Array.of(0, 0, 0, id, 0, 0, 0, 0);
+  /** What the app is asked on that stream of its nth connection. */
+  const asked = (hop: ClientHop, id: number, nth = 0): boolean =>
+    hop
+      .app(nth)
+      .take()
+      .some((line) => line.startsWith(`DATA ${id} abc`));
+  const expectAnswered = (hop: ClientHop, id: number, nth = 0): void => {
+    hop.app(nth).headers(id, [[":status", "201"]]);
+    hop.pass();
+    expect(hop.statuses).toEqual([201]);
+    expect(hop.host.count("istio_requests_total", { response_code: "201" })).toBe(1);
+    hop.expectNothingLeft();
+  };
+
+  test("8.7 REFUSED_STREAM: not processed, so it is asked again whatever its method", () => {
+    for (const splits of [false, true]) {
+      const hop = new ClientHop({ splits }).ask(POST);
+      hop.app().word(FRAME.rstStream, 1, CODE.refusedStream);
+      hop.pass();
+      expect(asked(hop, 3)).toBe(true);
+      expectAnswered(hop, 3);
+    }
+  });
+
+  test("8.7 REFUSED_STREAM without end: two more times, and then the client is told", () => {
+    const hop = new ClientHop().ask(POST);
+    for (const id of [1, 3, 5]) {
+      hop.app().word(FRAME.rstStream, id, CODE.refusedStream);
+      hop.pass();
+      expect(asked(hop, id + 2)).toBe(id < 5);
+    }
+    expect(hop.statuses).toEqual([503]);
+    expect(hop.host.count("istio_requests_total", { response_flags: "UR" })).toBe(1);
+    hop.expectServing(0, 7);
+  });
+
+  test("8.7 another reset says nothing of what was done: what may not be sent twice is not", () => {
+    for (const code of [CODE.cancel, CODE.internalError, CODE.noError]) {
+      const hop = new ClientHop().ask(POST);
+      hop.app().word(FRAME.rstStream, 1, code);
+      hop.pass(2_000);
+      expect(asked(hop, 3)).toBe(false);
+      expect(hop.statuses).toEqual([503]);
+      expect(hop.host.count("istio_requests_total", { response_flags: "UC" })).toBe(1);
+    }
+  });
+
+  test("8.7 REFUSED_STREAM behind the beginning of an answer is a lie, and believed no more than one", () => {
+    for (const begun of ["103", "200"]) {
+      const hop = new ClientHop().ask(POST);
+      hop.app().headers(1, [[":status", begun]], false);
+      hop.app().word(FRAME.rstStream, 1, CODE.refusedStream);
+      hop.pass(2_000);
+      expect(asked(hop, 3)).toBe(false);
+      expect(hop.statuses[0]).toBe(Number(begun));
+      expect(hop.statuses).not.toContain(201);
+    }
+  });
+
+  test("6.8, 8.7: a stream above the last of GOAWAY is asked again on another connection, whatever its method", () => {
+    const hop = new ClientHop().ask();
+    const first = hop.client;
+    hop.client = hop.dial();
+    hop.ask(POST);
+    hop.app().frame(FRAME.goaway, 0, 0, lastStream(1));
+    hop.pass();
+    expect(asked(hop, 1, 1)).toBe(true);
+    hop.app().headers(1, [[":status", "204"]]);
+    hop.pass();
+    expect(first.text).toStartWith("HTTP/1.1 204 ");
+    expectAnswered(hop, 1, 1);
+  });
+
+  test("6.8, 8.7: a stream that GOAWAY names may have been processed, and is not asked twice", () => {
+    const hop = new ClientHop().ask(POST);
+    hop.app().frame(FRAME.goaway, 0, 0, lastStream(1));
+    hop.app().end.stream?.close();
+    hop.pass(2_000);
+    expect(hop.apps).toHaveLength(1);
+    expect(hop.statuses).toEqual([503]);
+  });
+
+  test("6.8, 8.7: what waited on a connection that goes away has not left, and is asked on another", () => {
+    const hop = new ClientHop();
+    hop.expectServing(0, 1); // its lane lies idle
+    hop.client = hop.dial();
+    hop.ask(); // another keeps the connection
+    hop.app().frame(FRAME.goaway, 0, 0, lastStream(3));
+    hop.pass();
+    hop.client = hop.dial();
+    hop.client.send(POST);
+    hop.pass();
+    expect(asked(hop, 1, 1)).toBe(true);
+    hop.app(1).headers(1, [[":status", "201"]]);
+    hop.pass();
+    expect(hop.statuses).toEqual([201]);
+  });
+
+  test("5.1.2, 8.7: what waited for a stream is asked elsewhere when the connection ends", () => {
+    const hop = new ClientHop().ask();
+    hop.app().setting(SETTING.maxConcurrentStreams, 1);
+    hop.pass();
+    hop.client = hop.dial();
+    hop.client.send(POST);
+    hop.pass();
+    expect(asked(hop, 3)).toBe(false);
+    hop.app().end.stream?.reset();
+    hop.pass();
+    expect(asked(hop, 1, 1)).toBe(true);
+  });
 });
