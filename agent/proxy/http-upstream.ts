@@ -4,6 +4,7 @@
 //                  head -> switched (101: a tunnel takes the stream)
 import { type CloseReason, EDIT_ROOM, type Stream } from "../base/net.ts";
 import { BodyReader } from "../protocol/http1/body.ts";
+import { InterimAllowance } from "../protocol/http1/interim.ts";
 import { readResponseHead } from "../protocol/http1/read-response.ts";
 import { NEED_MORE } from "../protocol/http1/refusal.ts";
 import type { Exchange } from "./exchange.ts";
@@ -28,6 +29,7 @@ export class HttpUpstream extends Guarded {
   isHostDown = false;
   readonly #body = new BodyReader(true);
   #isInBody = false;
+  readonly #interim = new InterimAllowance();
   /** An interim response was passed on. */
   #hasInterim = false;
   /** An unfinished head. */
@@ -51,6 +53,7 @@ export class HttpUpstream extends Guarded {
     this.exchange = exchange;
     this.requests++;
     this.#isInBody = false;
+    if (this.#hasInterim) this.#interim.begin();
     this.#hasInterim = false;
   }
 
@@ -173,6 +176,10 @@ export class HttpUpstream extends Guarded {
         return;
       }
       this.#hasInterim = true;
+      if (!this.#interim.spend(headEnd - at)) {
+        exchange.upstreamNonsense();
+        return;
+      }
       exchange.forwardInterim(bytes, headEnd);
       if (this.exchange !== exchange || headEnd === end) return;
       at = headEnd;
@@ -255,6 +262,7 @@ export class HttpUpstream extends Guarded {
     else if (reason.is === "ended" && this.#isInBody && this.#body.end()) {
       exchange.responseDone(false);
     } else if (isUnprocessed(reason) && !this.hasAnswered) exchange.tries.refused();
+    else if (reason.is === "failed" && reason.code === "EPROTO") exchange.upstreamNonsense();
     else {
       const failure = unaskable(reason);
       if (failure === undefined) exchange.tries.lost();

@@ -1,6 +1,7 @@
 // A lane on which we ask: each request written to it becomes a stream, its response is shown as HTTP/1.1.
 import { type CloseReason, type StreamHandler, UNPROCESSED } from "../../base/net.ts";
 import type { RequestHead } from "../http1/head.ts";
+import { InterimAllowance } from "../http1/interim.ts";
 import { readRequestHead } from "../http1/read-request.ts";
 import { REFUSED_TARGET } from "../http1/refusal.ts";
 import type { ClientConnection } from "./client-connection.ts";
@@ -19,6 +20,7 @@ const KEY = /^[A-Za-z0-9+/]{22}==$/;
 
 export class ClientLane extends Lane {
   readonly #connection: ClientConnection;
+  readonly #interim = new InterimAllowance();
   #isHead = false;
   #isOpening = true;
   /** Of who asks for the tunnel. */
@@ -67,6 +69,7 @@ export class ClientLane extends Lane {
     if (isTunnel && !this.#mayAsk(head)) return headEnd;
     this.begin(wire.open(this));
     this.#isHead = head.isHead;
+    this.#interim.begin();
     this.tunnel = isTunnel ? "asked" : "none";
     this.body.begin(isTunnel ? UNTIL_ITS_END : head);
     this.sending = "body";
@@ -82,19 +85,26 @@ export class ClientLane extends Lane {
     const { facts } = this.wire.deps;
     const malformed = readResponseFields(fields, facts);
     if (malformed !== undefined) return malformed;
-    const isInterim = facts.status < 200;
-    if (isInterim && isLast) return "pseudo_field";
+    if (facts.status < 200) return isLast ? "pseudo_field" : this.#receiveInterim(fields);
     if (this.tunnel === "asked" && this.#isTunnelOpen(facts.status))
       return this.#openTunnel(fields, isLast);
-    const isBodiless = isInterim || facts.status === 204 || facts.status === 304 || this.#isHead;
+    const isBodiless = facts.status === 204 || facts.status === 304 || this.#isHead;
     if (isLast && facts.contentLength > 0 && !isBodiless) return "content_length";
     const framing = isLast || isBodiless ? "none" : framingOf(facts);
-    if (!isInterim) this.beginContent(framing, facts.contentLength);
+    this.beginContent(framing, facts.contentLength);
     if (isLast) this.receiving = "done";
     const { bytes, start } = this.wire.roomFor(fields);
     const isEmpty = isLast && !isBodiless;
     const end = writeResponse(fields, facts, framing, isEmpty, bytes, start);
     this.settle(); // before it is shown: see receiveData()
+    this.shown.show(bytes, start, end, 0);
+    return undefined;
+  }
+
+  #receiveInterim(fields: FieldList): Mistake | undefined {
+    const { bytes, start } = this.wire.roomFor(fields);
+    const end = writeResponse(fields, this.wire.deps.facts, "none", false, bytes, start);
+    if (!this.#interim.spend(end - start)) return "interim_flood";
     this.shown.show(bytes, start, end, 0);
     return undefined;
   }

@@ -60,6 +60,7 @@ export type Mistake =
   | "trailers_with_length"
   | "fields_in_tunnel"
   | "no_connect"
+  | "interim_flood"
   | "fields_too_long";
 
 /** By which its stream is reset. */
@@ -69,6 +70,8 @@ export function codeOf(wrong: Mistake): number {
       return CODE.flowControlError;
     case "stream_closed":
       return CODE.streamClosed;
+    case "interim_flood":
+      return CODE.enhanceYourCalm;
     case "trailers_with_length":
       return CODE.http11Required;
     default:

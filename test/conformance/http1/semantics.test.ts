@@ -2,6 +2,7 @@
 // is forwarded as policy saw it (Istio's pathNormalization BASE).
 import { describe, expect, test } from "bun:test";
 import type { Authorization } from "../../../agent/policy/authorization-rules.ts";
+import { INTERIM_BYTES_MAX, INTERIM_MAX } from "../../../agent/protocol/http1/interim.ts";
 import { serverWorkload } from "../../support/mesh-fixture.ts";
 import {
   answerEach,
@@ -48,6 +49,50 @@ describe("RFC 9110 15.2: interim responses", () => {
     hop.say(GET);
     expect(hop.statuses).toEqual([103, 503]);
     hop.expectNothingLeft();
+  });
+
+  const INTERIM = "HTTP/1.1 102 Processing\r\n\r\n";
+  const long = (bytes: number): string =>
+    INTERIM.replace("\r\n\r\n", `\r\nx: ${"y".repeat(bytes)}\r\n\r\n`);
+
+  test.each(WAYS)(
+    "as many as one request may get, and the next one may get them anew (%s)",
+    (way) => {
+      const hop = new Hop(answerEach(INTERIM.repeat(INTERIM_MAX) + OK), { way });
+      for (let asked = 1; asked < 3; asked++) {
+        hop.say(GET);
+        expect(hop.statuses).toHaveLength((INTERIM_MAX + 1) * asked);
+        expect(hop.client.text).toEndWith(OK);
+      }
+      expect(hop.apps).toHaveLength(1);
+      hop.expectNothingLeft();
+    },
+  );
+
+  test.each(WAYS)("one more is 502, and its app's connection serves nobody else (%s)", (way) => {
+    for (const travel of ["whole", "pieces"] as const) {
+      for (const [text, passed] of [
+        [INTERIM.repeat(INTERIM_MAX + 1), INTERIM_MAX],
+        [long(50_000).repeat(3), Math.floor(INTERIM_BYTES_MAX / 50_100)],
+      ] as const) {
+        const hop = new Hop((end, nth) => answerEach(nth === 0 ? text + OK : OK)(end, nth), {
+          way,
+          travel,
+        });
+        hop.say(GET);
+        expect(hop.statuses).toEqual([...new Array(passed).fill(102), 502]);
+        expect(hop.apps[0]?.closed !== undefined || hop.apps[0]?.hasEnded).toBe(true);
+        hop.say(GET, hop.dial());
+        expect(hop.apps).toHaveLength(2);
+        hop.expectNothingLeft();
+      }
+    }
+  });
+
+  test("without end, to a client of HTTP/1.0, which gets none of them: 502", () => {
+    const hop = new Hop(answerEach(INTERIM.repeat(INTERIM_MAX + 1)));
+    hop.say("GET / HTTP/1.0\r\nhost: a\r\n\r\n");
+    expect(hop.statuses).toEqual([502]);
   });
 });
 

@@ -1,6 +1,7 @@
 // What a peer may make us do for nothing (RFC 9113 10.5): each flood ends its connection with ENHANCE_YOUR_CALM, counted by its name, and holds
 // nothing afterwards. And conduct that only looks like one passes.
 import { describe, expect, test } from "bun:test";
+import { INTERIM_BYTES_MAX, INTERIM_MAX } from "../../../agent/protocol/http1/interim.ts";
 import { CODE, FLAG, FRAME, SETTING } from "../../../agent/protocol/http2/frame.ts";
 import { blockOf, GET_FIELDS, type Http2End, POST_FIELDS } from "../../support/http2-end.ts";
 import { answered, ClientHop, ServerHop } from "../../support/http2-hop.ts";
@@ -197,6 +198,50 @@ describe("floods of an app", () => {
     const block = [0x88, ...entry, ...new Array<number>(12_000).fill(0x80 | 62)];
     bomb.app().frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, 1, Uint8Array.from(block));
     expectCalmed(bomb, bomb.app(), "hpack_bomb");
+  });
+
+  const interim = (hop: ClientHop, count: number, value = ""): void => {
+    for (let i = 0; i < count; i++)
+      hop.app().headers(
+        1,
+        value === ""
+          ? [[":status", "103"]]
+          : [
+              [":status", "103"],
+              ["x", value],
+            ],
+        false,
+      );
+    hop.pass();
+  };
+
+  test("interim responses: as many as one request may get, one more, and more bytes of them", () => {
+    const most = new ClientHop().ask();
+    interim(most, INTERIM_MAX);
+    most.app().headers(1, [[":status", "204"]]);
+    most.pass();
+    expect(most.statuses).toEqual([...new Array(INTERIM_MAX).fill(103), 204]);
+    for (const [count, value, passed] of [
+      [INTERIM_MAX + 1, "", INTERIM_MAX],
+      [30, "y".repeat(10_000), Math.floor(INTERIM_BYTES_MAX / 10_030)],
+    ] as const) {
+      const hop = new ClientHop().ask();
+      interim(hop, count, value);
+      expect(hop.app().take()).toEqual([`RST 1 ${CODE.enhanceYourCalm}`]);
+      expect(hop.statuses).toEqual([...new Array(passed).fill(103), 502]);
+      expect(hop.refused("interim_flood")).toBe(1);
+      hop.expectServing(0, 3);
+    }
+  });
+
+  test("interim responses to a client that does not read: no more are held for it than it may get", () => {
+    const hop = new ClientHop({ config: { streamIdleTimeoutMs: 5_000 } });
+    hop.client.stream?.pause();
+    hop.ask();
+    interim(hop, 1_000, "y".repeat(1_000));
+    expect(hop.refused("interim_flood")).toBe(1);
+    expect(hop.app().take()).toEqual([`RST 1 ${CODE.enhanceYourCalm}`]);
+    hop.expectNothingLeft();
   });
 });
 
