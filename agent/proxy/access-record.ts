@@ -27,6 +27,12 @@ export const requestEntry = (head: RequestHead): RequestEntry => ({
   requestId: head.joined("x-request-id"),
 });
 
+/** Of HTTP/1, and not of a head that could not be read. */
+function versionOf({ entry, response }: Exchange): string | undefined {
+  if (entry === undefined) return undefined;
+  return response.speaksOld ? "HTTP/1.0" : "HTTP/1.1";
+}
+
 /** What the connection knows and the exchange does not. */
 export interface Peers {
   readonly downstreamAddress: string;
@@ -47,7 +53,7 @@ export function requestRecord(
     start_time: new Date(times.wallMs - durationMs).toISOString(),
     method: entry?.method,
     path: entry?.path,
-    protocol: downstream.speaks ?? "HTTP/1.1",
+    protocol: downstream.speaks ?? versionOf(exchange),
     response_code: exchange.status,
     grpc_status: exchange.grpc.label,
     response_flags: exchange.flags,

@@ -251,6 +251,23 @@ describe("HTTP/1.1 on one connection", () => {
     expect(client.hasEnded).toBe(true);
   });
 
+  test("the access log tells the version that its client speaks, and none where the head cannot be read", () => {
+    const mesh = new MeshFixture({ accessLog: "on" });
+    app(
+      mesh,
+      answering(() => ok()),
+    );
+    for (const request of [GET.replace("HTTP/1.1", "HTTP/1.0"), GET, "GET / HTTP/1.0\r\n\r\n"])
+      ask(mesh, request);
+    expect(mesh.client.records().map(({ protocol }) => protocol)).toEqual([
+      "HTTP/1.0",
+      "HTTP/1.1",
+      undefined,
+    ]);
+    // Between agents it is HTTP/1.1.
+    expect(mesh.server.records().map(({ protocol }) => protocol)).toEqual(["HTTP/1.1", "HTTP/1.1"]);
+  });
+
   test("an Upgrade becomes a tunnel in both directions", () => {
     const mesh = new MeshFixture();
     const apps = app(mesh, (end) => {

@@ -18,7 +18,7 @@ export class ResponseWriter {
   isComplete = false;
   #isHead = false;
   /** HTTP/1.0: no interim responses, no chunks, one request. */
-  #speaksOld = false;
+  speaksOld = false;
   #dechunker: Dechunker | undefined;
 
   constructor(exchange: Exchange, context: ThreadContext) {
@@ -36,13 +36,13 @@ export class ResponseWriter {
     this.keepsAlive = true;
     this.isComplete = false;
     this.#isHead = false;
-    this.#speaksOld = false;
+    this.speaksOld = false;
   }
 
   begin(head: RequestHead): void {
     this.#isHead = head.isHead;
-    this.#speaksOld = head.minorVersion === 0;
-    this.keepsAlive = head.keepAlive && !this.#speaksOld;
+    this.speaksOld = head.minorVersion === 0;
+    this.keepsAlive = head.keepAlive && !this.speaksOld;
   }
 
   /** An answer of our own. Returns its length in bytes. */
@@ -72,7 +72,7 @@ export class ResponseWriter {
     const { connection } = this.#exchange;
     if (head.bodyKind === "until_close" || connection.closesAfterThis) this.keepsAlive = false;
     const { sender } = this.#context;
-    const strips = this.#speaksOld && head.isChunked;
+    const strips = this.speaksOld && head.isChunked;
     if (strips) head.drop("transfer-encoding");
     const until = strips ? headEnd : stop;
     const room = until === stop ? limit : 0; // chunks that follow must not be overwritten
@@ -87,7 +87,7 @@ export class ResponseWriter {
 
   /** A 1xx, without what was for the hop it came over. False: it cannot be placed. */
   sendInterim(head: ResponseHead, bytes: Uint8Array, headEnd: number): boolean {
-    if (this.#speaksOld) return true;
+    if (this.speaksOld) return true;
     const { sender } = this.#context;
     if (sender.placeResponse(head, undefined, false, bytes, headEnd, headEnd, 0) < 0) return false;
     this.#exchange.connection.sendResponse(sender.bytes, sender.start, sender.end);
