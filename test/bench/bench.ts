@@ -1,11 +1,12 @@
 // `npm run bench [-- --only CASE --rounds N --seconds N]`: every case of the table in order, printed and, when all ran, written to
-// docs/benchmarks.md. Cases: see CASES.
+// docs/benchmarks.md. Cases: see CASES, and `deno`: some of them again, under that runtime (IRONMESH_DENO=$(bash .ci/deno), and its bundle).
 import { existsSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { changeCase } from "./change-case.ts";
 import { newConnectionsCase, smallTcpCase } from "./connection-cases.ts";
 import { datagramCase } from "./datagram-case.ts";
+import { DENO_PACE, underDeno } from "./deno-case.ts";
 import { down, up } from "./hosts.ts";
 import { http2Case } from "./http2-cases.ts";
 import { connectionsCase, idleCase, startCase } from "./idle-cases.ts";
@@ -46,25 +47,31 @@ const CASES: { readonly [name: string]: (mesh: Mesh, peers: Peers) => Promise<Ro
   scale: (mesh) => scaleCase(mesh, pace),
 };
 
+const DENO = "deno";
+
 function wanted(): string[] {
-  if (values.only === undefined) return Object.keys(CASES);
+  const known = [...Object.keys(CASES), DENO];
+  if (values.only === undefined) return known;
   const names = values.only.split(",");
-  const unknown = names.find((name) => !(name in CASES));
+  const unknown = names.find((name) => !known.includes(name));
   if (unknown !== undefined) {
-    throw new Error(`no case ${unknown}; there are: ${Object.keys(CASES).join(", ")}`);
+    throw new Error(`no case ${unknown}; there are: ${known.join(", ")}`);
   }
   return names;
 }
 
-async function run(): Promise<Row[]> {
-  const names = wanted();
+async function lab(meshctl: string): Promise<{ readonly mesh: Mesh; readonly peers: Peers }> {
   up();
   startBackend("a", undefined);
   startBackend("b", BACKEND_UID);
   startIperf();
-  const mesh = await startMesh(values.meshctl);
-  const peers = await startPeers();
+  return { mesh: await startMesh(meshctl), peers: await startPeers() };
+}
+
+async function run(names: readonly string[]): Promise<Row[]> {
   const rows: Row[] = [];
+  if (names.length === 0) return rows;
+  const { mesh, peers } = await lab(values.meshctl);
   for (const name of names) {
     console.error(`bench: ${name}`);
     const found = (await CASES[name]?.(mesh, peers)) ?? [];
@@ -81,12 +88,17 @@ if (!existsSync(values.meshctl)) {
   throw new Error(`no ${values.meshctl}: \`npm run build\` makes it`);
 }
 try {
-  const rows = await run();
+  const names = wanted();
+  const rows = await run(names.filter((name) => name !== DENO));
   console.log(resultTable(rows));
-  const text = page(rows, pace);
+  const denoRows = names.includes(DENO) ? await underDeno(lab) : [];
+  const text = page(rows, pace, { rows: denoRows, pace: DENO_PACE });
   if (values.only === undefined) {
     writeFileSync(fileURLToPath(new URL("../../docs/benchmarks.md", import.meta.url)), text);
-  } else console.log(`\n${text.slice(text.indexOf("## Under load"))}`);
+  } else
+    console.log(
+      `\n${text.slice(text.indexOf(rows.length > 0 ? "## Under load" : "## Under Deno"))}`,
+    );
 } finally {
   down();
 }

@@ -76,7 +76,8 @@ export async function http2Case(mesh: Mesh, pace: Pace): Promise<Row[]> {
   for (const who of pages) await until(`HTTP/2 by ${who.name}`, () => answersPage(who));
   for (const who of [...oneHop, ...twoHops])
     await until(`gRPC by ${who.name}`, () => answersCall(who, body));
-  const rows = CONNECTIONS.flatMap((connections) => [
+  const connectionCounts = pace.isBrief === true ? CONNECTIONS.slice(0, 1) : CONNECTIONS;
+  const rows = connectionCounts.flatMap((connections) => [
     ...httpRows(
       byH2load("HTTP/2 one hop, plaintext, 100 B", "/100", connections),
       pages,
@@ -92,6 +93,7 @@ export async function http2Case(mesh: Mesh, pace: Pace): Promise<Row[]> {
       {},
     ),
   ]);
+  if (pace.isBrief === true) return rows;
   const told = byH2load("gRPC unary, mTLS pair, 100 B", CALL, CONNECTIONS[0], body);
   return [...rows, ...httpRows(told, twoHops, pace, {}, {})];
 }

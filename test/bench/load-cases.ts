@@ -8,6 +8,8 @@ import type { Row } from "./table.ts";
 export interface Pace {
   readonly rounds: number;
   readonly seconds: number;
+  /** One peer, fewer sizes and connections: for what is measured a second time, under another runtime. */
+  readonly isBrief?: boolean;
 }
 
 export interface Contender {
@@ -36,8 +38,14 @@ export function hopCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
   const contenders: Contender[] = [
     { name: "ironmesh", address: mesh.plain, port: BACKEND_PORT, pids: [mesh.agents.a] },
     { name: "haproxy", address: addressOf("a"), port: HOP_PORT.haproxy, pids: [peers.haproxyHop] },
-    { name: "nginx", address: addressOf("a"), port: HOP_PORT.nginx, pids: [peers.nginxHop] },
   ];
+  if (pace.isBrief !== true)
+    contenders.push({
+      name: "nginx",
+      address: addressOf("a"),
+      port: HOP_PORT.nginx,
+      pids: [peers.nginxHop],
+    });
   return BODIES.flatMap(([size, path]) =>
     httpRows(
       byWrk(`HTTP/1.1 one hop, plaintext, ${size}, c64`, path, CONNECTIONS),
@@ -54,7 +62,8 @@ export function pairCase(mesh: Mesh, peers: Peers, pace: Pace): Row[] {
     { name: "ironmesh", address: mesh.backend, port: BACKEND_PORT, pids: ours },
     { name: "haproxy", address: addressOf("a"), port: PAIR_PORT, pids: peers.haproxyPair },
   ];
-  const many = SIZES.flatMap(([size, path]) =>
+  const sizes = pace.isBrief === true ? SIZES.slice(1) : SIZES;
+  const many = sizes.flatMap(([size, path]) =>
     httpRows(byWrk(`mTLS pair, ${size}, c64`, path, CONNECTIONS), contenders, pace, {
       must: 0.7,
       goal: 0.55,

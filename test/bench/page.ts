@@ -1,11 +1,25 @@
 // docs/benchmarks.md: the figures, what they are figures of, and why what is missed is missed.
+import { execFileSync } from "node:child_process";
 import { loadavg } from "node:os";
 import type { Pace } from "./load-cases.ts";
-import { detailTable, machine, type Row, resultTable, verdict } from "./table.ts";
+import {
+  detailTable,
+  machine,
+  otherRuntimeTable,
+  type Row,
+  resultTable,
+  verdict,
+} from "./table.ts";
+
+interface Measured {
+  readonly rows: readonly Row[];
+  readonly pace: Pace;
+}
 
 const LOAD_BEFORE = loadavg()[0] ?? Number.NaN;
 
-export function page(rows: readonly Row[], pace: Pace): string {
+/** `deno`: the same cases, or some of them, under that runtime. */
+export function page(rows: readonly Row[], pace: Pace, deno: Measured): string {
   return `# Benchmarks
 
 Written by \`npm run bench\`; do not edit. Date: ${new Date().toISOString().slice(0, 10)}.
@@ -33,8 +47,28 @@ ${resultTable(rows)}
 ${missed(rows)}## Under load
 
 ${detailTable(rows)}
-`;
+
+${underDeno(rows, deno)}`;
 }
+
+/** "deno 2.9.6 (stable, release, x86_64-unknown-linux-gnu)". */
+const denoVersion = (): string =>
+  execFileSync(process.env["IRONMESH_DENO"] ?? "deno", ["--version"])
+    .toString()
+    .split("\n")[0]
+    ?.replace("deno", "Deno") ?? "";
+
+const underDeno = (rows: readonly Row[], { rows: found, pace }: Measured): string =>
+  found.length === 0
+    ? ""
+    : `## Under Deno
+
+${denoVersion()}: the same sources as a bundle that \`deno run\` runs (\`docs/decisions/0032-deno.md\`): config server, both agents and all commands, after the rest of this
+page, beside a haproxy of its own turns. Fewer cases and shorter ones: ${pace.rounds} rounds of ${pace.seconds} s after one to warm up. Nothing is asked of these figures; \`ratio\` is
+Deno's over haproxy's, and \`to Bun\` over the executable's above, from another hour of this machine. UDP and resumption are not there on Deno.
+
+${otherRuntimeTable("Deno", found, rows)}
+`;
 
 /** What profiles say about each case, shown only where a figure misses what was asked: `must`, or the goal. */
 const REASONS: readonly (readonly [caseBegins: string, reason: string])[] = [

@@ -69,6 +69,27 @@ export function resultTable(rows: readonly Row[]): string {
   );
 }
 
+/** `above`: what the executable reached in the same cases. */
+export function otherRuntimeTable(
+  runtime: string,
+  rows: readonly Row[],
+  above: readonly Row[],
+): string {
+  const cells = rows.map(({ name, measure, ours, peer, ratio }) => {
+    const bun = above.find((row) => row.name === name && row.measure === measure)?.ours;
+    return [
+      name,
+      measure,
+      shown(ours),
+      shown(peer),
+      ratio === undefined ? "" : ratio.toFixed(2),
+      shown(bun),
+      bun === undefined ? "" : (ours / bun).toFixed(2),
+    ];
+  });
+  return markdownTable(["case", "measure", runtime, "haproxy", "ratio", "Bun", "to Bun"], cells);
+}
+
 export function detailTable(rows: readonly Row[]): string {
   const cells = rows
     .flatMap((row) => row.details ?? [])
