@@ -61,6 +61,7 @@ export class ThreadSetup {
       meshPort: MESH_PORT,
       hasIpv6,
       usesUring: io === "auto",
+      resumesSessions: this.#options.tlsResumption === "auto",
       takesDatagrams: redirect !== "none",
       resolvers: allResolvers,
       dns: takesNames ? { resolvers, port: DNS_PORT } : undefined,

@@ -53,7 +53,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const alpns = exportsKeys()
     ? MESH_ALPNS
     : MESH_ALPNS.filter((one) => one !== MESH_ALPN_DATAGRAMS);
-  const meshTls = new MeshTls(loop, alpns);
+  const meshTls = new MeshTls(loop, alpns, config.resumesSessions ? undefined : 0);
   const metrics = new SeriesTable(SERIES_TABLE_DEFAULTS, (series) =>
     tell({ type: "series", series }),
   );

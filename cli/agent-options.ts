@@ -20,6 +20,7 @@ export interface AgentOptions {
   readonly mode: "declared" | "all";
   readonly dns: boolean;
   readonly io: "auto" | "epoll";
+  readonly tlsResumption: "auto" | "never";
   readonly accessLog: "off" | "on" | "errors";
   readonly logLevel: "error" | "warn" | "info" | "debug";
   readonly connectionsMax: number;
@@ -71,6 +72,11 @@ const ABOUT: Readonly<Record<string, About>> = {
     value: "<how>",
     prose:
       "auto: small socket calls through io_uring where the kernel allows it; epoll: never (default auto)",
+  },
+  "tls-resumption": {
+    value: "<how>",
+    prose:
+      "auto: mesh connections that it dials resume TLS sessions; never: each proves both ends by certificate anew (default auto)",
   },
   "access-log": {
     value: "<which>",
@@ -194,6 +200,7 @@ function parseGiven(given: Given): Omit<AgentOptions, "words"> {
     mode: oneOf("mode", one("mode") ?? "declared", ["declared", "all"]),
     dns: !given.flags.has("no-dns"),
     io: oneOf("io", one("io") ?? "auto", ["auto", "epoll"]),
+    tlsResumption: oneOf("tls-resumption", one("tls-resumption") ?? "auto", ["auto", "never"]),
     accessLog: oneOf("access-log", one("access-log") ?? "off", ["off", "on", "errors"]),
     logLevel: oneOf("log-level", one("log-level") ?? "info", ["error", "warn", "info", "debug"]),
     connectionsMax: number("connections-max", one("connections-max") ?? "65536", 1, 10_000_000),

@@ -23,6 +23,8 @@ export interface AgentOptions {
   /** Whether port 53 towards the host's resolvers is taken. */
   readonly dns: boolean;
   readonly io: "auto" | "epoll";
+  /** Whether mesh connections that this agent dials resume earlier sessions (record 28). Default auto. Never: two signatures more each. */
+  readonly tlsResumption: "auto" | "never";
   readonly accessLog: AccessLogMode;
   readonly logLevel: LogLevel;
   /** Downstream connections of all threads together. */

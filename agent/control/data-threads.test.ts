@@ -29,6 +29,7 @@ const config = (index: number): ThreadConfig => ({
   meshPort: 3,
   hasIpv6: false,
   usesUring: false,
+  resumesSessions: true,
   takesDatagrams: false,
   resolvers: [],
   dns: undefined,

@@ -44,6 +44,7 @@ export interface ThreadConfig {
   readonly meshPort: number;
   readonly hasIpv6: boolean;
   readonly usesUring: boolean;
+  readonly resumesSessions: boolean;
   /** A redirect brings datagrams to this thread. */
   readonly takesDatagrams: boolean;
   /** Resolvers whose port 53 is redirected to this thread; undefined: this thread answers no names. */

@@ -56,6 +56,7 @@ async function serve(ports: readonly [host: number, inbound: number, workload: n
     meshPort: 0,
     hasIpv6: false,
     usesUring: true,
+    resumesSessions: true,
     takesDatagrams: false,
     resolvers: [],
     dns: undefined,

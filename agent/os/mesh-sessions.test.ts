@@ -8,7 +8,7 @@ import {
 import { MeshSessions } from "./mesh-sessions.ts";
 
 test("the session that was replaced longest ago makes room for a new one", () => {
-  const sessions = new MeshSessions();
+  const sessions = new MeshSessions(256);
   const session = (n: number) => Uint8Array.from([n & 255]);
   for (let i = 0; i < 256; i++) sessions.keep(`k${i}`, session(i));
   sessions.keep("k0", session(7));
@@ -20,6 +20,12 @@ test("the session that was replaced longest ago makes room for a new one", () =>
   expect(sessions.find("new")).toBeUndefined();
   sessions.clear();
   expect(sessions.find("k0")).toBeUndefined();
+});
+
+test("a table for none keeps none", () => {
+  const sessions = new MeshSessions(0);
+  sessions.keep("k", Uint8Array.of(1));
+  expect(sessions.find("k")).toBeUndefined();
 });
 
 /** What the runtime says at the end of a handshake. */

@@ -3,10 +3,16 @@
 // with the very certificate, target and peers it was made with, and all go when any certificate of ours or the trust changes.
 
 /** About 2 KB each. The one that was replaced longest ago goes first. */
-const SESSIONS_MAX = 256;
+export const SESSIONS_MAX = 256;
 
 export class MeshSessions {
   readonly #kept = new Map<string, Uint8Array>();
+  readonly #most: number;
+
+  /** 0: nothing is kept, so nothing resumes. */
+  constructor(most: number) {
+    this.#most = most;
+  }
 
   find(key: string): Uint8Array | undefined {
     return this.#kept.get(key);
@@ -16,7 +22,7 @@ export class MeshSessions {
     this.#kept.delete(key);
     this.#kept.set(key, session);
     for (const oldest of this.#kept.keys()) {
-      if (this.#kept.size <= SESSIONS_MAX) return;
+      if (this.#kept.size <= this.#most) return;
       this.#kept.delete(oldest);
     }
   }

@@ -297,6 +297,16 @@ describe("a second connection to the same place is resumed", () => {
     server.stop();
   });
 
+  test("but not by who was told to resume none", async () => {
+    const server = serve();
+    const mesh = new MeshTls(loop, MESH_ALPNS, 0);
+    mesh.setKeys({ identities: [a], trustBundle: [root.pem] });
+    await dialBy(mesh, server.port, { as: A });
+    const { text } = await dialBy(mesh, server.port, { as: A });
+    expect([text, callers(server), server.resumed]).toEqual(["hello", [A, A], 0]);
+    server.stop();
+  });
+
   test("but not by another identity, for another peer or with another certificate", async () => {
     const server = serve();
     const other = await testLeaf(root, ["spiffe://test.mesh/ns/default/sa/c"]);

@@ -5,7 +5,7 @@
 import tls from "node:tls";
 import type { MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import type { Loop } from "./loop.ts";
-import { MeshSessions } from "./mesh-sessions.ts";
+import { MeshSessions, SESSIONS_MAX } from "./mesh-sessions.ts";
 import {
   type ConnectOptions,
   type RawListener,
@@ -69,11 +69,13 @@ export class MeshTls {
   #trust: readonly string[] = [];
   /** What each context was made of. */
   #leaves = new Map<string, string>();
-  readonly #sessions = new MeshSessions();
+  readonly #sessions: MeshSessions;
   /** Of the keys: no session outlives a change of them. */
   #generation = 0;
 
-  constructor(loop: Loop, alpns: readonly string[]) {
+  /** `sessionsMax`: of what it dialled; 0: it resumes nothing. */
+  constructor(loop: Loop, alpns: readonly string[], sessionsMax = SESSIONS_MAX) {
+    this.#sessions = new MeshSessions(sessionsMax);
     this.#loop = loop;
     this.#runtime = tlsRuntime(loop);
     this.#view = Buffer.from(loop.arena.buffer);

@@ -36,9 +36,10 @@ const CASES: { readonly [name: string]: (mesh: Mesh, peers: Peers) => Promise<Ro
   pair: (mesh, peers) => pairCase(mesh, peers, pace),
   bulk: (mesh, peers) => bulkCase(mesh, peers, pace),
   small: (mesh, peers) => smallTcpCase(mesh, peers, pace),
-  new: (mesh, peers) => newConnectionsCase(mesh, peers, pace),
   steady: (mesh, peers) => steadyCase(mesh, peers, pace),
   http2: (mesh) => http2Case(mesh, pace),
+  // Both start agents anew, which `steady` would show.
+  new: (mesh, peers) => newConnectionsCase(mesh, peers, pace),
   start: (mesh) => startCase(mesh, pace.rounds),
   // After `start`: what it declares stays, and agents that know of UDP load more when they start.
   datagrams: (mesh) => datagramCase(mesh, pace),

@@ -1,21 +1,12 @@
 // The cases without load: what an agent weighs, alone and with idle connections, and how soon it serves.
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
-import {
-  answers,
-  BOTH_CORES,
-  DIRECTORY,
-  LOAD_CORE,
-  PROXY_CORE,
-  pin,
-  start,
-  until,
-} from "./hosts.ts";
+import { BOTH_CORES, DIRECTORY, LOAD_CORE, PROXY_CORE, pin, start, until } from "./hosts.ts";
 import { median, memoryOf } from "./measure.ts";
-import { AGENT_UID, agentCommand, type Mesh, serving, startAgent } from "./mesh.ts";
+import { AGENT_UID, agentCommand, type Mesh, restart, startAgent, stopAgent } from "./mesh.ts";
 import { BACKEND_PORT, OPAQUE_PORT } from "./peers.ts";
 import type { Row } from "./table.ts";
 
@@ -56,13 +47,11 @@ export async function idleCase(mesh: Mesh): Promise<Row[]> {
   await settle();
   const one = memoryOf(mesh.agents.b);
   const threads = availableParallelism();
-  await stop(mesh, "b");
+  await stopAgent(mesh, "b");
   mesh.agents.b = startAgent("b", threads).pid ?? 0;
   await settle();
   const many = memoryOf(mesh.agents.b);
-  await stop(mesh, "b");
-  mesh.agents.b = startAgent("b").pid ?? 0;
-  await back(mesh);
+  await restart(mesh, "b", 1);
   return [
     ...idleRows(`${threads} data threads (default here)`, many),
     ...idleRows("1 data thread", one),
@@ -112,19 +101,6 @@ async function heldMemory(
   return held;
 }
 
-/** The next case finds the mesh as it was: b serves, and a, which was refused there meanwhile, has it in its balancers again. */
-async function back(mesh: Mesh): Promise<void> {
-  await serving("b");
-  await until("b is asked again", () => answers("a", `http://${mesh.backend}:${BACKEND_PORT}/100`));
-}
-
-async function stop(mesh: Mesh, host: "a" | "b"): Promise<void> {
-  const pid = mesh.agents[host];
-  process.kill(pid, "SIGKILL");
-  // Gone, not only a zombie: threads of a dead leader may hold its ports a moment longer.
-  await until("the agent's end", () => !existsSync(`/proc/${pid}`));
-}
-
 /** The agent was killed, its rules stand, callers are refused: how long after its exec is the first of them served? */
 export async function startCase(mesh: Mesh, rounds: number): Promise<Row[]> {
   const took: number[] = [];
@@ -135,7 +111,7 @@ export async function startCase(mesh: Mesh, rounds: number): Promise<Row[]> {
 }
 
 async function startOnce(mesh: Mesh): Promise<number> {
-  await stop(mesh, "a");
+  await stopAgent(mesh, "a");
   const client = startClient("probe", mesh.plain, `${BACKEND_PORT}`);
   await until("the probe", () => client.said().includes("trying"));
   const execAt = `${DIRECTORY}/exec-at`;

@@ -1,11 +1,12 @@
 // The product under measurement: a config server and two agents, made members as any host is, with policies and telemetry as shipped.
 // Each agent has one data thread (`--workers 1`, as the peers have), on the core the proxies share.
 import type { ChildProcess } from "node:child_process";
-import { chownSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { ADMIN_PATHS, type AgentStatus } from "../../agent/api/admin.ts";
 import type { Snapshot } from "../../agent/policy/snapshot.ts";
 import {
   addressOf,
+  answers,
   type BOTH_CORES,
   copyProgram,
   DIRECTORY,
@@ -150,12 +151,41 @@ export function startAgent(
   host: string,
   workers = 1,
   core: number | typeof BOTH_CORES = PROXY_CORE,
+  more: readonly string[] = [],
 ): ChildProcess {
-  return start(host, agentCommand(host, workers), { core, uid: AGENT_UID });
+  return start(host, [...agentCommand(host, workers), ...more], { core, uid: AGENT_UID });
 }
+
+/** Killed, and another in its place. The next load finds the mesh as it was: a serves and has b in its balancers, whichever of them it was. */
+export async function restart(
+  mesh: Mesh,
+  host: HostName,
+  workers: number,
+  more: readonly string[] = [],
+): Promise<void> {
+  await stopAgent(mesh, host);
+  mesh.agents[host] = startAgent(host, workers, PROXY_CORE, more).pid ?? 0;
+  await serving(host);
+  await until("b is asked again", () => answers("a", `http://${mesh.backend}:${BACKEND_PORT}/100`));
+}
+
+export async function stopAgent(mesh: Mesh, host: HostName): Promise<void> {
+  const pid = mesh.agents[host];
+  process.kill(pid, "SIGKILL");
+  // Gone, not only a zombie: threads of a dead leader may hold its ports a moment longer.
+  await until("the agent's end", () => !existsSync(`/proc/${pid}`));
+}
+
 export function agentCommand(host: string, workers: number): readonly string[] {
   const files = ["--state-dir", stateOf(host), "--admin-socket", socketOf(host)];
   return [MESHCTL, "agent", ...files, "--workers", `${workers}`];
+}
+
+/** What an agent has counted under this name so far, over all labels. */
+export async function counterOf(host: string, name: string): Promise<number> {
+  const reply = await fetch(`http://agent${ADMIN_PATHS.metrics}`, { unix: socketOf(host) });
+  const samples = (await reply.text()).matchAll(new RegExp(`^${name}(?:{.*})? (\\S+)`, "gm"));
+  return [...samples].reduce((sum, [, value]) => sum + Number(value), 0);
 }
 
 export async function ask<T>(host: string, path: string): Promise<T | undefined> {

@@ -32,6 +32,8 @@ ${machine()}
   the calls (\`test/bench/grpc-server.ts\`). h2load gives its messages a length, which gRPC's clients do not
 - UDP: 16 flows of a client and an echo of the benchmark's own (\`test/bench/datagrams.ts\`, many datagrams a system call), 16 datagrams of each on
   their way; questions and answers are counted. nginx relays by its stream module; ours keeps identity, policy and figures of each flow besides
+- new mTLS connections are opaque TCP, one a request. \`% resumed\` is counted by whoever accepts. For the full handshakes the dialling agent has
+  \`--tls-resumption never\` and haproxy's server line \`no-ssl-reuse\`; until 2026-11-26 this row had ours resuming against haproxy's full ones
 - hosts are two network namespaces joined by a veth cable; one data thread an agent (\`--workers 1\`)
 - Ironmesh as shipped: redirect by iptables, identity by listener, metrics, \`traceparent\` and \`x-request-id\`, default policies
 - haproxy and nginx as their users would tune them for this work: keep-alive and connection reuse to the backend, request id, trace
@@ -101,6 +103,11 @@ the machine's load in view; no cause of ours was found.`,
   [
     "each of 5000 idle connections, mTLS",
     `All but the 2 KB of the plain connection beside it is the runtime's TLS socket and its state of a connection with client certificates.`,
+  ],
+  [
+    "new mTLS connections",
+    `What resumption spares is the signatures and chains of the two ends. Key exchange, the sockets of three connections a request, their TLS
+state and their ends stay.`,
   ],
   [
     "a change of configuration",

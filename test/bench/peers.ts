@@ -134,6 +134,8 @@ backend b
 }
 
 const TCP_DEFAULTS = DEFAULTS.replace("mode http", "mode tcp").replace("  http-reuse always", "");
+/** Asked by connection-cases.ts how many handshakes there were. */
+export const FULL_STATS = `${DIRECTORY}/haproxy-full.sock`;
 
 /** Relays bytes, each connection by one of its own to the other host, as ours does for opaque TCP. */
 function startHaproxyFull(): number[] {
@@ -153,7 +155,7 @@ backend resumed
   );
   const inbound = write(
     "haproxy-full-in.cfg",
-    `${TCP_DEFAULTS}
+    `${TCP_DEFAULTS.replace("global", `global\n  stats socket ${FULL_STATS}`)}
 frontend f
   bind ${addressOf("b")}:${NEW_TLS_PORT} ${TLS_SERVER}
   default_backend b
