@@ -24,6 +24,9 @@ export const openLibc = () =>
     epoll_ctl: "i32 i32 i32 i32 at",
     epoll_wait: "i32 i32 at i32 i32",
     clock_gettime: "i32 i32 at",
+    prctl: "i32 i32 at at at at",
+    usleep: "i32 i32",
+    sched_setscheduler: "i32 i32 i32 at",
   });
 export type Libc = ReturnType<typeof openLibc>;
 
@@ -65,6 +68,10 @@ export const TCP_INFO = 11;
 export const TCP_USER_TIMEOUT = 18;
 
 export const CLOCK_MONOTONIC = 1;
+
+export const PR_SET_TIMERSLACK = 29;
+export const SCHED_OTHER = 0;
+export const SCHED_BATCH = 3;
 
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;

@@ -18,8 +18,11 @@ import {
   EPOLLRDHUP,
   type Libc,
   openLibc,
+  PR_SET_TIMERSLACK,
 } from "./libc.ts";
 import { RUNTIME_TURNS } from "./runtime.ts";
+import { threadScheduling } from "./thread-scheduling.ts";
+import { WakeGathering } from "./wake-gathering.ts";
 
 /** The arena's rooms, by offset. Small on purpose: it counts as JavaScript heap and would postpone collection. */
 export const ARENA_BYTES = 1 << 20; // 744 KiB used
@@ -32,6 +35,8 @@ export const SCRATCH_BYTES = 262_144;
 export const ARGUMENTS_AT = SCRATCH_AT + SCRATCH_BYTES;
 export const EVENTS_AT = ARGUMENTS_AT + 4096;
 const EVENT_AT = EVENTS_AT - 64;
+/** Never written. */
+const ZEROS_AT = EVENT_AT - 64;
 const EVENTS_MAX = 256;
 const BATCH_AT = EVENTS_AT + EVENTS_MAX * 16;
 /** For who shows bytes that it has to copy first. */
@@ -45,6 +50,9 @@ const DATA_WORD = process.arch === "x64" ? 1 : 2;
 const RUNTIME_TICK_MS = 100;
 /** After this long without an event the loop calls `onIdle` once (collect garbage, give memory back). */
 const IDLE_AFTER_MS = 2_000;
+
+/** See wake-gathering.ts. A thread that naps has far more than this in its queue. */
+const NAP_MICROS = 50;
 
 /** `onReady` gets epoll's event bits. Edge-triggered unless watched by level. */
 export interface Watcher {
@@ -80,6 +88,7 @@ export class Loop implements Clock {
   #turnsOwed = 0;
   #isStopped = false;
   #quietSince = 0;
+  readonly #gathering = new WakeGathering(threadScheduling(this.libc, this.at(ZEROS_AT)));
   /** Of buffers that the runtime made for one event each, since whoever collects them set this to 0. */
   shortLivedBytes = 0;
   onIdle: () => void = () => {};
@@ -96,6 +105,7 @@ export class Loop implements Clock {
     this.#epoll = this.libc.epoll_create1(0x8_0000);
     this.#clockOffsetMs = this.#kernelMs() - performance.now();
     this.#now = this.#clockMs();
+    this.libc.prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0); // or a nap would last up to 50 us longer
     if (usesUring) this.batch = IoBatch.open(this.arena, BATCH_AT, this.libc, this.errno);
     this.wheel = new TimerWheel(() => this.#now);
   }
@@ -198,6 +208,7 @@ export class Loop implements Clock {
 
   #poll(timeoutMs: number): boolean {
     this.batch?.run(); // what the runtime's side of the thread had to send
+    if (this.#gathering.isNapping && timeoutMs > 0) this.libc.usleep(NAP_MICROS);
     const count = this.libc.epoll_wait(this.#epoll, this.at(EVENTS_AT), EVENTS_MAX, timeoutMs);
     this.#now = this.#clockMs();
     const words = this.arena.words;
@@ -209,6 +220,7 @@ export class Loop implements Clock {
       else this.#happened(this.#watchers[fd], words[word] as number);
     }
     this.#receive();
+    if (count > 0) this.#gathering.noteWake(this.#now, count);
     this.#noteQuiet(count > 0);
     return isRuntimeReady;
   }
