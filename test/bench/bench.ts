@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { changeCase } from "./change-case.ts";
 import { newConnectionsCase, smallTcpCase } from "./connection-cases.ts";
+import { consulCase } from "./consul-case.ts";
 import { datagramCase } from "./datagram-case.ts";
 import { DENO_PACE, underDeno } from "./deno-case.ts";
 import { down, up } from "./hosts.ts";
@@ -15,6 +16,7 @@ import { BACKEND_UID, type Mesh, startMesh } from "./mesh.ts";
 import { page } from "./page.ts";
 import { type Peers, startBackend, startIperf, startPeers } from "./peers.ts";
 import { scaleCase } from "./scale-case.ts";
+import { holdAlone } from "./sole.ts";
 import { steadyCase } from "./steady-cases.ts";
 import { type Row, resultTable } from "./table.ts";
 
@@ -38,6 +40,7 @@ const CASES: { readonly [name: string]: (mesh: Mesh, peers: Peers) => Promise<Ro
   small: (mesh, peers) => smallTcpCase(mesh, peers, pace),
   steady: (mesh, peers) => steadyCase(mesh, peers, pace),
   http2: (mesh) => http2Case(mesh, pace),
+  consul: (mesh) => consulCase(mesh, pace),
   // Both start agents anew, which `steady` would show.
   new: (mesh, peers) => newConnectionsCase(mesh, peers, pace),
   start: (mesh) => startCase(mesh, pace.rounds),
@@ -88,8 +91,14 @@ if (process.getuid?.() !== 0) {
 if (!existsSync(values.meshctl)) {
   throw new Error(`no ${values.meshctl}: \`npm run build\` makes it`);
 }
+const names = wanted();
 try {
-  const names = wanted();
+  await holdAlone("ironmesh-bench");
+} catch (error) {
+  console.error(`bench: ${error instanceof Error ? error.message : error}`);
+  process.exit(1);
+}
+try {
   const rows = await run(names.filter((name) => name !== DENO));
   console.log(resultTable(rows));
   const denoRows = names.includes(DENO) ? await underDeno(lab) : [];

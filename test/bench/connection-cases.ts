@@ -139,7 +139,8 @@ interface Cost {
   readonly resumed: number;
 }
 
-async function inTurns(
+/** The median of each over the rounds, with a request of wrk for each of CONNECTIONS at a time. */
+export async function inTurns(
   contenders: readonly Ends[],
   { rounds, seconds }: Pace,
   headers: readonly string[],

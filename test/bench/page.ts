@@ -32,6 +32,8 @@ ${machine()}
   the calls (\`test/bench/grpc-server.ts\`). h2load gives its messages a length, which gRPC's clients do not
 - UDP: 16 flows of a client and an echo of the benchmark's own (\`test/bench/datagrams.ts\`, many datagrams a system call), 16 datagrams of each on
   their way; questions and answers are counted. nginx relays by its stream module; ours keeps identity, policy and figures of each flow besides
+- consul is its own built-in proxy (\`consul connect proxy\`, one for each end of the pair, TLS 1.3 and P-256 by its CA): the same wrk and iperf3 through
+  opaque TCP of ours and through it, at most five rounds
 - new mTLS connections are opaque TCP, one a request. \`% resumed\` is counted by whoever accepts. For the full handshakes the dialling agent has
   \`--tls-resumption never\` and haproxy's server line \`no-ssl-reuse\`; until 2026-11-26 this row had ours resuming against haproxy's full ones
 - hosts are two network namespaces joined by a veth cable; one data thread an agent (\`--workers 1\`)
