@@ -59,12 +59,15 @@ const ADDED = /^(x-request-id|traceparent|connection|te|upgrade|x-forwarded-clie
 class App {
   readonly seen: Seen[] = [];
   readonly #answers: readonly AppAnswer[];
+  /** Ends that direction once what is said to be said has left. */
+  readonly #endBehind: (end: TextEnd, said: string) => void;
   /** Of each connection: what is not read yet, and the request that is not whole. */
   readonly #left = new Map<TextEnd, { text: string; open: Seen | undefined; isTunnel: boolean }>();
   tunnelled = "";
 
-  constructor(answers: readonly AppAnswer[]) {
+  constructor(answers: readonly AppAnswer[], endBehind: (end: TextEnd, said: string) => void) {
     this.#answers = answers;
+    this.#endBehind = endBehind;
   }
 
   /** Reads what came; returns what to say. */
@@ -100,7 +103,7 @@ class App {
     if (answer === undefined || seen.said !== "" || !isDue) return "";
     seen.wasEarly = !seen.request.isWhole;
     seen.said = answer.text;
-    if (answer.ends) queueMicrotask(() => seen.end.end());
+    if (answer.ends) this.#endBehind(seen.end, answer.text);
     return answer.text;
   }
 
@@ -121,9 +124,12 @@ const insistSame = (found: unknown, wanted: unknown, what: string): void =>
 
 /** Runs it; throws for whatever does not hold. Says how many requests passed and how many answers came back whole. */
 export function runCase(one: ProxyCase): { passed: number; answered: number; shown: Shown[] } {
-  const app = new App(one.answers);
   const { travel, way, seed } = one;
-  const hop = new Hop((end) => app.hear(end) || undefined, {
+  // In virtual time: a microtask would run when all cases are over, and keep the world of each until then.
+  const app = new App(one.answers, (end, said) => {
+    hop.mesh.clock.after(travel === "bytes" ? said.length : 0, () => end.end());
+  });
+  const hop: Hop = new Hop((end) => app.hear(end) || undefined, {
     travel,
     way,
     seed,
@@ -252,11 +258,11 @@ const isCut = (details: string): boolean =>
   details.includes("after_response_started") || details === "downstream_remote_disconnect";
 
 const isAnswered = (text: string, tries: readonly Seen[]): boolean =>
-  tries.some((seen) => takeAnswer(text, seen) !== undefined);
+  tries.some((seen) => takeAnswer(text, seen, tries) !== undefined);
 
 function takeAnswered(text: string, tries: readonly Seen[]): string {
   for (const seen of tries) {
-    const taken = takeAnswer(text, seen);
+    const taken = takeAnswer(text, seen, tries);
     if (taken !== undefined) return taken.rest;
   }
   throw new Error("asked of an answer that is none");
@@ -346,9 +352,13 @@ function takeOwn(text: string, method: string, code: unknown, tries: readonly Se
 }
 
 /** The answer to `seen` at the beginning of `text`, if it is that. */
-function takeAnswer(text: string, seen: Seen): { rest: string } | undefined {
+function takeAnswer(
+  text: string,
+  seen: Seen,
+  tries: readonly Seen[],
+): { rest: string } | undefined {
   const [method = "", , version] = seen.request.line;
-  const found = takeMessage(takeInterims(text, [seen]), "response", method);
+  const found = takeMessage(takeInterims(text, tries), "response", method);
   const said = finalOf(seen.said, method);
   if (found === undefined || said === undefined || !said.isWhole || version !== "HTTP/1.1")
     return undefined;
