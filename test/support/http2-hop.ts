@@ -16,14 +16,16 @@ export const answered = (id: number): string[] => [
   `DATA ${id} ok END`,
 ];
 
-interface HopOptions {
+export interface HopOptions {
   /** As a local client's server, or as that of somebody who comes from outside. Default: the former. */
   readonly way?: "outbound" | "inbound";
   /** Bytes travel in random pieces. */
   readonly splits?: boolean;
   readonly config?: Partial<DataPlaneConfig>;
-  /** The app answers each request that is whole. Default true. */
-  readonly answers?: boolean;
+  /** The app answers each request that is whole. Default true: by ANSWER. */
+  readonly answers?: boolean | string;
+  /** Called before anybody dials. */
+  readonly prepare?: (mesh: MeshFixture) => void;
 }
 
 /** Each way, whole and in pieces. */
@@ -36,8 +38,9 @@ export const EACH: readonly HopOptions[] = [
 abstract class Hop {
   readonly mesh: MeshFixture;
 
-  constructor({ splits = false, config = {} }: HopOptions) {
+  constructor({ splits = false, config = {}, prepare }: HopOptions) {
     this.mesh = new MeshFixture({ network: splits ? { splits } : { latencyMs: 0 }, config });
+    prepare?.(this.mesh);
   }
 
   /** The agent whose conduct it is. */
@@ -82,7 +85,7 @@ export class ServerHop extends Hop {
         const heads = end.text.split(/HTTP\/1\.1\r\n/).length - 1;
         if (options.answers === false || heads === answeredHeads || !isWhole(end.text)) return;
         answeredHeads = heads;
-        end.send(ANSWER);
+        end.send(typeof options.answers === "string" ? options.answers : ANSWER);
       };
     });
     this.client = client;
