@@ -116,6 +116,7 @@ export class ClientConnection extends Http2Connection {
       if (id <= last) continue;
       const lane = this.lanes.get(id);
       this.lanes.delete(id);
+      this.history.wasReset(id); // what is said of it all the same is nobody's
       lane?.died(NOT_BEGUN);
     }
     this.emptied();

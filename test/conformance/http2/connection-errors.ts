@@ -92,6 +92,14 @@ export const FRAMES: readonly ConnectionError[] = [
     (e) => e.frame(FRAME.continuation, FLAG.endHeaders, 1, block),
   ],
   [
+    "6.10 CONTINUATION behind a block that is whole",
+    PROTOCOL,
+    (e) => {
+      e.frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, 1);
+      e.frame(FRAME.continuation, FLAG.endHeaders, 1);
+    },
+  ],
+  [
     "6.10 CONTINUATION behind DATA",
     PROTOCOL,
     (e) => {

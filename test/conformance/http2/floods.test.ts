@@ -180,6 +180,12 @@ describe("floods of an app", () => {
     ["priority_flood", (end: Http2End) => end.frame(FRAME.priority, 0, 1, new Uint8Array(5))],
     ["window_flood", (end: Http2End) => end.word(FRAME.windowUpdate, 0, 1)],
     ["unknown_frames", (end: Http2End) => end.frame(99, 0, 1)],
+    ["ping_flood", (end: Http2End) => end.frame(FRAME.ping, FLAG.ack, 0, new Uint8Array(8))],
+    ["late_frames", (end: Http2End) => end.word(FRAME.rstStream, 1, CODE.cancel)],
+    [
+      "goaway_flood",
+      (end: Http2End) => end.frame(FRAME.goaway, 0, 0, Uint8Array.of(0, 0, 0, 1, 0, 0, 0, 0)),
+    ],
   ] as const)("%s", (reason, say) => {
     const hop = new ClientHop().ask();
     for (let i = 0; i < MORE; i++) say(hop.app());
@@ -198,6 +204,44 @@ describe("floods of an app", () => {
     const block = [0x88, ...entry, ...new Array<number>(12_000).fill(0x80 | 62)];
     bomb.app().frame(FRAME.headers, FLAG.endHeaders | FLAG.endStream, 1, Uint8Array.from(block));
     expectCalmed(bomb, bomb.app(), "hpack_bomb");
+  });
+
+  test("empty_data", () => {
+    const hop = new ClientHop().ask();
+    hop.app().headers(1, [[":status", "200"]], false);
+    for (let i = 0; i < MORE; i++) hop.app().frame(FRAME.data, 0, 1);
+    expectCalmed(hop, hop.app(), "empty_data");
+    expect(hop.client.closed?.is).toBe("failed");
+  });
+
+  test("made you reset: an app whose answers are all malformed", () => {
+    const hop = new ClientHop();
+    const clients = Array.from({ length: 90 }, () => hop.dial());
+    let id = 1;
+    for (let asked = 0; asked < 1_170 && hop.apps[0]?.isClosed !== true; asked += clients.length) {
+      for (const client of clients) client.send("GET / HTTP/1.1\r\nhost: server\r\n\r\n");
+      hop.mesh.clock.pass(1);
+      for (const _ of clients) {
+        hop.app().headers(id, [[":status", "1"]]);
+        id += 2;
+      }
+      hop.mesh.clock.pass(1);
+    }
+    expectCalmed(hop, hop.app(), "made_you_reset");
+  });
+
+  test("slow reads: an app that makes us answer and reads nothing is cut at what may wait for it", () => {
+    const hop = new ClientHop().ask();
+    const app = hop.app();
+    app.end.stream?.pause();
+    for (let i = 0; i < 40; i++) {
+      for (let k = 0; k < 1_000; k++) app.frame(FRAME.ping, 0, 0, new Uint8Array(8));
+      hop.pass(1_000); // each second allows a thousand
+    }
+    hop.pass(3_000);
+    expect(hop.refused("slow_read")).toBe(1);
+    hop.expectNoAnswer();
+    hop.expectServing(1, 1);
   });
 
   const interim = (hop: ClientHop, count: number, value = ""): void => {

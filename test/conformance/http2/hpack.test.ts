@@ -123,6 +123,21 @@ describe("RFC 7541: what a block may be", () => {
     hop.expectOver(CODE.compressionError);
   });
 
+  test("4.4 a name of the table may be that of an entry which its own entry drives out", () => {
+    const hop = new ServerHop();
+    const name = `x-${"n".repeat(1_998)}`;
+    const long = (text: string): number[] => [0x7f, 0xd1, 0x0e, ...Buffer.from(text)]; // 2,000 octets
+    send(hop, 1, [...get, 0x40, ...long(name), ...long("v".repeat(2_000))]);
+    send(hop, 3, [...get, 0x40 | 62, ...long("w".repeat(2_000))]);
+    send(hop, 5, [...get, 0x80 | 62]);
+    hop.pass();
+    expect(hop.seen.match(new RegExp(`${name}: v{2000}\r\n`, "g"))).toHaveLength(1);
+    expect(hop.seen.match(new RegExp(`${name}: w{2000}\r\n`, "g"))).toHaveLength(2);
+    hop.client.take();
+    send(hop, 7, [...get, 0x80 | 63]); // the first is gone
+    hop.expectOver(CODE.compressionError);
+  });
+
   test("4.4 an entry larger than the table empties it, and is a field all the same", () => {
     const hop = new ServerHop();
     const long = [
