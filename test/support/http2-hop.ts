@@ -24,6 +24,8 @@ export interface HopOptions {
   readonly config?: Partial<DataPlaneConfig>;
   /** The app answers each request that is whole. Default true: by ANSWER. */
   readonly answers?: boolean | string;
+  /** What the network takes of a direction at a time. */
+  readonly windowBytes?: number;
   /** Called before anybody dials. */
   readonly prepare?: (mesh: MeshFixture) => void;
 }
@@ -38,8 +40,9 @@ export const EACH: readonly HopOptions[] = [
 abstract class Hop {
   readonly mesh: MeshFixture;
 
-  constructor({ splits = false, config = {}, prepare }: HopOptions) {
-    this.mesh = new MeshFixture({ network: splits ? { splits } : { latencyMs: 0 }, config });
+  constructor({ splits = false, windowBytes = 65_536, config = {}, prepare }: HopOptions) {
+    const network = splits ? { splits, windowBytes } : { latencyMs: 0, windowBytes };
+    this.mesh = new MeshFixture({ network, config });
     prepare?.(this.mesh);
   }
 
