@@ -5,7 +5,7 @@
 //
 // A probe says whom to look at; only a look lowers health. Whoever finds its own timers late was itself away (stopped, starved):
 // what it missed meanwhile says nothing about others. A probe is asked anew; of a look, time away does not count.
-import type { Clock, Timers } from "../base/clock.ts";
+import type { Clock, Timer, Timers } from "../base/clock.ts";
 import type { Awareness } from "./awareness.ts";
 import { type Message, NONCE_BYTES } from "./codec.ts";
 import type { Member, MemberTable } from "./member.ts";
@@ -41,6 +41,8 @@ interface Asked {
   readonly sentMs: number;
   /** Whom to tell. */
   readonly relay: { readonly by: Member; readonly nonce: number } | undefined;
+  /** What is due unless it is answered. */
+  patience: Timer | undefined;
 }
 
 export interface ProberDeps {
@@ -93,6 +95,10 @@ export class Prober {
     const asked = this.#asked.get(nonce);
     if (asked === undefined || asked.member !== from) return;
     this.#forget(nonce);
+    if (asked.patience !== undefined) {
+      asked.patience.cancel();
+      this.#deps.awareness.note(-1);
+    }
     if (asked.relay !== undefined) {
       const { by, nonce } = asked.relay;
       this.#deps.say(by, { is: "relayed", nonce, from: this.#deps.table.self, to: from.name });
@@ -134,11 +140,14 @@ export class Prober {
     member.probedMs = sentMs;
     const nonce = this.#ping(member);
     const timeoutMs = this.#timeoutOf(member);
-    this.#after(timeoutMs, () => {
+    const asked = this.#asked.get(nonce);
+    const patience = this.#after(timeoutMs, () => {
+      if (asked !== undefined) asked.patience = undefined;
       if (member.heardMs >= sentMs) this.#deps.awareness.note(-1);
       else if (this.#awayMs >= sentMs) this.#probeAnew(member, sentMs);
       else this.#probeByOthers(member, { sentMs, nonce, timeoutMs });
     });
+    if (asked !== undefined) asked.patience = patience;
   }
 
   #probeByOthers(
@@ -237,7 +246,7 @@ export class Prober {
   #question(member: Member, relay: Asked["relay"]): Extract<Message, { is: "ping" }> {
     if (this.#asked.size >= ASKED_MAX) this.#forgetOldest();
     const nonce = nonceOf(this.#deps.randomBytes(NONCE_BYTES));
-    this.#asked.set(nonce, { member, sentMs: this.#now, relay });
+    this.#asked.set(nonce, { member, sentMs: this.#now, relay, patience: undefined });
     return { is: "ping", nonce, from: this.#deps.table.self, to: member.name };
   }
 
@@ -270,9 +279,9 @@ export class Prober {
     return this.#deps.clock.nowMs();
   }
 
-  #after(ms: number, task: () => void): void {
+  #after(ms: number, task: () => void): Timer {
     const dueMs = this.#now + ms;
-    this.#deps.timers.after(ms, () => {
+    return this.#deps.timers.after(ms, () => {
       if (this.#isStopped) return;
       const nowMs = this.#now;
       if (nowMs - dueMs > STALL_MS) {
