@@ -256,14 +256,14 @@ test("a thread whose loop stands still for 2 s is ended and replaced, the others
     thread(0).turn();
     thread(1).turn();
   };
-  for (let i = 0; i < 8; i++, clock.pass(250)) turnBoth();
-  for (let i = 0; i < 8; i++, clock.pass(250)) thread(1).turn();
+  for (let i = 0; i < 4; i++, clock.pass(500)) turnBoth();
+  for (let i = 0; i < 4; i++, clock.pass(500)) thread(1).turn();
   expect([thread(0).ended, thread(1).ended]).toEqual([
     expect.stringContaining("stalled"),
     undefined,
   ]);
   thread(0).events.onExit(thread(0).ended ?? "");
-  for (let i = 0; i < 20; i++, clock.pass(250)) thread(1).turn();
+  for (let i = 0; i < 10; i++, clock.pass(500)) thread(1).turn();
   expect([spawned.length, threads.restarts, unable.length]).toEqual([3, 1, 0]);
   expect(thread(2).ended).toBeUndefined(); // it may take longer to load than to turn
 });
@@ -271,8 +271,8 @@ test("a thread whose loop stands still for 2 s is ended and replaced, the others
 test("a thread that cannot be ended ends the agent", () => {
   const { clock, unable, thread } = start(1);
   thread(0).turn();
-  clock.pass(250);
-  clock.pass(8 * 250);
+  clock.pass(500);
+  clock.pass(4 * 500);
   expect(thread(0).ended).toContain("stalled");
   clock.pass(1_900);
   expect(unable).toEqual([]);

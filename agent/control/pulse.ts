@@ -2,11 +2,12 @@
 
 /** The main thread looks this often. A process that was frozen as a whole finds all beats old when it wakes: what counts is how often
  *  it looked and saw nothing move, not how late it is. */
-export const LOOK_EVERY_MS = 250;
-/** Looks without a beat until a thread counts as stalled: 2 s, in which a healthy loop turns 20 times at least. */
-export const STILL_MAX = 8;
+export const LOOK_EVERY_MS = 500;
+/** Looks without a beat until a thread counts as stalled: 2 s, in which a healthy loop turns four times at least, and one with anything
+ *  to do twenty times. */
+export const STILL_MAX = 4;
 /** The same for one that loads its code and has not turned yet: 15 s. */
-const STILL_AT_START_MAX = 60;
+const STILL_AT_START_MAX = 30;
 export class Pulse {
   readonly #cell: Int32Array;
   #last = 0;

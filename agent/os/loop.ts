@@ -48,6 +48,9 @@ const DATA_WORD = process.arch === "x64" ? 1 : 2;
 
 /** Timers of the runtime (fetch, TLS) are not visible from our side: they wait this long at most while we sleep. */
 const RUNTIME_TICK_MS = 100;
+/** The same on a thread on which nothing has happened since it called `onIdle`. What comes to the runtime wakes it at once all the same;
+ *  its heart has to beat within 2 s (control/pulse.ts). */
+const RUNTIME_TICK_QUIET_MS = 500;
 /** After this long without an event the loop calls `onIdle` once (collect garbage, give memory back). */
 const IDLE_AFTER_MS = 2_000;
 
@@ -186,7 +189,8 @@ export class Loop implements Clock {
   readonly #turn = (): void => {
     if (this.#isStopped) return;
     this.#now = this.#clockMs();
-    const returnByMs = this.#now + RUNTIME_TICK_MS;
+    const isQuiet = this.#quietSince === Number.POSITIVE_INFINITY;
+    const returnByMs = this.#now + (isQuiet ? RUNTIME_TICK_QUIET_MS : RUNTIME_TICK_MS);
     for (;;) {
       const sleepMs =
         this.#again.length > 0 || this.#turnsOwed > 0
