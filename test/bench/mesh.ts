@@ -153,7 +153,18 @@ export function startAgent(
   core: number | typeof BOTH_CORES = PROXY_CORE,
   more: readonly string[] = [],
 ): ChildProcess {
-  return start(host, [...agentCommand(host, workers), ...more], { core, uid: AGENT_UID });
+  const command = [...agentCommand(host, workers), ...more];
+  return start(host, command, { core, uid: AGENT_UID, env: unitEnvironment() });
+}
+
+/** What the installed service gives it. */
+function unitEnvironment(): { readonly [name: string]: string } {
+  const unit = readFileSync(
+    new URL("../../systemd/ironmesh-agent.service", import.meta.url),
+    "utf8",
+  );
+  const said = /^Environment=(.*)$/m.exec(unit)?.[1] ?? "";
+  return Object.fromEntries(said.split(" ").map((one) => one.split("=", 2) as [string, string]));
 }
 
 /** Killed, and another in its place. The next load finds the mesh as it was: a serves and has b in its balancers, whichever of them it was. */
