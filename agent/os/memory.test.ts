@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { VirtualClock } from "../../test/support/virtual-clock.ts";
-import { collectShortLived, MemoryTidy } from "./memory.ts";
+import { collectGarbage, collectShortLived, MemoryTidy } from "./memory.ts";
 
 function world() {
   const timers = new VirtualClock();
@@ -63,6 +63,18 @@ test("pages that come back at once after a drop are needed and stay", () => {
   w.touch(39_000);
   w.timers.pass(60_000);
   expect(w.take()).toEqual([]);
+});
+
+test("garbage is collected at once", async () => {
+  let collected = 0;
+  const gone = new FinalizationRegistry(() => collected++);
+  const make = (): void => {
+    for (let i = 0; i < 64; i++) gone.register({ i }, i);
+  };
+  make();
+  collectGarbage();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(collected).toBeGreaterThan(30);
 });
 
 test("buffers of events that are over are collected when there are 4 MiB of them", () => {

@@ -1,10 +1,22 @@
 // When memory is given back: garbage is collected, and clean pages of the executable are dropped (file-pages.ts). Nothing here changes
 // what the process computes.
 import type { Timer, Timers } from "../base/clock.ts";
+import { isBun } from "./runtime.ts";
 
 /** Collects this thread's heap now. */
 export function collectGarbage(): void {
-  (globalThis as unknown as { Bun?: { gc(isSync: boolean): void } }).Bun?.gc(true);
+  if (isBun) (globalThis as unknown as { Bun: { gc(isSync: boolean): void } }).Bun.gc(true);
+  else {
+    collectByV8 ??= v8Collector();
+    collectByV8();
+  }
+}
+let collectByV8: (() => void) | undefined;
+
+/** V8's own, which only its flag --expose-gc shows, and only to contexts that are made after it. */
+function v8Collector(): () => void {
+  process.getBuiltinModule("node:v8").setFlagsFromString("--expose-gc");
+  return process.getBuiltinModule("node:vm").runInNewContext("gc") as () => void;
 }
 
 interface RuntimeHeap {
