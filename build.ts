@@ -3,6 +3,7 @@
 // dist/meshctl-deno where Deno's base binary is to be had. Deno itself: IRONMESH_DENO, or what .ci/deno fetches.
 // Workers are entry points of their own: inside an executable they are found only so.
 import { rmSync } from "node:fs";
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 const { values } = parseArgs({
@@ -74,19 +75,35 @@ function buildForDeno(outfile: string): void {
     ],
     { stdout: "inherit", stderr: "pipe", env: { ...process.env, NO_COLOR: "1" } },
   );
-  if (compiled.success) {
+  const obstacle = compiled.success
+    ? whyNotOurs(outfile)
+    : whyNotCompiled(compiled.stderr.toString().trim());
+  if (obstacle === undefined) {
     console.log(`built ${outfile} ${version} (${commit})`);
     return;
   }
-  const said = compiled.stderr.toString().trim();
-  const isMissing = said.includes("Setting up base binary");
-  const next = `run it as \`deno run --allow-all --no-remote ${DENO_BUNDLE}/cli/main.js\``;
-  console.error(
-    isMissing
-      ? `no ${outfile}: the base binary that \`deno compile\` puts the bundle into (denort, of the same version) is not in the npm package and could not be fetched. Name one in DENORT_BIN, or ${next}. Deno said:\n${said}`
-      : `no ${outfile}: \`deno compile\` failed. Deno said:\n${said}`,
-  );
+  rmSync(outfile, { force: true });
+  console.error(`no ${outfile}: ${obstacle}`);
   process.exitCode = 1;
+}
+
+const RUN_BUNDLE = `run the bundle: \`deno run --allow-all --no-remote ${DENO_BUNDLE}/cli/main.js\``;
+const NAME_DENORT =
+  "name the file of Deno's release denort-x86_64-unknown-linux-gnu.zip (or -aarch64-), of this very version, in DENORT_BIN";
+
+function whyNotCompiled(said: string): string {
+  return said.includes("base binary") || said.includes("denort")
+    ? `\`deno compile\` puts the bundle into a base binary, denort, which is not in Deno's npm package and could not be had. Either ${NAME_DENORT}, or ${RUN_BUNDLE}. Deno said:\n${said}`
+    : `\`deno compile\` failed. Deno said:\n${said}`;
+}
+
+/** Undefined: it is. \`deno compile\` takes any file as its base; into a whole Deno, say, it puts a bundle that never runs. */
+function whyNotOurs(outfile: string): string | undefined {
+  const started = Bun.spawnSync([resolve(outfile), "--version"], { stderr: "pipe" });
+  const said = started.stdout.toString().trim() || started.stderr.toString().trim();
+  if (started.success && said === `meshctl ${version} (${commit})`) return undefined;
+  const base = process.env["DENORT_BIN"] ?? "what it was compiled into";
+  return `${base} is no base binary of \`deno compile\`: what came out of it answers --version with "${said.split("\n")[0]}". Either ${NAME_DENORT}, or ${RUN_BUNDLE}`;
 }
 
 if (values.runtime === "bun") buildForBun(values.outfile ?? "dist/meshctl");
