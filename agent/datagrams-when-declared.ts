@@ -47,8 +47,8 @@ export class DatagramsWhenDeclared {
       isFollowed();
     };
     if (isDeclared) {
-      if (exportsKeys()) this.#loading ??= this.#load();
-      else this.#warn();
+      this.#loading ??= this.#load();
+      if (!exportsKeys()) this.#warn();
     }
     if (this.#loading === undefined || this.#loaded !== undefined) follow();
     else this.#loading = this.#loading.then(follow).catch(this.#fail);
@@ -56,9 +56,10 @@ export class DatagramsWhenDeclared {
 
   #warn(): void {
     if (!this.#hasWarned && this.#config.index === 0)
-      this.#log.warn("UDP ports are not carried on this runtime: their datagrams are dropped", {
-        next: "run the Bun build on hosts that call or serve a UDP port",
-      });
+      this.#log.warn(
+        "under Deno no datagram can be sealed: UDP goes to services outside the mesh only, any other is dropped (cannot_seal)",
+        { next: "run the Bun build on hosts that serve a UDP port or call one of the mesh" },
+      );
     this.#hasWarned = true;
   }
 

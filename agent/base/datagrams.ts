@@ -59,6 +59,8 @@ export interface DatagramNetwork {
     ports: { readonly from: number | undefined; readonly to: number },
     events: DatagramEvents,
   ): DatagramSocket | string;
+  /** False: this runtime's TLS exports no keys, so no datagram can be sealed and none goes to or comes from another mesh host. */
+  readonly canSeal: boolean;
   /** The exporter of a mesh stream's TLS 1.3 session (RFC 8446 7.5): both ends get the same bytes, nobody else can. */
   exportKey(stream: Stream, label: string, bytes: number): Uint8Array;
   /** AES-128-GCM under a key of 16 bytes. */

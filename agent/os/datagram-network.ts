@@ -10,11 +10,13 @@ import type { OriginalDestination, Scratch, Stream } from "../base/net.ts";
 import { AesGcm } from "./aes-gcm.ts";
 import { type Loop, SCRATCH_AT, SCRATCH_BYTES } from "./loop.ts";
 import { RawAnswers } from "./raw-answers.ts";
+import { exportsKeys } from "./runtime.ts";
 import { TlsStream } from "./tls-stream.ts";
 import { UdpSocket } from "./udp-socket.ts";
 
 export class OsDatagrams implements DatagramNetwork {
   readonly scratch: Scratch;
+  readonly canSeal = exportsKeys();
   readonly #loop: Loop;
   readonly #answers: RawAnswers;
 

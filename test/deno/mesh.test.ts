@@ -35,6 +35,10 @@ function underDeno(runtime: string): void {
     expect(suite("http", "^(requests|bodies|ends)")).toBeGreaterThanOrEqual(8);
   });
 
+  test("datagrams reach a service outside the mesh: only sealed ones need more than this runtime has", () => {
+    expect(suite("http", "^datagrams to a service outside")).toBe(1);
+  });
+
   test("names, live sessions and a host without its server live on through an agent's death", () => {
     expect(suite("life")).toBeGreaterThanOrEqual(3);
   });

@@ -1,6 +1,6 @@
 // HTTP through two real agents, their redirects and mTLS between them: what clients and apps may do that RFC 9112 lets them.
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { canRun } from "../support/hosts.ts";
+import { ADDRESS, canRun } from "../support/hosts.ts";
 import type { Remote } from "../support/remote.ts";
 import { Mesh } from "./mesh.ts";
 import { DATAGRAMS, UID } from "./ports.ts";
@@ -192,7 +192,33 @@ describe.skipIf(!can)("datagrams", () => {
     const metric = "ironmesh_udp_received_datagrams_total";
     expect(await mesh.metric("b", metric, ...labels, '/sa/client"')).toBe(6);
   });
+
+  test("to a service outside the mesh go there as they are, and their answers come from where they were sent", async () => {
+    const app = await mesh.remote("c", UID.outside);
+    await app.run((kit, port) => kit.echoDatagrams(port), DATAGRAMS.undeclared);
+    await mesh.apply(OUTSIDE);
+    const { vip4, vip6 } = await mesh.vipOf("statsd.example");
+    for (const host of [vip4, vip6]) {
+      const asked = { host, port: 8125, sizes: [1, 1_400, 20_000], withinMs: 10_000 };
+      const answers = await client.run((kit, o) => kit.datagrams(o), asked);
+      expect(answers.map(Number).toSorted((a, b) => a - b)).toEqual([1, 1_400, 20_000]);
+    }
+    const labels = ['reporter="source"', 'connection_security_policy="none"'];
+    const metric = "ironmesh_udp_received_datagrams_total";
+    expect(await mesh.metric("a", metric, ...labels, '/sa/client"')).toBe(6);
+  });
 });
+
+const OUTSIDE = `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: { name: statsd }
+spec:
+  hosts: [statsd.example]
+  resolution: STATIC
+  ports: [{ number: 8125, targetPort: ${DATAGRAMS.undeclared}, name: udp-statsd, protocol: UDP }]
+  endpoints: [{ address: ${ADDRESS.c} }]
+`;
 
 const LOGS = `
 apiVersion: ironmesh.dev/v1

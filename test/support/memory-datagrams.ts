@@ -58,6 +58,7 @@ export class MemoryDatagrams implements DatagramNetwork {
   readonly scratch: Scratch = { bytes: new Uint8Array(ARENA_BYTES), start: 0, end: 65_536 };
   /** What local programs were told, as `FROM TEXT`. */
   readonly answers: string[] = [];
+  canSeal = true;
   readonly #cable: MemoryCable;
   readonly #address: string;
 

@@ -65,9 +65,10 @@ export class OutboundFlow implements Flow, SessionUser {
     this.lastMs = this.#udp.plane.context.nowMs();
     this.#target ??= this.#choose();
     if (this.#target === undefined) this.#drop("no_healthy_upstream");
-    else if (this.#target.dialOpaque.is === "mesh")
-      this.#seal(this.#target.dialOpaque, bytes, start, end);
-    else this.#sendPlain(this.#target, bytes, start, end);
+    else if (this.#target.dialOpaque.is !== "mesh")
+      this.#sendPlain(this.#target, bytes, start, end);
+    else if (!this.#udp.datagrams.canSeal) this.#drop("cannot_seal");
+    else this.#seal(this.#target.dialOpaque, bytes, start, end);
   }
 
   #choose(): Target | undefined {

@@ -52,6 +52,8 @@ export type DropReason =
   | "no_healthy_upstream"
   /** The peer's agent or the app's host is not reached. */
   | "unreachable"
+  /** It belongs to a mesh endpoint, and DatagramNetwork.canSeal is false here. */
+  | "cannot_seal"
   /** A policy of the called workload. */
   | "denied"
   /** A RateLimit of the called workload. */
