@@ -102,6 +102,16 @@ export class ClientConnection extends Http2Connection {
     return id % 2 === 0 || id > this.history.last;
   }
 
+  /** The head of an answer. */
+  protected override takeKnown(id: number, isLast: boolean): boolean {
+    const lane = this.lanes.get(id);
+    const known = lane instanceof ClientLane ? this.findKnown(isLast) : undefined;
+    if (known === undefined || !(lane instanceof ClientLane) || !lane.awaits(known)) return false;
+    this.enterKnown(known);
+    lane.receiveKnown(known);
+    return true;
+  }
+
   protected override onNewFields(id: number): void {
     if (this.isIdle(id)) this.fail(CODE.protocolError, "stream_id");
     else this.late(id);

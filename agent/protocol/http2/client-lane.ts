@@ -5,12 +5,14 @@ import { InterimAllowance } from "../http1/interim.ts";
 import { readRequestHead } from "../http1/read-request.ts";
 import { REFUSED_TARGET } from "../http1/refusal.ts";
 import type { ClientConnection } from "./client-connection.ts";
+import { copy } from "./copy.ts";
 import type { FieldList } from "./field-list.ts";
 import { type Mistake, readResponseFields } from "./field-rules.ts";
 import { CODE } from "./frame.ts";
 import { blockBytesMax, writeRequestBlock } from "./from-http1.ts";
+import type { KnownHead } from "./known-heads.ts";
 import { Lane, NOT_YET, UNTIL_ITS_END } from "./lane.ts";
-import { framingOf, writeResponse, writeSwitch } from "./to-http1.ts";
+import { type Framing, framingOf, writeResponse, writeSwitch } from "./to-http1.ts";
 
 /** What an owner is told of a request for a WebSocket that cannot be asked for in HTTP/2: the app takes none, or it is none. */
 const NO_TUNNELS = "no_tunnels";
@@ -96,9 +98,39 @@ export class ClientLane extends Lane {
     const { bytes, start } = this.wire.roomFor(fields);
     const isEmpty = isLast && !isBodiless;
     const end = writeResponse(fields, facts, framing, isEmpty, bytes, start);
+    if (this.tunnel === "none") this.#keepHead(bytes, start, end, framing, isLast);
     this.settle(); // before it is shown: see receiveData()
     this.shown.show(bytes, start, end, 0);
     return undefined;
+  }
+
+  #keepHead(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    framing: Framing,
+    isLast: boolean,
+  ): void {
+    const known = this.#connection.placeForHead(bytes, start, end, isLast);
+    if (known === undefined) return;
+    known.framing = framing;
+    known.contentLength = this.wire.deps.facts.contentLength;
+    known.isHead = this.#isHead;
+  }
+
+  /** It is what comes next, and means what it meant when it was kept. */
+  awaits(known: KnownHead): boolean {
+    return this.receiving === "head" && this.tunnel === "none" && known.isHead === this.#isHead;
+  }
+
+  /** As receiveFields(), of an answer's head that came so before. */
+  receiveKnown(known: KnownHead): void {
+    this.beginContent(known.framing, known.contentLength);
+    if (known.isLast) this.receiving = "done";
+    const { bytes, start } = this.wire.deps.stage;
+    copy(known.text, 0, known.textLength, bytes, start);
+    this.settle();
+    this.shown.show(bytes, start, start + known.textLength, 0);
   }
 
   #receiveInterim(fields: FieldList): Mistake | undefined {

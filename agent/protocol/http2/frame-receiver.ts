@@ -7,6 +7,7 @@ import { FloodGuard } from "./flood-guard.ts";
 import { CODE, FLAG, FRAME, type Frame, readWord, STREAM_ID_MAX, WINDOW_MAX } from "./frame.ts";
 import { type FrameEvents, FrameReader } from "./frame-reader.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
+import { ANY_TABLE, type KnownHead, KnownHeads } from "./known-heads.ts";
 
 /** A list of FIELD_BYTES_MAX needs no more. */
 const BLOCK_BYTES_MAX = FIELD_BYTES_MAX + 4_096;
@@ -43,8 +44,9 @@ export abstract class FrameReceiver implements FrameEvents {
   #blockStream = 0;
   #blockEnds = false;
   #blockBegan = 0;
+  readonly #known = new KnownHeads();
   /** Where the block at hand lies, and the table as it was before. */
-  protected readonly block: Block = { bytes: NO_BYTES, start: 0, end: 0, tableRevision: 0 };
+  readonly #at: Block = { bytes: NO_BYTES, start: 0, end: 0, tableRevision: 0 };
 
   constructor(deps: { now(): number; readonly fields: FieldList }) {
     this.#fields = deps.fields;
@@ -54,10 +56,6 @@ export abstract class FrameReceiver implements FrameEvents {
   /** It has said what it allows. */
   protected get hasSettings(): boolean {
     return this.#hasSettings;
-  }
-
-  protected get tableRevision(): number {
-    return this.#decoder.table.revision;
   }
 
   /** What has begun to come and is not whole, the first settings, a header block or another frame: a number of its own, for its owner's
@@ -84,10 +82,8 @@ export abstract class FrameReceiver implements FrameEvents {
     end: number,
     isEditable: boolean,
   ): void;
-  /** `block` means what it meant before, and all that follows from it was done: it is not decoded. */
-  protected takeKnown(_id: number, _isLast: boolean): boolean {
-    return false;
-  }
+  /** Whether the block at hand is one of findKnown(), and all that follows from it was done: it is not decoded. */
+  protected abstract takeKnown(id: number, isLast: boolean): boolean;
   protected abstract onReset(id: number, code: number): void;
   protected abstract onPriority(id: number, isWellFormed: boolean): void;
   protected abstract onSettings(bytes: Uint8Array, start: number, end: number): void;
@@ -253,13 +249,37 @@ export abstract class FrameReceiver implements FrameEvents {
   }
 
   #decode(bytes: Uint8Array, start: number, end: number): void {
-    const { block } = this;
-    block.bytes = bytes;
-    block.start = start;
-    block.end = end;
-    block.tableRevision = this.tableRevision;
+    const at = this.#at;
+    at.bytes = bytes;
+    at.start = start;
+    at.end = end;
+    at.tableRevision = this.#decoder.table.revision;
     if (!this.takeKnown(this.#blockStream, this.#blockEnds)) this.#decodeNew(bytes, start, end);
-    block.bytes = NO_BYTES; // one that was gathered is let go
+    at.bytes = NO_BYTES; // one that was gathered is let go
+  }
+
+  /** What the block at hand was found to mean before. Who takes it says so by enterKnown(). */
+  protected findKnown(isLast: boolean): KnownHead | undefined {
+    const { bytes, start, end, tableRevision } = this.#at;
+    return this.#known.find(bytes, start, end, isLast, tableRevision);
+  }
+
+  /** The table becomes what the block would have made of it. */
+  protected enterKnown(known: KnownHead): void {
+    if (known.entries.count > 0) this.#decoder.enter(known.entries);
+  }
+
+  /** The head of the block at hand was written as text[from..to). Undefined: it is not to be kept. */
+  placeForHead(text: Uint8Array, from: number, to: number, isLast: boolean): KnownHead | undefined {
+    const { bytes, start, end, tableRevision } = this.#at;
+    const known = this.#known.place(bytes, start, end, isLast, text, from, to);
+    if (known === undefined) return undefined;
+    if (this.#decoder.keepEntered(this.#fields, known.entries)) known.tableRevision = ANY_TABLE;
+    else if (tableRevision === this.#decoder.table.revision) {
+      known.entries.clear();
+      known.tableRevision = tableRevision;
+    } else return undefined;
+    return known;
   }
 
   #decodeNew(bytes: Uint8Array, start: number, end: number): void {

@@ -4,6 +4,7 @@ import { copy } from "./copy.ts";
 import { DynamicTable } from "./dynamic-table.ts";
 import type { FieldList } from "./field-list.ts";
 import { decodeHuffman } from "./huffman.ts";
+import { ENTERED_MAX, type KnownEntries } from "./known-entries.ts";
 import { OFFSETS, type PackedFields } from "./packed-fields.ts";
 import { STATIC_FIELDS } from "./static-table.ts";
 
@@ -31,6 +32,11 @@ export class HpackDecoder {
   #found: PackedFields = STATIC_FIELDS;
   /** The string read last did not fit in any list nor table. */
   #isHuge = false;
+  /** Of the block decoded last: it named an entry of the table, or changed its size. */
+  #usesTable = false;
+  /** Which of its fields it entered into the table. */
+  readonly #entered = new Int32Array(ENTERED_MAX);
+  #enteredCount = 0;
 
   constructor(sizeMax = TABLE_BYTES_MAX) {
     this.#sizeMax = sizeMax;
@@ -54,6 +60,8 @@ export class HpackDecoder {
     this.#at = start;
     this.#end = end;
     list.clear();
+    this.#usesTable = false;
+    this.#enteredCount = 0;
     let updates = 0;
     while (this.#at < this.#end) {
       const first = bytes[this.#at] as number;
@@ -101,8 +109,30 @@ export class HpackDecoder {
       return true;
     }
     if (isIndexed) this.#table.insert(bytes, end, nameEnd, valueEnd);
+    if (isIndexed && this.#enteredCount < ENTERED_MAX)
+      this.#entered[this.#enteredCount] = list.count;
+    if (isIndexed) this.#enteredCount++;
     list.add(end, nameEnd, valueEnd);
     return true;
+  }
+
+  /** Keeps what the block decoded last, to `list`, did to the table. False: what it means hangs on the table, or it entered too much. */
+  keepEntered(list: FieldList, entries: KnownEntries): boolean {
+    if (this.#usesTable || this.#enteredCount > ENTERED_MAX) return false;
+    entries.clear();
+    for (let i = 0; i < this.#enteredCount; i++) {
+      const field = this.#entered[i] as number;
+      const start = list.nameStart(field);
+      if (!entries.add(list.bytes, start, list.nameEnd(field), list.valueEnd(field))) return false;
+    }
+    return true;
+  }
+
+  /** Does to the table what keepEntered() kept. */
+  enter(entries: KnownEntries): void {
+    const { bytes, at, count } = entries;
+    for (let i = 0; i < count * OFFSETS; i += OFFSETS)
+      this.#table.insert(bytes, at[i] as number, at[i + 1] as number, at[i + 2] as number);
   }
 
   /** By its index, or 0: a string. Returns where it ended in `out`; negative: none. */
@@ -128,6 +158,7 @@ export class HpackDecoder {
   #resize(): boolean {
     const size = this.#number(5);
     if (size < 0 || size > this.#sizeMax) return false;
+    this.#usesTable = true;
     this.#table.resize(size);
     return true;
   }
@@ -137,6 +168,7 @@ export class HpackDecoder {
     const isStatic = index <= STATIC_COUNT;
     this.#found = isStatic ? STATIC_FIELDS : this.#table;
     if (index < 1) return -1;
+    if (!isStatic) this.#usesTable = true;
     return isStatic ? (index - 1) * OFFSETS : this.#table.slotOf(index - STATIC_COUNT - 1);
   }
 

@@ -1,85 +1,148 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { frameOf } from "../../../test/support/http2-end.ts";
-import { readLatin1 } from "../../base/bytes.ts";
+import { bytesOf, readLatin1 } from "../../base/bytes.ts";
 import type { Stream } from "../../base/net.ts";
+import { ClientConnection } from "./client-connection.ts";
 import { FieldList } from "./field-list.ts";
-import { MessageFacts, readRequestFields } from "./field-rules.ts";
+import { MessageFacts, readRequestFields, readResponseFields } from "./field-rules.ts";
 import { FLAG, FRAME, PREFACE } from "./frame.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
 import { ServerConnection } from "./server-connection.ts";
 import { sharedByThread } from "./shared-by-thread.ts";
-import { framingOf, writeRequest } from "./to-http1.ts";
+import { framingOf, writeRequest, writeResponse } from "./to-http1.ts";
 
 const HEADERS_MAX = 20;
 
+const IGNORE = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };
+
 /** A connection whose lanes only note what they are shown. */
-class Server {
+abstract class End {
   /** What was shown since, and what was counted. */
   shown: string[] = [];
   isOver = false;
   readonly #tasks: (() => void)[] = [];
-  readonly #stream: Stream;
+  protected readonly stream: Stream = {
+    handler: IGNORE,
+    mesh: undefined,
+    isOpen: true,
+    peerAddress: "",
+    peerPort: 0,
+    write: (_bytes, start, end) => end - start,
+    pause() {},
+    resume() {},
+    endWrite() {},
+    close() {},
+    reset() {},
+  };
+  protected readonly deps = sharedByThread(HEADERS_MAX, {
+    soon: (task) => void this.#tasks.push(task),
+    now: () => 0,
+    timers: { after: () => ({ cancel() {} }) },
+    stage: { bytes: new Uint8Array(1 << 17), start: 4_096, end: 4_096 + 65_536 },
+    webSocketKeys: { make: () => "", acceptOf: () => "" },
+    bug: (error) => {
+      throw error;
+    },
+    count: (reason) => void this.shown.push(reason),
+  });
 
+  /** Of a lane, which is of no use any more once it was shown something. */
+  protected readonly notes = {
+    ...IGNORE,
+    onData: (lane: Stream, bytes: Uint8Array, start: number, end: number): void => {
+      this.shown.push(readLatin1(bytes, start, end));
+      this.deps.stage.bytes.fill(0xdb); // whoever is shown a head edits it in place
+      lane.reset();
+    },
+  };
+
+  protected readonly over = (): void => {
+    this.isOver = true;
+  };
+
+  protected receive(bytes: Uint8Array): void {
+    this.stream.handler.onData(this.stream, bytes, 0, bytes.length);
+    this.#runTasks();
+  }
+
+  #runTasks(): void {
+    for (const task of this.#tasks.splice(0)) task();
+  }
+
+  protected hear(id: number, block: Uint8Array, isLast: boolean): void {
+    const flags = FLAG.endHeaders | (isLast ? FLAG.endStream : 0);
+    this.receive(frameOf(FRAME.headers, flags, id, block));
+  }
+}
+
+class Server extends End {
   constructor() {
-    const bytes = new Uint8Array(1 << 17);
-    const deps = sharedByThread(HEADERS_MAX, {
-      soon: (task) => void this.#tasks.push(task),
-      now: () => 0,
-      timers: { after: () => ({ cancel() {} }) },
-      stage: { bytes, start: 4_096, end: 4_096 + 65_536 },
-      webSocketKeys: { make: () => "", acceptOf: () => "" },
-      bug: (error) => {
-        throw error;
-      },
-      count: (reason) => void this.shown.push(reason),
-    });
-    const { stage } = deps;
-    this.#stream = {
-      handler: { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} },
-      mesh: undefined,
-      isOpen: true,
-      peerAddress: "",
-      peerPort: 0,
-      write: (_bytes, start, end) => end - start,
-      pause() {},
-      resume() {},
-      endWrite() {},
-      close() {},
-      reset() {},
-    };
+    super();
     const onLane = (lane: Stream): boolean => {
-      lane.handler = {
-        ...lane.handler,
-        onData: (_lane, shown, start, end) => {
-          this.shown.push(readLatin1(shown, start, end));
-          stage.bytes.fill(0xdb); // whoever is shown a head edits it in place
-          lane.reset();
-        },
-      };
+      lane.handler = this.notes;
       return true;
     };
-    new ServerConnection(deps, { onLane, onActive() {}, onOver: () => this.#over() }, this.#stream);
+    new ServerConnection(
+      this.deps,
+      { onLane, onActive() {}, onOver: () => this.over() },
+      this.stream,
+    );
     this.receive(PREFACE);
     this.receive(frameOf(FRAME.settings, 0, 0));
-  }
-
-  #over(): void {
-    this.isOver = true;
-  }
-
-  receive(bytes: Uint8Array): void {
-    this.#stream.handler.onData(this.#stream, bytes, 0, bytes.length);
-    for (const task of this.#tasks.splice(0)) task();
   }
 
   /** What it makes of a request. */
   ask(id: number, block: Uint8Array, isLast: boolean): readonly string[] {
     this.shown = [];
-    const flags = FLAG.endHeaders | (isLast ? FLAG.endStream : 0);
-    this.receive(frameOf(FRAME.headers, flags, id, block));
+    this.hear(id, block, isLast);
     return this.shown;
   }
+}
+
+class Client extends End {
+  readonly #connection: ClientConnection;
+  #asked = -1;
+
+  constructor() {
+    super();
+    const events = { onRetired() {}, onEmpty() {}, onOver: this.over };
+    this.#connection = new ClientConnection(this.deps, events);
+    this.stream.handler = this.#connection;
+    this.#connection.connecting(this.stream);
+    this.#connection.onOpen(this.stream);
+    this.receive(frameOf(FRAME.settings, 0, 0));
+  }
+
+  /** What it makes of an answer. */
+  answer(method: string, block: Uint8Array, isLast: boolean): readonly string[] {
+    this.shown = [];
+    const lane = this.#connection.dial(this.notes);
+    this.receive(new Uint8Array(0));
+    const request = bytesOf(`${method} / HTTP/1.1\r\nhost: app\r\n\r\n`);
+    expect(lane.write(request, 0, request.length)).toBe(request.length);
+    this.#asked += 2;
+    this.hear(this.#asked, block, isLast);
+    return this.shown;
+  }
+}
+
+/** What each answer means when its block is decoded, whatever was before. */
+function answerReader(): (method: string, block: Uint8Array, isLast: boolean) => string {
+  const decoder = new HpackDecoder();
+  const fields = new FieldList(HEADERS_MAX);
+  const facts = new MessageFacts();
+  return (method, block, isLast) => {
+    if (!decoder.decode(block, 0, block.length, fields)) return "compression";
+    const malformed = readResponseFields(fields, facts);
+    if (malformed !== undefined) return malformed;
+    const isBodiless = method === "HEAD" || facts.status === 304;
+    if (isLast && facts.contentLength > 0 && !isBodiless) return "content_length";
+    const out = new Uint8Array(4_096);
+    const framing = isLast || isBodiless ? "none" : framingOf(facts);
+    const end = writeResponse(fields, facts, framing, isLast && !isBodiless, out, 0);
+    return readLatin1(out, 0, end);
+  };
 }
 
 /** What each block means when it is decoded, whatever was before. */
@@ -107,6 +170,11 @@ const FIRST = [0x82, 0x86, 0x01, ...text("app")];
 const ROOT = [0x84];
 const TWO_ENTRIES = Uint8Array.of(
   ...[...FIRST, ...ROOT, 0x40, ...text("a"), ...text("1")],
+  ...[0x40, ...text("b"), ...text("2")],
+);
+
+const TWO_ANSWERED = Uint8Array.of(
+  ...[0x88, 0x40, ...text("a"), ...text("1")],
   ...[0x40, ...text("b"), ...text("2")],
 );
 
@@ -144,7 +212,8 @@ test("numbers that a client may not use are refused for known heads as for other
   }
 });
 
-test("whatever is said again and again, each head is the one that decoding it gives", () => {
+/** Few blocks, said again and again; each begins as told. */
+function saidAgain(first: readonly number[], second: readonly (readonly number[])[]) {
   const part = fc.oneof(
     fc.constantFrom([0xbe], [0xbe], [0xbf]), // of the dynamic table
     fc
@@ -158,15 +227,19 @@ test("whatever is said again and again, each head is the one that decoding it gi
   const block = fc
     .tuple(
       fc.constantFrom([], [], [], [], [0x20], [0x3f, 0xe1, 0x1f], [0x3f, 0x2a]),
-      fc.constantFrom(ROOT, [0x04, ...text("/b")], [0x44, ...text("/c")], []),
+      fc.constantFrom(...second),
       fc.array(part, { maxLength: 3 }),
     )
-    .map(([resize, path, parts]) => Uint8Array.of(...resize, ...FIRST, ...path, ...parts.flat()));
-  const said = fc
+    .map(([resize, one, parts]) => Uint8Array.of(...resize, ...first, ...one, ...parts.flat()));
+  return fc
     .array(block, { minLength: 1, maxLength: 4 })
     .chain((blocks) =>
       fc.array(fc.tuple(fc.constantFrom(...blocks), fc.boolean()), { minLength: 1, maxLength: 40 }),
     );
+}
+
+test("whatever is said again and again, each head is the one that decoding it gives", () => {
+  const said = saidAgain(FIRST, [ROOT, [0x04, ...text("/b")], [0x44, ...text("/c")], []]);
   let shown = 0;
   fc.assert(
     fc.property(said, (blocks) => {
@@ -182,4 +255,37 @@ test("whatever is said again and again, each head is the one that decoding it gi
     { numRuns: 150, seed: 9 },
   );
   expect(shown).toBeGreaterThan(300);
+});
+
+test("and so of answers, whose fields enter the table each time they are said", () => {
+  const status = [[0x88], [0x8b], [0x08, ...text("207")], [0x48, ...text("207")], []];
+  const said = saidAgain([], status);
+  let shown = 0;
+  fc.assert(
+    fc.property(said, fc.array(fc.boolean(), { minLength: 41, maxLength: 41 }), (blocks, heads) => {
+      const client = new Client();
+      const meaning = answerReader();
+      for (const [i, [bytes, isLast]] of [[TWO_ANSWERED, true] as const, ...blocks].entries()) {
+        const method = heads[i] === true ? "HEAD" : "GET";
+        const wanted = meaning(method, bytes, isLast);
+        expect(client.answer(method, bytes, isLast)).toEqual([wanted]);
+        if (wanted === "compression") break;
+        if (wanted.startsWith("HTTP")) shown++;
+      }
+    }),
+    { numRuns: 150, seed: 9 },
+  );
+  expect(shown).toBeGreaterThan(300);
+});
+
+test("fields that each answer enters push out what was there before, known or not", () => {
+  const client = new Client();
+  const meaning = answerReader();
+  const large = (value: string) =>
+    Uint8Array.of(0x88, 0x40, ...text("a"), ...text(value.repeat(60)));
+  const oldest = Uint8Array.of(0x88, 0xbf); // 62 + 1
+  for (let i = 0; i < 100; i++) {
+    const block = i % 10 === 9 ? oldest : large(i % 3 === 0 ? "x" : "y");
+    expect(client.answer("GET", block, true)).toEqual([meaning("GET", block, true)]);
+  }
 });

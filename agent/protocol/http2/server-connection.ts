@@ -5,7 +5,7 @@ import { FIELD_BYTES_MAX } from "./field-list.ts";
 import type { Mistake } from "./field-rules.ts";
 import { CODE, PREFACE, SETTING, STREAM_ID_MAX } from "./frame.ts";
 import { writeStatus } from "./from-http1.ts";
-import { type KnownHead, KnownHeads } from "./known-heads.ts";
+import type { KnownHead } from "./known-heads.ts";
 import type { Lane } from "./lane.ts";
 import { ServerLane } from "./server-lane.ts";
 import type { Http2Deps } from "./shared-by-thread.ts";
@@ -41,7 +41,6 @@ export class ServerConnection extends Http2Connection {
   readonly #events: ServerEvents;
   readonly #idle: ServerLane[] = [];
   readonly #all = new Set<Lane>();
-  readonly #known = new KnownHeads();
   #prefaceLeft = PREFACE.length;
   #left: LeftStream | undefined;
   /** `asked`: GOAWAY is out, and a ping is under way behind which no stream comes that the client could have begun before it read it. */
@@ -90,18 +89,11 @@ export class ServerConnection extends Http2Connection {
 
   /** A request, of which everything else is looked at as ever. */
   protected override takeKnown(id: number, isLast: boolean): boolean {
-    if (this.lanes.has(id)) return false;
-    const { bytes, start, end, tableRevision } = this.block;
-    const known = this.#known.find(bytes, start, end, isLast, tableRevision);
-    if (known !== undefined) this.onNewFields(id, isLast, known);
-    return known !== undefined;
-  }
-
-  /** The head of the block at hand was written as bytes[start..end). Undefined: it is not to be kept. */
-  placeForHead(text: Uint8Array, from: number, to: number, isLast: boolean): KnownHead | undefined {
-    const { bytes, start, end, tableRevision } = this.block;
-    if (tableRevision !== this.tableRevision) return undefined;
-    return this.#known.place(bytes, start, end, isLast, tableRevision, text, from, to);
+    const known = this.lanes.has(id) ? undefined : this.findKnown(isLast);
+    if (known === undefined) return false;
+    this.enterKnown(known);
+    this.onNewFields(id, isLast, known);
+    return true;
   }
 
   protected override onNewFields(id: number, isLast: boolean, known?: KnownHead): void {
