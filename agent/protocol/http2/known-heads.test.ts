@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { frameOf } from "../../../test/support/http2-end.ts";
+import { HEADERS_MAX, LaneEnd } from "../../../test/support/lane-end.ts";
 import { bytesOf, readLatin1 } from "../../base/bytes.ts";
 import type { Stream } from "../../base/net.ts";
 import { ClientConnection } from "./client-connection.ts";
@@ -12,71 +13,7 @@ import { ServerConnection } from "./server-connection.ts";
 import { sharedByThread } from "./shared-by-thread.ts";
 import { framingOf, writeRequest, writeResponse } from "./to-http1.ts";
 
-const HEADERS_MAX = 20;
-
-const IGNORE = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };
-
-/** A connection whose lanes only note what they are shown. */
-abstract class End {
-  /** What was shown since, and what was counted. */
-  shown: string[] = [];
-  isOver = false;
-  readonly #tasks: (() => void)[] = [];
-  protected readonly stream: Stream = {
-    handler: IGNORE,
-    mesh: undefined,
-    isOpen: true,
-    peerAddress: "",
-    peerPort: 0,
-    write: (_bytes, start, end) => end - start,
-    pause() {},
-    resume() {},
-    endWrite() {},
-    close() {},
-    reset() {},
-  };
-  protected readonly deps = sharedByThread(HEADERS_MAX, {
-    soon: (task) => void this.#tasks.push(task),
-    now: () => 0,
-    timers: { after: () => ({ cancel() {} }) },
-    stage: { bytes: new Uint8Array(1 << 17), start: 4_096, end: 4_096 + 65_536 },
-    webSocketKeys: { make: () => "", acceptOf: () => "" },
-    bug: (error) => {
-      throw error;
-    },
-    count: (reason) => void this.shown.push(reason),
-  });
-
-  /** Of a lane, which is of no use any more once it was shown something. */
-  protected readonly notes = {
-    ...IGNORE,
-    onData: (lane: Stream, bytes: Uint8Array, start: number, end: number): void => {
-      this.shown.push(readLatin1(bytes, start, end));
-      this.deps.stage.bytes.fill(0xdb); // whoever is shown a head edits it in place
-      lane.reset();
-    },
-  };
-
-  protected readonly over = (): void => {
-    this.isOver = true;
-  };
-
-  protected receive(bytes: Uint8Array): void {
-    this.stream.handler.onData(this.stream, bytes, 0, bytes.length);
-    this.#runTasks();
-  }
-
-  #runTasks(): void {
-    for (const task of this.#tasks.splice(0)) task();
-  }
-
-  protected hear(id: number, block: Uint8Array, isLast: boolean): void {
-    const flags = FLAG.endHeaders | (isLast ? FLAG.endStream : 0);
-    this.receive(frameOf(FRAME.headers, flags, id, block));
-  }
-}
-
-class Server extends End {
+class Server extends LaneEnd {
   constructor() {
     super();
     const onLane = (lane: Stream): boolean => {
@@ -100,7 +37,7 @@ class Server extends End {
   }
 }
 
-class Client extends End {
+class Client extends LaneEnd {
   readonly #connection: ClientConnection;
   #asked = -1;
 

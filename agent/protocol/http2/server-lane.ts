@@ -93,6 +93,26 @@ export class ServerLane extends Lane {
   }
 
   protected override takeHead(bytes: Uint8Array, start: number, end: number): number {
+    const { saidHeads } = this.wire.deps;
+    const said =
+      this.tunnel === "none" ? saidHeads.find(bytes, start, end, this.#isHead) : undefined;
+    if (said === undefined) return this.#takeNew(bytes, start, end);
+    this.body.begin(said);
+    this.sending = "body";
+    const at = this.wire.beginBlock(said.blockLength);
+    const { out } = this.wire;
+    copy(said.block, 0, said.blockLength, out.bytes, at);
+    this.#endHead(at + said.blockLength);
+    return start + said.textLength;
+  }
+
+  #endHead(blockEnd: number): void {
+    const isLast = this.body.isDone;
+    this.wire.out.endBlock(this.streamId, blockEnd, isLast);
+    if (isLast) this.sent();
+  }
+
+  #takeNew(bytes: Uint8Array, start: number, end: number): number {
     const head = this.wire.deps.responseHead;
     const headEnd = readResponseHead(
       head,
@@ -112,15 +132,16 @@ export class ServerLane extends Lane {
     // To its client that would be an open tunnel, RFC 8441 5.
     if (this.tunnel === "asked" && head.status >= 200 && head.status < 300) return REFUSED_UPGRADE;
     const { out } = this.wire;
-    const { isInterim } = head;
-    if (!isInterim) {
-      this.body.begin(head);
-      this.sending = "body";
-    }
-    const isLast = !isInterim && this.body.isDone;
     const at = this.wire.beginBlock(blockBytesMax(head));
-    out.endBlock(this.streamId, writeResponseBlock(head, out.bytes, at), isLast);
-    if (isLast) this.sent();
+    const blockEnd = writeResponseBlock(head, out.bytes, at);
+    if (head.isInterim) {
+      out.endBlock(this.streamId, blockEnd, false);
+      return headEnd;
+    }
+    this.wire.deps.saidHeads.keep(head, this.#isHead, out.bytes, at, blockEnd);
+    this.body.begin(head);
+    this.sending = "body";
+    this.#endHead(blockEnd);
     return headEnd;
   }
 

@@ -4,6 +4,7 @@ import type { Scratch } from "../../base/net.ts";
 import { HEAD_LIMITS, type HeadLimits, RequestHead, ResponseHead } from "../http1/head.ts";
 import { FieldList } from "./field-list.ts";
 import { MessageFacts } from "./field-rules.ts";
+import { SaidHeads } from "./said-heads.ts";
 import { WriteBuffers } from "./write-buffers.ts";
 
 /** Both sides of the handshake that WebSocket has in HTTP/1.1 only, RFC 6455 4. */
@@ -29,6 +30,7 @@ export interface Http2Deps {
   readonly headLimits: HeadLimits;
   readonly requestHead: RequestHead;
   readonly responseHead: ResponseHead;
+  readonly saidHeads: SaidHeads;
   readonly webSocketKeys: WebSocketKeys;
   /** A bug of ours: its connection ends. */
   bug(error: unknown): void;
@@ -56,4 +58,5 @@ export const sharedByThread = (
   facts: new MessageFacts(),
   requestHead: new RequestHead(headersMax + FIELDS_ADDED_MAX),
   responseHead: new ResponseHead(headersMax + FIELDS_ADDED_MAX),
+  saidHeads: new SaidHeads(),
 });
