@@ -69,7 +69,7 @@ const underDeno = (rows: readonly Row[], { rows: found, pace }: Measured): strin
 
 ${denoVersion()}: the same sources as a bundle that \`deno run\` runs (\`docs/decisions/0032-deno.md\`): config server, both agents and all commands, after the rest of this
 page, beside a haproxy of its own turns. Fewer cases and shorter ones: ${pace.rounds} rounds of ${pace.seconds} s after one to warm up. Nothing is asked of these figures; \`ratio\` is
-Deno's over haproxy's, and \`to Bun\` over the executable's above, from another hour of this machine. UDP and resumption are not there on Deno.
+Deno's over haproxy's, and \`to Bun\` over the executable's above, from another hour of this machine. UDP between mesh hosts and resumption are not there on Deno.
 
 ${otherRuntimeTable("Deno", found, rows)}
 `;
