@@ -39,11 +39,12 @@ const CASES: { readonly [name: string]: (mesh: Mesh, peers: Peers) => Promise<Ro
   bulk: (mesh, peers) => bulkCase(mesh, peers, pace),
   small: (mesh, peers) => smallTcpCase(mesh, peers, pace),
   steady: (mesh, peers) => steadyCase(mesh, peers, pace),
+  // Before the cases that declare more: agents that know of HTTP/2 load more when they start.
+  start: (mesh) => startCase(mesh, pace.rounds),
   http2: (mesh) => http2Case(mesh, pace),
   consul: (mesh) => consulCase(mesh, pace),
   // Both start agents anew, which `steady` would show.
   new: (mesh, peers) => newConnectionsCase(mesh, peers, pace),
-  start: (mesh) => startCase(mesh, pace.rounds),
   // After `start`: what it declares stays, and agents that know of UDP load more when they start.
   datagrams: (mesh) => datagramCase(mesh, pace),
   change: () => changeCase(pace.rounds),

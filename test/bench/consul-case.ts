@@ -19,7 +19,7 @@ import { OPAQUE_PORT, PEER_BACKEND_PORT, write } from "./peers.ts";
 import type { Row } from "./table.ts";
 
 const API_PORT = 8500;
-const IPERF_UID = 62_304;
+const IPERF_UID = 62_305;
 /** Declared to the mesh; that of the peer is the second. */
 const IPERF = [9005, 9015] as const;
 const ROUNDS_MAX = 5;
