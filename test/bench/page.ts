@@ -81,13 +81,29 @@ const REASONS: readonly (readonly [caseBegins: string, reason: string])[] = [
     `The small calls of a turn go to the kernel together (io_uring, decision 12), so a request costs the agent a small part of a
 system call and the host four packets, none to spare. What the kernel does with the packets is most of what is left, a tenth of all of
 it netfilter, that is the redirect itself: conntrack and address translation of each packet. haproxy stands in the same host, so it
-pays for conntrack as well, but for no translation. Our code is about 1.7 us (\`test/bench/script-cost.ts\`).`,
+pays for conntrack as well, but for no translation. A busy thread naps 50 us so that more is done by each turn (decision 37). Our code is about 1.7 us (\`test/bench/script-cost.ts\`).`,
   ],
   [
-    "mTLS pair",
-    `Half of the calls are the TLS sockets', which are the runtime's: it makes each by itself, four a request for the pair, and each request
-is a TLS record and a packet of its own, as haproxy's are. Requests of many callers on one mesh connection (HTTP/2 between agents) would share
-records, packets and calls; that is what is left.`,
+    "mTLS pair, 1 KB, c4",
+    `Requests share a few mesh connections, and with them records, packets and calls (decision 13): few callers have little to share. Two thirds of
+what four callers cost is the kernel's, most of it switching and waking the other end; wake-ups gather while a thread is busy (decision 37), as far
+as nothing waits for it. Calls of the TLS sockets are the runtime's, which makes each by itself.`,
+  ],
+  [
+    "mTLS pair at 1000 requests/s",
+    `At this rate nothing gathers: each request wakes each data thread twice, and what runs then finds cold caches. That is 95 to 150 us a request of the
+pair's CPU, haproxy's like ours; what agents do without requests is 2 % of a core for both. The two callers' and servers' processes, two agents and
+the peers share two cores of a virtual machine, where a wake-up costs microseconds; no way to half of haproxy's cost was found.`,
+  ],
+  [
+    "HTTP/2 one hop",
+    `The app answers a dozen requests with each of its writes, so a turn is that many: what it costs is one receive, one send and the wake-ups on either side,
+as haproxy's. Our own code is 4 us of it (\`test/bench/http2-cost.ts\`, decision 33).`,
+  ],
+  [
+    "agent at c256",
+    `The buffers of the TLS sockets, the runtime's, and both directions' of each connection, while 256 bodies are under way; a collection as they grow
+keeps the rest down.`,
   ],
   [
     "p99",
@@ -134,5 +150,5 @@ function missed(rows: readonly Row[]): string {
   );
   if (told.length === 0) return "";
   const lines = told.map(([begins, reason]) => `- **${begins}**: ${reason}`);
-  return `## What is missed, or short of its goal, and why\n\nThe shares below come from profiles taken by hand (perf, strace; 2026-11-24), not from this run.\n\n${lines.join("\n")}\n\n`;
+  return `## What is missed, or short of its goal, and why\n\nThe shares below come from profiles taken by hand (perf, strace; 2026-11-24 to 26), not from this run.\n\n${lines.join("\n")}\n\n`;
 }

@@ -84,7 +84,7 @@ export function otherRuntimeTable(
       shown(peer),
       ratio === undefined ? "" : ratio.toFixed(2),
       shown(bun),
-      bun === undefined ? "" : (ours / bun).toFixed(2),
+      bun === undefined || bun === 0 ? "" : (ours / bun).toFixed(2),
     ];
   });
   return markdownTable(["case", "measure", runtime, "haproxy", "ratio", "Bun", "to Bun"], cells);
