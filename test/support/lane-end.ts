@@ -1,13 +1,14 @@
 // One end of an HTTP/2 connection of ours without a network, whose lanes only note what they are shown.
 import { readLatin1 } from "../../agent/base/bytes.ts";
-import type { Stream } from "../../agent/base/net.ts";
-import { FLAG, FRAME } from "../../agent/protocol/http2/frame.ts";
+import type { Stream, StreamHandler } from "../../agent/base/net.ts";
+import { FLAG, FRAME, PREFACE } from "../../agent/protocol/http2/frame.ts";
+import { ServerConnection } from "../../agent/protocol/http2/server-connection.ts";
 import { sharedByThread } from "../../agent/protocol/http2/shared-by-thread.ts";
 import { frameOf } from "./http2-end.ts";
 
 export const HEADERS_MAX = 20;
 
-const IGNORE = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };
+export const IGNORE = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };
 
 /** A connection whose lanes only note what they are shown. */
 export abstract class LaneEnd {
@@ -46,7 +47,7 @@ export abstract class LaneEnd {
   });
 
   /** Of a lane, which is of no use any more once it was shown something. */
-  protected readonly notes = {
+  protected readonly notes: StreamHandler = {
     ...IGNORE,
     onData: (lane: Stream, bytes: Uint8Array, start: number, end: number): void => {
       this.shown.push(readLatin1(bytes, start, end));
@@ -71,5 +72,20 @@ export abstract class LaneEnd {
   protected hear(id: number, block: Uint8Array, isLast: boolean): void {
     const flags = FLAG.endHeaders | (isLast ? FLAG.endStream : 0);
     this.receive(frameOf(FRAME.headers, flags, id, block));
+  }
+}
+
+/** The accepting end, past the client's preface and settings. */
+export abstract class ServerEnd extends LaneEnd {
+  constructor() {
+    super();
+    const onLane = (lane: Stream): boolean => {
+      lane.handler = this.notes;
+      return true;
+    };
+    const events = { onLane, onActive() {}, onOver: this.over };
+    new ServerConnection(this.deps, events, this.stream);
+    this.receive(PREFACE);
+    this.receive(frameOf(FRAME.settings, 0, 0));
   }
 }

@@ -1,34 +1,16 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { frameOf } from "../../../test/support/http2-end.ts";
-import { HEADERS_MAX, LaneEnd } from "../../../test/support/lane-end.ts";
+import { HEADERS_MAX, LaneEnd, ServerEnd } from "../../../test/support/lane-end.ts";
 import { bytesOf, readLatin1 } from "../../base/bytes.ts";
-import type { Stream } from "../../base/net.ts";
 import { ClientConnection } from "./client-connection.ts";
 import { FieldList } from "./field-list.ts";
 import { MessageFacts, readRequestFields, readResponseFields } from "./field-rules.ts";
-import { FLAG, FRAME, PREFACE } from "./frame.ts";
+import { FRAME } from "./frame.ts";
 import { HpackDecoder } from "./hpack-decoder.ts";
-import { ServerConnection } from "./server-connection.ts";
-import { sharedByThread } from "./shared-by-thread.ts";
 import { framingOf, writeRequest, writeResponse } from "./to-http1.ts";
 
-class Server extends LaneEnd {
-  constructor() {
-    super();
-    const onLane = (lane: Stream): boolean => {
-      lane.handler = this.notes;
-      return true;
-    };
-    new ServerConnection(
-      this.deps,
-      { onLane, onActive() {}, onOver: () => this.over() },
-      this.stream,
-    );
-    this.receive(PREFACE);
-    this.receive(frameOf(FRAME.settings, 0, 0));
-  }
-
+class Server extends ServerEnd {
   /** What it makes of a request. */
   ask(id: number, block: Uint8Array, isLast: boolean): readonly string[] {
     this.shown = [];

@@ -1,31 +1,18 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { blockOf, frameOf } from "../../../test/support/http2-end.ts";
-import { LaneEnd } from "../../../test/support/lane-end.ts";
+import { blockOf } from "../../../test/support/http2-end.ts";
+import { IGNORE, ServerEnd } from "../../../test/support/lane-end.ts";
 import { bytesOf } from "../../base/bytes.ts";
-import type { Stream } from "../../base/net.ts";
-import { FRAME, PREFACE } from "./frame.ts";
-import { ServerConnection } from "./server-connection.ts";
+import type { Stream, StreamHandler } from "../../base/net.ts";
 
 /** A connection that is asked, and answers as told. */
-class Server extends LaneEnd {
+class Server extends ServerEnd {
   #id = -1;
   #lane: Stream | undefined;
-
-  constructor() {
-    super();
-    const onLane = (lane: Stream): boolean => {
-      lane.handler = { ...this.notes, onData: (asked) => this.#take(asked) };
-      return true;
-    };
-    new ServerConnection(
-      this.deps,
-      { onLane, onActive() {}, onOver: () => this.over() },
-      this.stream,
-    );
-    this.receive(PREFACE);
-    this.receive(frameOf(FRAME.settings, 0, 0));
-  }
+  protected override readonly notes: StreamHandler = {
+    ...IGNORE,
+    onData: (lane) => this.#take(lane),
+  };
 
   #take(lane: Stream): void {
     this.#lane = lane;
