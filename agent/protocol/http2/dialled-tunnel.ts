@@ -26,13 +26,11 @@ const WORDS: ReadonlyMap<number, string> = new Map([
 ]);
 
 export class DialledTunnel extends Lane {
-  readonly #connection: ClientConnection;
   readonly #authority: Uint8Array;
   #isOpening = true;
 
   constructor(connection: ClientConnection, handler: StreamHandler, authority: string) {
     super(connection, handler, false);
-    this.#connection = connection;
     this.#authority = bytesOf(authority);
   }
 
