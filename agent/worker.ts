@@ -99,6 +99,7 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
   const http2 = sharedByThread(config.http.headersMax, {
     soon,
     now: () => loop.nowMs(),
+    arrivals: loop,
     timers: loop.wheel,
     stage: sockets.stage,
     webSocketKeys,

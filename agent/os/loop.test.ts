@@ -1,4 +1,5 @@
 import { expect, test } from "bun:test";
+import { closeSync, openSync } from "node:fs";
 import { Loop } from "./loop.ts";
 
 const THREAD = new URL("../../test/support/clock-thread.ts", import.meta.url);
@@ -13,4 +14,15 @@ test("a thread that starts later reads the same time: ejections and buckets of t
   worker.terminate();
   expect(there).toBeGreaterThanOrEqual(before);
   expect(there).toBeLessThanOrEqual(new Loop().nowMs());
+});
+
+test("a thread that finds many messages in few events naps before it asks for more", async () => {
+  const loop = new Loop();
+  const alwaysReady = openSync("/dev/random", "r");
+  loop.watch(alwaysReady, { onReady: () => void (loop.messages += 39) }, "level");
+  await loop.start();
+  while (loop.napMicros === 0) await Bun.sleep(5);
+  expect(loop.napMicros).toBeWithin(95, 106); // 40 arrivals a turn
+  loop.stop();
+  closeSync(alwaysReady);
 });

@@ -54,9 +54,6 @@ const RUNTIME_TICK_QUIET_MS = 500;
 /** After this long without an event the loop calls `onIdle` once (collect garbage, give memory back). */
 const IDLE_AFTER_MS = 2_000;
 
-/** See wake-gathering.ts. A thread that naps has far more than this in its queue. */
-const NAP_MICROS = 50;
-
 /** `onReady` gets epoll's event bits. Edge-triggered unless watched by level. */
 export interface Watcher {
   onReady(events: number): void;
@@ -94,6 +91,8 @@ export class Loop implements Clock {
   readonly #gathering = new WakeGathering(threadScheduling(this.libc, this.at(ZEROS_AT)));
   /** Of buffers that the runtime made for one event each, since whoever collects them set this to 0. */
   shortLivedBytes = 0;
+  /** Messages within the events of this turn: one event may bring many, and whoever reads them adds them here. */
+  messages = 0;
   onIdle: () => void = () => {};
   /** Streams that are closed, and whose last bytes have not left yet: they end with this process. */
   leftovers = 0;
@@ -116,6 +115,10 @@ export class Loop implements Clock {
   /** What is left to close when this thread dies. */
   get descriptors(): LoopDescriptors {
     return { epoll: this.#epoll, ring: this.batch?.ringFd };
+  }
+  /** So long it sleeps before it asks for events; see wake-gathering.ts. */
+  get napMicros(): number {
+    return this.#gathering.napMicros;
   }
   nowMs(): number {
     return this.#now;
@@ -212,7 +215,7 @@ export class Loop implements Clock {
 
   #poll(timeoutMs: number): boolean {
     this.batch?.run(); // what the runtime's side of the thread had to send
-    if (this.#gathering.isNapping && timeoutMs > 0) this.libc.usleep(NAP_MICROS);
+    if (this.napMicros > 0 && timeoutMs > 0) this.libc.usleep(this.napMicros);
     const count = this.libc.epoll_wait(this.#epoll, this.at(EVENTS_AT), EVENTS_MAX, timeoutMs);
     this.#now = this.#clockMs();
     const words = this.arena.words;
@@ -224,7 +227,10 @@ export class Loop implements Clock {
       else this.#happened(this.#watchers[fd], words[word] as number);
     }
     this.#receive();
-    if (count > 0) this.#gathering.noteWake(this.#now, count);
+    if (count > 0) {
+      this.#gathering.noteWake(this.#now, count + this.messages);
+      this.messages = 0;
+    }
     this.#noteQuiet(count > 0);
     return isRuntimeReady;
   }

@@ -16,10 +16,10 @@ class Thread {
     },
     waits: () => (this.isUncounted ? undefined : this.#waits),
   });
-  woken(perSecond: number, forMs: number, events = 1): void {
+  woken(perSecond: number, forMs: number, arrivals = 1): void {
     for (const end = this.nowMs + forMs; this.nowMs < end; this.nowMs += 1_000 / perSecond) {
       this.#waits = { ms: this.#waits.ms + this.waitMs, times: this.#waits.times + 1 };
-      this.gathering.noteWake(this.nowMs, events);
+      this.gathering.noteWake(this.nowMs, arrivals);
     }
   }
   /** Something on the core never sleeps: whoever gathers waits for it. */
@@ -93,20 +93,29 @@ test("a kernel that counts no waits is not asked: harm could not be seen", () =>
   expect(thread.asked).toEqual([]);
 });
 
-test("many events a turn make the thread nap, until they are few or rare", () => {
+test("many arrivals a turn make the thread nap, until they are few or rare", () => {
   const thread = new Thread();
   thread.woken(3_900, 1_000, 2);
-  expect(thread.gathering.isNapping).toBeFalse(); // few a turn
+  expect(thread.gathering.napMicros).toBe(0); // few a turn
   thread.woken(1_000, 1_000, 8);
-  expect(thread.gathering.isNapping).toBeFalse(); // rare
+  expect(thread.gathering.napMicros).toBe(0); // rare
   thread.woken(2_000, 1_000, 6);
-  expect(thread.gathering.isNapping).toBeTrue();
+  expect(thread.gathering.napMicros).toBe(50);
   thread.woken(1_500, 1_000, 4);
-  expect(thread.gathering.isNapping).toBeTrue();
+  expect(thread.gathering.napMicros).toBe(50);
   thread.woken(3_900, 1_000, 2);
-  expect(thread.gathering.isNapping).toBeFalse();
+  expect(thread.gathering.napMicros).toBe(0);
   thread.woken(2_000, 100, 6);
   thread.woken(800, 1_000, 6);
-  expect(thread.gathering.isNapping).toBeFalse();
+  expect(thread.gathering.napMicros).toBe(0);
   expect(thread.asked).toEqual([]);
+});
+
+test("the more a turn has to do, the longer the nap, up to 200 us", () => {
+  const thread = new Thread();
+  const napAt = (arrivals: number): number => {
+    thread.woken(2_000, 100, arrivals);
+    return thread.gathering.napMicros;
+  };
+  expect([6, 20, 40, 80, 1_000].map(napAt)).toEqual([50, 50, 100, 200, 200]);
 });

@@ -1,16 +1,21 @@
 // Wake-ups gather while a thread is busy, so that one turn of the loop finds what would have been several: fewer switches, and fewer
 // wake-ups of those it sends to. There are two ways, for two kinds of load (decision 37).
 //
-// Many connections: each turn brings several events as it is. The thread naps before it asks for more; what waits has waited longer.
+// Many at once: each turn brings several events as it is, or one event brings several messages. The thread naps before it asks for more, the
+// longer the more a turn has to do; what waits has waited longer.
 //
 // Few, each waiting for its answer: the kernel lets whoever wakes run on before a thread of SCHED_BATCH, instead of putting the woken one
 // in its place. An idle core runs the thread at once either way. The price is paid where something else on the core never sleeps: the
 // woken thread then waits for the end of the other's slice, some milliseconds. The kernel counts that wait, and this ends where it shows.
 
 const WINDOW_MS = 25;
-/** Events a second, and events a turn, from which the thread naps; it goes on down to half of the first and three quarters of the other. */
+/** Arrivals a second, and arrivals a turn, from which the thread naps; it goes on down to half of the first and three quarters of the other. */
 const NAP_FROM = 10_000;
 const NAP_FROM_PER_TURN = 4;
+/** About a quarter of what a turn's work takes. */
+const NAP_MICROS_PER_ARRIVAL = 2.5;
+const NAP_MICROS_LEAST = 50;
+const NAP_MICROS_MOST = 200;
 /** Wake-ups a second. A thread woken this often spends more on being woken than on its work. */
 const GATHER_FROM = 4_000;
 const GATHER_UNTIL = 2_000;
@@ -41,10 +46,10 @@ export class WakeGathering {
   #isPossible = true;
   /** While gathering: at the last window's end. */
   #waits: Waits | undefined;
-  /** The thread is to sleep a moment before it waits for events. */
-  isNapping = false;
+  /** So long the thread is to sleep before it waits for events. 0: it does not. */
+  napMicros = 0;
   #wakes = 0;
-  #events = 0;
+  #arrivals = 0;
   #windowFrom = 0;
   #gatheringFrom = 0;
   #pausedUntil = 0;
@@ -58,25 +63,34 @@ export class WakeGathering {
     return this.#waits !== undefined;
   }
 
-  /** To be called each time the thread comes back from waiting with something to do. */
-  noteWake(nowMs: number, events: number): void {
+  /** To be called each time the thread comes back from waiting with something to do. `arrivals`: events, and messages that came with others
+   *  in one. */
+  noteWake(nowMs: number, arrivals: number): void {
     this.#wakes++;
-    this.#events += events;
+    this.#arrivals += arrivals;
     if (nowMs - this.#windowFrom >= WINDOW_MS) this.#endWindow(nowMs);
   }
 
   #endWindow(nowMs: number): void {
     const perSecond = (this.#wakes * 1_000) / (nowMs - this.#windowFrom);
-    const perTurn = this.#events / this.#wakes;
-    this.isNapping = this.isNapping
-      ? perSecond * perTurn >= NAP_FROM / 2 && perTurn >= NAP_FROM_PER_TURN * 0.75
-      : perSecond * perTurn >= NAP_FROM && perTurn >= NAP_FROM_PER_TURN;
+    const perTurn = this.#arrivals / this.#wakes;
+    this.napMicros = this.#napFor(perSecond * perTurn, perTurn);
     this.#wakes = 0;
-    this.#events = 0;
+    this.#arrivals = 0;
     this.#windowFrom = nowMs;
     if (this.#waits !== undefined) this.#consider(this.#waits, perSecond, nowMs);
     else if (perSecond >= GATHER_FROM && this.#isPossible && nowMs >= this.#pausedUntil)
       this.#begin(nowMs);
+  }
+
+  #napFor(perSecond: number, perTurn: number): number {
+    const isEnough =
+      this.napMicros === 0
+        ? perSecond >= NAP_FROM && perTurn >= NAP_FROM_PER_TURN
+        : perSecond >= NAP_FROM / 2 && perTurn >= NAP_FROM_PER_TURN * 0.75;
+    if (!isEnough) return 0;
+    const micros = Math.round(perTurn * NAP_MICROS_PER_ARRIVAL);
+    return Math.min(NAP_MICROS_MOST, Math.max(NAP_MICROS_LEAST, micros));
   }
 
   #begin(nowMs: number): void {

@@ -89,6 +89,15 @@ describe("a client that speaks HTTP/2 to an app that speaks HTTP/1.1", () => {
     for (let id = 1; id < 200; id += 2) expect(bodies).toContain(`DATA ${id} to /${id} END`);
   });
 
+  test("tells the loop of each head, also of those that one event brings", () => {
+    const mesh = answered();
+    const client = dial(mesh);
+    const before = mesh.client.arrivals.messages;
+    for (const id of [1, 3, 5]) client.headers(id, GET_FIELDS);
+    settle(mesh);
+    expect(mesh.client.arrivals.messages - before).toBe(3);
+  });
+
   test("sends content with its length or without, and trailers, which reach the app", () => {
     const mesh = new MeshFixture();
     const apps = app(mesh, (end) => (/hello$|x-end: 1\r\n\r\n$/.test(end.text) ? ok() : undefined));

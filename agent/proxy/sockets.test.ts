@@ -84,6 +84,7 @@ describe.each([
         http2: sharedByThread(DATA_PLANE_DEFAULTS.headersMax, {
           soon: (task) => loop.again({ onReady: task }),
           now: () => loop.nowMs(),
+          arrivals: loop,
           timers: loop.wheel,
           stage: { bytes: new Uint8Array(32_768), start: 0, end: 32_768 },
           webSocketKeys,

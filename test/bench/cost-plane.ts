@@ -84,6 +84,7 @@ export function planeOf(
   const http2 = sharedByThread(DATA_PLANE_DEFAULTS.headersMax, {
     soon: (task) => void tasks.push(task),
     now: () => 1_000,
+    arrivals: { messages: 0 },
     timers: { after: fail },
     stage: { bytes: arena, start: STAGE_AT, end: STAGE_AT + 65_536 },
     webSocketKeys,

@@ -37,6 +37,7 @@ export abstract class LaneEnd {
   protected readonly deps = sharedByThread(HEADERS_MAX, {
     soon: (task) => void this.#tasks.push(task),
     now: () => 0,
+    arrivals: { messages: 0 },
     timers: { after: () => ({ cancel() {} }) },
     stage: { bytes: new Uint8Array(1 << 17), start: 4_096, end: 4_096 + 65_536 },
     webSocketKeys: { make: () => "", acceptOf: () => "" },

@@ -195,6 +195,8 @@ export class Host {
   /** As the agent's log tells them. */
   readonly refusals: LogFields[] = [];
   readonly log: Record<string, unknown>[] = [];
+  /** What the loop would be told. */
+  readonly arrivals = { messages: 0 };
   /** Host names that connections were for, as the data plane asks for them. */
   readonly usedNames: string[] = [];
   readonly announced: SeriesAnnouncement[] = [];
@@ -228,6 +230,7 @@ export class Host {
     const http2 = sharedByThread(options.config?.headersMax ?? DATA_PLANE_DEFAULTS.headersMax, {
       soon: (task) => void fabric.clock.after(0, task),
       now: () => fabric.clock.nowMs(),
+      arrivals: this.arrivals,
       timers: fabric.clock,
       stage: this.network.stage,
       webSocketKeys,

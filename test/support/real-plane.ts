@@ -38,6 +38,7 @@ export function realPlane(
   const http2 = sharedByThread(DATA_PLANE_DEFAULTS.headersMax, {
     soon: (task) => loop.again({ onReady: task }),
     now: () => loop.nowMs(),
+    arrivals: loop,
     timers: loop.wheel,
     stage: sockets.stage,
     webSocketKeys,

@@ -48,8 +48,15 @@ export abstract class FrameReceiver implements FrameEvents {
   /** Where the block at hand lies, and the table as it was before. */
   readonly #at: Block = { bytes: NO_BYTES, start: 0, end: 0, tableRevision: 0 };
 
-  constructor(deps: { now(): number; readonly fields: FieldList }) {
+  readonly #arrivals: { messages: number };
+
+  constructor(deps: {
+    now(): number;
+    readonly fields: FieldList;
+    readonly arrivals: { messages: number };
+  }) {
     this.#fields = deps.fields;
+    this.#arrivals = deps.arrivals;
     this.guard = new FloodGuard(() => deps.now());
   }
 
@@ -207,6 +214,7 @@ export abstract class FrameReceiver implements FrameEvents {
       else this.fail(CODE.protocolError, "padding");
       return;
     }
+    this.#arrivals.messages++;
     this.#blockStream = frame.stream;
     this.#blockEnds = (frame.flags & FLAG.endStream) !== 0;
     if ((frame.flags & FLAG.endHeaders) !== 0) {

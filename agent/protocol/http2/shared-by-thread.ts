@@ -20,6 +20,8 @@ export interface Http2Deps {
   /** Runs it after the events at hand, before the thread sleeps. */
   soon(task: () => void): void;
   now(): number;
+  /** Heads and trailers that came are added to it: one event may bring many. */
+  readonly arrivals: { messages: number };
   readonly timers: Timers;
   /** At least 16 KiB and EDIT_ROOM. */
   readonly stage: Scratch;
@@ -45,7 +47,10 @@ const BYTES_ADDED_MAX = 32_768;
 /** `headersMax`: fields of a head that a peer may send. */
 export const sharedByThread = (
   headersMax: number,
-  deps: Pick<Http2Deps, "soon" | "now" | "timers" | "stage" | "webSocketKeys" | "bug" | "count">,
+  deps: Pick<
+    Http2Deps,
+    "soon" | "now" | "arrivals" | "timers" | "stage" | "webSocketKeys" | "bug" | "count"
+  >,
 ): Http2Deps => ({
   ...deps,
   writeBuffers: new WriteBuffers(),
