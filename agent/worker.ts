@@ -71,7 +71,6 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     });
   };
   loop.onBug = bug;
-  loop.onIdle = collectGarbage;
   const log = toldLog();
   const sockets = new OsNetwork(loop, meshTls);
   const soon = (task: () => void): void => loop.again({ onReady: task });
@@ -96,6 +95,10 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       stage: sockets.stage,
     },
   );
+  loop.onIdle = (): void => {
+    streams.releaseMemory();
+    collectGarbage();
+  };
   const http2 = sharedByThread(config.http.headersMax, {
     soon,
     now: () => loop.nowMs(),

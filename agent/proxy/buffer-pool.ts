@@ -4,7 +4,7 @@
 const CLASSES = [1024, 4096, 16_384, 73_728] as const;
 /** Per class; what comes beyond is left to the collector. Each request under way holds one of the smallest, and a few HTTP/2 connections have
  *  hundreds under way. */
-const KEPT_MAX = [1024, 256, 64, 64] as const;
+const KEPT_MAX = [1024, 256, 128, 64] as const;
 
 export class BufferPool {
   readonly #free: Uint8Array[][] = CLASSES.map(() => []);

@@ -3,6 +3,7 @@ import { concat } from "../../base/bytes.ts";
 import type { CloseReason, MeshPeer, Stream, StreamHandler } from "../../base/net.ts";
 import type { Carrier } from "./carrier.ts";
 import { PAYLOAD_BYTES_MAX, WINDOW_BYTES } from "./frame.ts";
+import type { HeldPiece } from "./held-blocks.ts";
 
 /** Held pieces before they are joined: a byte each would weigh a hundred times as much. */
 const PIECES_MAX = 64;
@@ -16,7 +17,7 @@ export class CarriedStream implements Stream {
   #hasEnded = false;
   #peerEnd: "none" | "announced" | "told" = "none";
   /** Received and not shown: at most WINDOW_BYTES. */
-  #held: Uint8Array[] = [];
+  #held: HeldPiece[] = [];
   /** What we may send, and what the peer may. */
   #sendCredit = WINDOW_BYTES;
   #receiveCredit = WINDOW_BYTES;
@@ -93,7 +94,7 @@ export class CarriedStream implements Stream {
   #leave(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
-    this.#held = [];
+    this.#letGo();
     this.#carrier.forget(this.id);
   }
 
@@ -130,9 +131,20 @@ export class CarriedStream implements Stream {
     return this.#isPaused || this.#held.length > 0;
   }
 
-  hold(piece: Uint8Array): void {
-    if (this.#held.length === PIECES_MAX) this.#held = [concat(this.#held)];
-    this.#held.push(piece);
+  hold(bytes: Uint8Array, start: number, end: number): void {
+    if (this.#held.length === PIECES_MAX) this.#join();
+    this.#held.push(this.#carrier.heldBlocks.copy(bytes, start, end));
+  }
+
+  #join(): void {
+    const bytes = concat(this.#held.map((piece) => piece.bytes.subarray(piece.start, piece.end)));
+    this.#letGo();
+    this.#held = [{ bytes, start: 0, end: bytes.length }];
+  }
+
+  #letGo(): void {
+    for (const piece of this.#held) this.#carrier.heldBlocks.give(piece);
+    this.#held = [];
   }
 
   /** [end, end + EDIT_ROOM) may be overwritten. */
@@ -144,10 +156,12 @@ export class CarriedStream implements Stream {
 
   #showHeld(): void {
     while (this.#held.length > 0 && !this.#isPaused && this.#state === "open") {
-      const piece = this.#held.shift() as Uint8Array;
-      const length = Math.min(piece.length, PAYLOAD_BYTES_MAX);
-      if (length < piece.length) this.#held.unshift(piece.subarray(length));
-      this.#carrier.showStaged(this, piece, 0, length);
+      const piece = this.#held[0] as HeldPiece;
+      const { start } = piece;
+      piece.start = Math.min(piece.end, start + PAYLOAD_BYTES_MAX);
+      if (piece.start === piece.end) this.#held.shift();
+      this.#carrier.showStaged(this, piece.bytes, start, piece.start);
+      if (piece.start === piece.end) this.#carrier.heldBlocks.give(piece);
     }
     if (this.mustHold) return;
     if (this.#peerEnd === "announced") this.#tellEnd();
@@ -189,3 +203,12 @@ export class CarriedStream implements Stream {
     this.handler.onClose(this, { is: wasOpen ? "failed" : "connect_failed", code });
   }
 }
+
+/** Of streams that nobody has taken yet. */
+export const IGNORE: StreamHandler = {
+  onOpen() {},
+  onData() {},
+  onWritable() {},
+  onEnd() {},
+  onClose() {},
+};

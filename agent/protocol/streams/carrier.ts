@@ -11,7 +11,7 @@ import {
   type Stream,
   type StreamHandler,
 } from "../../base/net.ts";
-import { CarriedStream } from "./carried-stream.ts";
+import { CarriedStream, IGNORE } from "./carried-stream.ts";
 import {
   CREDIT_BYTES,
   FRAME,
@@ -23,6 +23,7 @@ import {
   writeWord,
 } from "./frame.ts";
 import { type FrameEvents, FrameReader } from "./frame-reader.ts";
+import type { HeldBlocks } from "./held-blocks.ts";
 
 /** Open at once; more are reset. */
 export const STREAMS_MAX = 1_024;
@@ -37,6 +38,7 @@ export interface CarrierDeps {
   soon(task: () => void): void;
   /** Arena space for payloads with other frames behind them: at least PAYLOAD_BYTES_MAX + EDIT_ROOM. */
   readonly stage: Scratch;
+  readonly heldBlocks: HeldBlocks;
   /** A bug of ours: its connection is closed, the others go on. */
   bug(error: unknown): void;
   /** What the streams say flows in them. */
@@ -117,6 +119,9 @@ export class Carrier implements StreamHandler, FrameEvents {
     return this.#stream?.peerPort ?? 0;
   }
 
+  get heldBlocks(): HeldBlocks {
+    return this.#deps.heldBlocks;
+  }
   soon(task: () => void): void {
     this.#deps.soon(task);
   }
@@ -349,7 +354,7 @@ export class Carrier implements StreamHandler, FrameEvents {
   onPayload(bytes: Uint8Array, start: number, end: number, isLast: boolean): void {
     const stream = this.#reading;
     if (stream === undefined || !stream.isOpen) return;
-    if (stream.mustHold) stream.hold(bytes.slice(start, end));
+    if (stream.mustHold) stream.hold(bytes, start, end);
     else if (isLast) stream.show(bytes, start, end);
     else this.showStaged(stream, bytes, start, end);
   }
@@ -389,11 +394,4 @@ export class Carrier implements StreamHandler, FrameEvents {
   }
 }
 
-const IGNORE: StreamHandler = {
-  onOpen() {},
-  onData() {},
-  onWritable() {},
-  onEnd() {},
-  onClose() {},
-};
 export const STAGE_BYTES = PAYLOAD_BYTES_MAX + EDIT_ROOM;

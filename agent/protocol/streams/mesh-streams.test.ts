@@ -22,6 +22,23 @@ test("many conversations at once come back whole, each its own, over a few conne
   );
 });
 
+test("streams that end while they hold something lend their memory to others, and no byte is mixed up", () => {
+  const w = streamWorld(17);
+  w.serve(echo);
+  const talks = Array.from({ length: 40 }, (_, i) => talk(w, i + 1, 300_000));
+  const isLeaving = (i: number): boolean => i % 3 === 0;
+  talks.forEach(({ stream }, i) => {
+    if (!isLeaving(i)) return;
+    w.clock.after(5 + Math.floor(w.random.unit() * 200), () => stream.pause());
+    w.clock.after(220 + Math.floor(w.random.unit() * 200), () => stream.reset());
+  });
+  w.clock.pass(60_000);
+  const outcomes = talks.map(({ outcome }) => outcome);
+  expect(outcomes.filter((one) => one.foreign > 0)).toEqual([]);
+  const staying = outcomes.filter((_, i) => !isLeaving(i));
+  expect(staying.filter((one) => one.got !== 300_000 || one.reason)).toEqual([]);
+});
+
 test("a stream has its carrier's peer, proven for it, and says what flows in it", () => {
   const w = streamWorld(1);
   const seen: unknown[] = [];

@@ -11,6 +11,7 @@ import type {
   StreamHandler,
 } from "../../base/net.ts";
 import { Carrier, type CarrierEvents } from "./carrier.ts";
+import { HeldBlocks } from "./held-blocks.ts";
 
 /** Streams on a carrier before another is dialled beside it: one connection is one thread's work at the other end. */
 const SPREAD_AT = 8;
@@ -57,6 +58,7 @@ export class MeshStreams implements Network {
   readonly #accepted = new Set<Carrier>();
   readonly #kept = new Map<Carrier, Timer>();
   #isDraining = false;
+  readonly #heldBlocks = new HeldBlocks();
   /** After drain(): peers had their time to end what they dialled. */
   hasWaited = false;
 
@@ -146,7 +148,7 @@ export class MeshStreams implements Network {
 
   get #carrierDeps() {
     const { soon, bug, stage } = this.#deps;
-    return { soon, bug, stage, alpn: this.#config.alpn };
+    return { soon, bug, stage, heldBlocks: this.#heldBlocks, alpn: this.#config.alpn };
   }
 
   /** Whether it is a carrier: then its streams come to `onStream`, each with its peer, and this stream is nobody else's. */
@@ -183,6 +185,11 @@ export class MeshStreams implements Network {
         else this.#dialCarrier(key, dialled, () => old.retire());
       }
     }
+  }
+
+  /** For a thread on which nothing happens. */
+  releaseMemory(): void {
+    this.#heldBlocks.release();
   }
 
   /** Peers are asked to open no more streams here. */
