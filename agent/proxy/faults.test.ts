@@ -5,7 +5,7 @@
 import { describe, expect, test } from "bun:test";
 import { countLent } from "../../test/support/buffers-lent.ts";
 import { SCENARIOS, type Scenario } from "../../test/support/exchange-scenarios.ts";
-import type { Fault, MemoryStream, Step } from "../../test/support/memory-network.ts";
+import type { Fault, MemoryStream, Step } from "../../test/support/memory-stream.ts";
 import { Hop, type HopOptions, WAYS } from "../../test/support/one-hop.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ThreadContext } from "./thread-context.ts";

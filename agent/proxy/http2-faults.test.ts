@@ -13,7 +13,7 @@ import {
   type Scenario,
   served,
 } from "../../test/support/http2-scenarios.ts";
-import type { Fault, MemoryStream, Step } from "../../test/support/memory-network.ts";
+import type { Fault, MemoryStream, Step } from "../../test/support/memory-stream.ts";
 import type { MeshFixture } from "../../test/support/mesh-fixture.ts";
 import type { ThreadContext } from "./thread-context.ts";
 

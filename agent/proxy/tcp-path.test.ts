@@ -1,5 +1,5 @@
 import { describe, expect, test } from "bun:test";
-import type { MemoryStream } from "../../test/support/memory-network.ts";
+import type { MemoryStream } from "../../test/support/memory-stream.ts";
 import {
   cluster,
   endpoint,

@@ -11,7 +11,7 @@ import type {
 } from "../../agent/base/datagrams.ts";
 import type { OriginalDestination, Scratch, Stream } from "../../agent/base/net.ts";
 import { AesGcm } from "../../agent/os/aes-gcm.ts";
-import { MemoryStream } from "./memory-network.ts";
+import { MemoryStream } from "./memory-stream.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
 const POISON = 0xdb;

@@ -27,6 +27,7 @@ import { AppConnections } from "../../agent/protocol/http2/app-connections.ts";
 import { sharedByThread } from "../../agent/protocol/http2/shared-by-thread.ts";
 import { TunnelDials } from "../../agent/protocol/http2/tunnel-dials.ts";
 import { OpaqueStreams } from "../../agent/protocol/opaque/opaque-streams.ts";
+import { MeshStreams } from "../../agent/protocol/streams/mesh-streams.ts";
 import { DATA_PLANE_DEFAULTS, type DataPlaneConfig } from "../../agent/proxy/config.ts";
 import { DataPlane } from "../../agent/proxy/data-plane.ts";
 import { serveHbone } from "../../agent/proxy/hbone.ts";
@@ -182,8 +183,11 @@ export interface FixtureOptions {
   readonly buckets?: KeyedBuckets;
   /** Hosts whose agents know the wire of before alone. Default: none. */
   readonly oldWire?: readonly string[];
+  /** Streams of HTTP between agents share connections, as the agent's do. Default: each has its own. */
+  readonly sharesConnections?: boolean;
 }
 
+const CARRIER_ALPN = "ironmesh/2+streams";
 const OPAQUE = { alpn: ALPN_OPAQUE, framedAlpn: "ironmesh/2+opaque" };
 
 /** One host with its agent's data plane. */
@@ -204,6 +208,8 @@ export class Host {
   readonly #accessLog: AccessLog;
   /** Undefined: of before. */
   readonly opaque: OpaqueStreams | undefined;
+  /** Undefined: each stream of HTTP has a connection of its own. */
+  readonly streams: MeshStreams | undefined;
   readonly tunnels: TunnelDials;
 
   constructor(fabric: MemoryFabric, address: string, options: FixtureOptions, bugs: unknown[]) {
@@ -247,7 +253,18 @@ export class Host {
           onCut: count("ironmesh_mesh_opaque_cut_total"),
           onOldPeer: count("ironmesh_mesh_old_wire_total"),
         });
-    const network: Network = this.opaque ?? this.network;
+    if (options.sharesConnections === true) {
+      const config = { alpn: ALPN_HTTP, carrierAlpn: CARRIER_ALPN };
+      this.streams = new MeshStreams(config, {
+        network: this.opaque ?? this.network,
+        timers: fabric.clock,
+        soon: (task) => void fabric.clock.after(0, task),
+        bug: (error) => bugs.push(error),
+        onRetiring: () => this.plane.closeRetiring(),
+        stage: this.network.stage,
+      });
+    }
+    const network: Network = this.streams ?? this.opaque ?? this.network;
     this.tunnels = new TunnelDials(network, http2);
     this.plane = new DataPlane(
       { ...DATA_PLANE_DEFAULTS, poisonsBuffers: true, ...options.config },
@@ -276,11 +293,12 @@ export class Host {
       alpns:
         this.opaque === undefined
           ? [ALPN_HTTP, ALPN_OPAQUE]
-          : [ALPN_HTTP, OPAQUE.framedAlpn, ALPN_OPAQUE, ALPN_HBONE],
+          : [CARRIER_ALPN, ALPN_HTTP, OPAQUE.framedAlpn, ALPN_OPAQUE, ALPN_HBONE],
       accept: (stream) => {
         const take = (one: Stream): void => this.plane.acceptMesh(one);
         if (stream.mesh?.alpn === ALPN_HBONE)
           this.plane.acceptTunnels(stream, (peer) => serveHbone(this.plane, stream, peer));
+        else if (this.streams?.accept(stream, take) === true) return;
         else if (this.opaque?.accept(stream, take) !== true) take(stream);
       },
       identityOf: (serverName) => {

@@ -2,7 +2,15 @@
 // answers and what the client gets. The data plane is the real one; the network below it is in memory.
 import { expect } from "bun:test";
 import type { DataPlaneConfig } from "../../agent/proxy/config.ts";
-import { endpoint, type FixtureOptions, MeshFixture, VIP } from "./mesh-fixture.ts";
+import {
+  endpoint,
+  type FixtureOptions,
+  MeshFixture,
+  SERVER_ID,
+  serverWorkload,
+  service,
+  VIP,
+} from "./mesh-fixture.ts";
 import { bytesOfLatin1 } from "./naive-http1.ts";
 import { TextEnd } from "./text-stream.ts";
 
@@ -23,7 +31,13 @@ export interface HopOptions {
   readonly seed?: number;
   readonly config?: Partial<DataPlaneConfig>;
   readonly accessLog?: FixtureOptions["accessLog"];
+  /** Between two agents. Default: a connection for each stream. */
+  readonly wire?: Wire;
+  /** What the ports of two agents are declared as. Default http. */
+  readonly protocol?: "http" | "tcp";
 }
+
+export type Wire = "own connection" | "shared connection" | "HBONE";
 
 /** Called whenever the app gets something. */
 export type Answer = (end: TextEnd, nth: number) => string | undefined;
@@ -57,10 +71,12 @@ export class Hop {
       network: splits ? { splits: true } : { latencyMs: 0 },
       config: options.config ?? {},
       accessLog: options.accessLog ?? "off",
+      sharesConnections: options.wire === "shared connection",
     });
     if (options.way !== "mesh") {
       this.mesh.swapClient({ endpoints: [endpoint(0, { mesh: undefined })] });
     }
+    if (options.way === "mesh") this.#declare(options.protocol ?? "http", options.wire);
     this.mesh.server.network.listen(APP.port, (stream) => {
       const end = new TextEnd().attach(stream);
       const nth = this.apps.push(end) - 1;
@@ -70,6 +86,16 @@ export class Hop {
       };
     });
     this.client = this.dial();
+  }
+
+  #declare(protocol: "http" | "tcp", wire: Wire | undefined): void {
+    const tunnelTo = `${APP.address}:${APP.port}`;
+    const tunnel = { port: 15008, serverName: "", identity: SERVER_ID, tunnelTo };
+    const ports = service().ports.map((port) => ({ ...port, protocol }));
+    const endpoints = [wire === "HBONE" ? endpoint(0, { mesh: tunnel }) : endpoint(0)];
+    this.mesh.swapClient({ services: [service({ ports })], endpoints });
+    const inbound = serverWorkload().ports.map((port) => ({ ...port, protocol }));
+    this.mesh.swapServer({ workloads: [serverWorkload({ ports: inbound })] });
   }
 
   /** One more client. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "bun:test";
-import { MemoryFabric, type MemoryStream } from "../../../test/support/memory-network.ts";
+import { MemoryFabric } from "../../../test/support/memory-network.ts";
+import type { MemoryStream } from "../../../test/support/memory-stream.ts";
 import { TextEnd } from "../../../test/support/text-stream.ts";
 import { VirtualClock } from "../../../test/support/virtual-clock.ts";
 import { SeededRandom } from "../../base/clock.ts";
