@@ -1,6 +1,6 @@
-import { expect, test } from "bun:test";
+import { describe, expect, test } from "bun:test";
 import { VirtualClock } from "../../test/support/virtual-clock.ts";
-import { collectGarbage, collectShortLived, MemoryTidy } from "./memory.ts";
+import { collectGarbage, collectShortLived, giveBack, MemoryTidy } from "./memory.ts";
 
 function world() {
   const timers = new VirtualClock();
@@ -96,5 +96,25 @@ test("buffers of events that are over are collected when there are 4 MiB of them
       expect(collected).toBeGreaterThan(30);
       resolve();
     }, 50);
+  });
+});
+
+describe("a chunk that was made for one event", () => {
+  test("is free at once where it is large, whatever kind the runtime made", () => {
+    const loop = { shortLivedBytes: 0 };
+    const chunks = [new Uint8Array(32_768), Buffer.allocUnsafeSlow(500_000)];
+    for (const chunk of chunks) giveBack(chunk, loop);
+    expect(chunks.map(({ length }) => length)).toEqual([0, 0]);
+    expect(loop.shortLivedBytes).toBe(0);
+  });
+
+  test("is left to a collection where it is small, or lies in what others may use", () => {
+    const loop = { shortLivedBytes: 0 };
+    const whole = new Uint8Array(100_000).fill(7);
+    const chunks = [new Uint8Array(32_767), whole.subarray(10, 50_010)];
+    for (const chunk of chunks) giveBack(chunk, loop);
+    expect(chunks.map(({ length }) => length)).toEqual([32_767, 50_000]);
+    expect(whole[60_000]).toBe(7);
+    expect(loop.shortLivedBytes).toBe(82_767);
   });
 });

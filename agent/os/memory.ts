@@ -28,6 +28,18 @@ const runtimeHeap = (): RuntimeHeap | undefined =>
 /** The runtime itself begins at 32 MB; a collection of these takes 0.15 ms. */
 const SHORT_LIVED_BYTES_MAX = 4 << 20;
 
+/** From here on freeing at once (2 us) costs less than its share of a collection. */
+const FREED_FROM_BYTES = 32_768;
+
+/** For a chunk that was made for one event, and that nobody refers to any more: its memory is free at once if that pays, so that it need not
+ *  wait for a collection, or else counted for one. Left to itself a busy thread holds 20 to 30 MB of them. */
+export function giveBack(chunk: Uint8Array, loop: { shortLivedBytes: number }): void {
+  const { length } = chunk;
+  if (length < FREED_FROM_BYTES || chunk.buffer.byteLength !== length)
+    loop.shortLivedBytes += length;
+  else (chunk.buffer as ArrayBuffer).transfer(0);
+}
+
 /** At the end of a turn: gives back what the runtime's sockets made for events that are over. */
 export function collectShortLived(loop: { shortLivedBytes: number }): void {
   if (loop.shortLivedBytes < SHORT_LIVED_BYTES_MAX) return;

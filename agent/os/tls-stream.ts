@@ -3,6 +3,7 @@
 import type { CloseReason, MeshPeer, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
 import { EDIT_ROOM } from "../base/net.ts";
 import { type Loop, RECEIVE_AT, RECEIVE_BYTES } from "./loop.ts";
+import { giveBack } from "./memory.ts";
 import { leaveToKernel, PeerWatch, type Watched } from "./peer-watch.ts";
 import { localEnd, setLiveness } from "./socket.ts";
 
@@ -118,27 +119,25 @@ export class TlsStream implements Stream, Watched {
   }
 
   received(chunk: Uint8Array): void {
-    this.#loop.shortLivedBytes += chunk.length;
-    if (this.#isClosed || !this.#isOpen) return;
-    if (this.#isPaused || this.#held.length > 0) {
-      this.#held.push(chunk.slice());
-      return;
-    }
-    this.#show(chunk);
+    if (this.#isClosed || !this.#isOpen) giveBack(chunk, this.#loop);
+    else if (this.#isPaused || this.#held.length > 0) this.#held.push(chunk);
+    else this.#show(chunk);
   }
+  /** A chunk of the runtime's, which nobody else has. */
   #show(chunk: Uint8Array): void {
     const bytes = this.#loop.arena.bytes;
     for (let at = 0; at < chunk.length; at += RECEIVE_BYTES) {
       if (this.#isPaused) {
         this.#held.unshift(chunk.slice(at));
-        return;
+        break;
       }
       const part = chunk.length <= RECEIVE_BYTES ? chunk : chunk.subarray(at, at + RECEIVE_BYTES);
       bytes.set(part, RECEIVE_AT);
       this.handler.onData(this, bytes, RECEIVE_AT, RECEIVE_AT + part.length);
       if (isPoisoned) bytes.fill(0xdb, RECEIVE_AT, RECEIVE_AT + part.length + EDIT_ROOM);
-      if (this.#isClosed) return;
+      if (this.#isClosed) break;
     }
+    giveBack(chunk, this.#loop);
   }
   writable(): void {
     if (this.isOpen) this.handler.onWritable(this);
