@@ -5,63 +5,43 @@
 import { describe, expect, test } from "bun:test";
 import { countLent } from "../../test/support/buffers-lent.ts";
 import { SCENARIOS, type Scenario } from "../../test/support/exchange-scenarios.ts";
-import type { Fault, MemoryStream, Step } from "../../test/support/memory-stream.ts";
+import { AT_ONCE_MS, FAULTS, fits, isTold, QUICK, Steps } from "../../test/support/faults.ts";
+import type { Fault, Step } from "../../test/support/memory-stream.ts";
 import { Hop, type HopOptions, WAYS } from "../../test/support/one-hop.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ThreadContext } from "./thread-context.ts";
 
-const FAULTS: readonly Fault[] = [
-  { is: "takes", bytes: 1 },
-  { is: "takes", bytes: 0 },
-  { is: "peer_resets" },
-  { is: "peer_ends" },
-  { is: "peer_falls_silent" },
-];
-const QUICK = {
-  headerTimeoutMs: 1_000,
-  bodyTimeoutMs: 1_000,
-  streamIdleTimeoutMs: 2_000,
-  tcpIdleTimeoutMs: 2_000,
-  idleTimeoutMs: 60_000,
-};
-/** Sooner than any deadline, later than a back-off. */
-const AT_ONCE_MS = 600;
+const DEADLINES = { ...QUICK, idleTimeoutMs: 60_000 };
 /** Between two things the client says nothing may happen: then it happens to its connection, or to the app's. */
 type Place = Step | "client waits" | "app waits";
 
 interface Run {
-  readonly steps: readonly Place[];
+  readonly steps: Steps<Place>;
   readonly hop: Hop;
   /** Requests, once there was time for all but deadlines. */
   readonly underWay: number;
-  /** Streams of the agent that are open. */
-  readonly open: () => number;
   readonly lent: () => number;
 }
 
 /** Runs it with the fault at that step; -1: nowhere. */
 function run(scenario: Scenario, options: HopOptions, at: number, fault: Fault | undefined): Run {
-  const hop = new Hop(scenario.answer(), { ...options, config: QUICK });
+  const hop = new Hop(scenario.answer(), { ...options, config: DEADLINES });
   scenario.prepare?.(hop);
-  const steps: Place[] = [];
-  const streams = new Set<MemoryStream>();
+  const steps = new Steps<Place>(at, fault);
   const { context } = hop.mesh[options.way === "inbound" ? "server" : "client"].plane;
   const stateNow = watchStates(context);
   const reach = (place: Place): Fault | undefined => {
-    if (steps.length === at) failedIn.add(stateNow());
-    return steps.push(place) - 1 === at ? fault : undefined;
+    if (steps.places.length === at) failedIn.add(stateNow());
+    return steps.reach(place);
   };
-  hop.mesh.fabric.faultAt = (stream, step) => {
-    streams.add(stream);
-    return reach(step);
-  };
+  steps.watch(hop.mesh.fabric, reach);
   const lent = [hop.mesh.client, hop.mesh.server].map((host) =>
     countLent(host.plane.context.buffers),
   );
   for (const part of scenario.says) {
     if (typeof part === "string") hop.say(part);
     else part(hop);
-    const [client, app] = streams;
+    const [client, app] = steps.streams;
     for (const [place, stream] of [
       ["client waits", client],
       ["app waits", app],
@@ -78,7 +58,6 @@ function run(scenario: Scenario, options: HopOptions, at: number, fault: Fault |
     steps,
     hop,
     underWay,
-    open: () => [...streams].filter((stream) => stream.isOpen).length,
     lent: () => lent.reduce((sum, count) => sum + count(), 0),
   };
 }
@@ -115,7 +94,7 @@ function checkFailed(
 ): void {
   const failed = run(scenario, options, at, fault);
   const { hop } = failed;
-  const where = { at, step: well.steps[at], fault };
+  const where = { at, step: well.steps.places[at], fault };
   // No request is under way any more, though nobody hung up: neither counted, nor holding a buffer, nor waiting for a turn.
   const counted = [11, 12, 13, 100].map((slot) => hop.mesh.client.slots.read(slot));
   expect({ ...where, counted, lent: failed.lent() }).toEqual({
@@ -124,8 +103,7 @@ function checkFailed(
     lent: 0,
   });
   // What the kernel tells of is not left to a deadline; of a tunnel one direction may end and the other go on.
-  const isTold = fault.is === "peer_resets" || fault.is === "peer_ends";
-  const underWay = isTold && !scenario.isTunnel ? 0 : failed.underWay;
+  const underWay = isTold(fault) && !scenario.isTunnel ? 0 : failed.underWay;
   expect({ ...where, underWay: failed.underWay }).toEqual({ ...where, underWay });
   // Whom the agent has hung up on it does not keep.
   const { plane } = hop.mesh[options.way === "inbound" ? "server" : "client"];
@@ -135,7 +113,7 @@ function checkFailed(
   const text = fault.is === "takes" ? well.hop.client.text : hop.client.text;
   expect({ ...where, text: hop.client.text }).toEqual({ ...where, text });
   hop.expectNothingLeft();
-  expect({ ...where, open: failed.open() }).toEqual({ ...where, open: 0 });
+  expect({ ...where, open: failed.steps.open }).toEqual({ ...where, open: 0 });
 }
 
 describe.each(Object.entries(SCENARIOS))("%s", (_name, scenario) => {
@@ -146,11 +124,10 @@ describe.each(Object.entries(SCENARIOS))("%s", (_name, scenario) => {
     (way) => {
       const well = run(scenario, { way }, -1, undefined);
       expect(well.hop.client.text).toEndWith(scenario.ends);
-      expect(well.steps.length).toBeGreaterThan(5);
-      well.steps.forEach((step, at) => {
+      expect(well.steps.places.length).toBeGreaterThan(5);
+      well.steps.places.forEach((step, at) => {
         for (const fault of FAULTS) {
-          if (fault.is !== "takes" || step === "write")
-            checkFailed(scenario, well, { way }, at, fault);
+          if (fits(fault, step)) checkFailed(scenario, well, { way }, at, fault);
         }
       });
     },

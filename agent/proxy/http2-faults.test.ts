@@ -3,6 +3,7 @@
 // stream comes to an end within the agent's deadlines, and nothing stays open, lent, borrowed or counted.
 import { describe, expect, test } from "bun:test";
 import { countLent } from "../../test/support/buffers-lent.ts";
+import { AT_ONCE_MS, FAULTS, fits, isTold, QUICK, Steps } from "../../test/support/faults.ts";
 import type { Http2End } from "../../test/support/http2-end.ts";
 import { ClientHop, type HopOptions, ServerHop } from "../../test/support/http2-hop.ts";
 import {
@@ -13,38 +14,22 @@ import {
   type Scenario,
   served,
 } from "../../test/support/http2-scenarios.ts";
-import type { Fault, MemoryStream, Step } from "../../test/support/memory-stream.ts";
+import type { Fault } from "../../test/support/memory-stream.ts";
 import type { MeshFixture } from "../../test/support/mesh-fixture.ts";
 import type { ThreadContext } from "./thread-context.ts";
 
-const FAULTS: readonly Fault[] = [
-  { is: "takes", bytes: 1 },
-  { is: "takes", bytes: 0 },
-  { is: "peer_resets" },
-  { is: "peer_ends" },
-  { is: "peer_falls_silent" },
-];
-const QUICK = {
-  headerTimeoutMs: 1_000,
-  bodyTimeoutMs: 1_000,
-  streamIdleTimeoutMs: 2_000,
-  tcpIdleTimeoutMs: 2_000,
-  idleTimeoutMs: 5_000,
-};
-/** Sooner than any deadline, later than a back-off. */
-const AT_ONCE_MS = 600;
+const DEADLINES = { ...QUICK, idleTimeoutMs: 5_000 };
 
 const isFull = process.env["IRONMESH_TIER"] === "full";
 const WAYS = isFull ? (["outbound", "inbound"] as const) : (["outbound"] as const);
 
 interface Run<H extends AnyHop> {
-  readonly steps: readonly Step[];
+  readonly steps: Steps;
   readonly hop: H;
   /** Exchanges in use, once there was time for all but deadlines. */
   readonly underWay: number;
   readonly borrowed: () => number;
   readonly lent: () => number;
-  readonly open: () => number;
 }
 
 /** Runs it with the fault at that step; -1: nowhere. */
@@ -54,8 +39,7 @@ function run<H extends AnyHop>(
   at: number,
   fault: Fault | undefined,
 ): Run<H> {
-  const steps: Step[] = [];
-  const streams = new Set<MemoryStream>();
+  const steps = new Steps(at, fault);
   const counts: (() => number)[] = [];
   const lent: (() => number)[] = [];
   const prepare = (mesh: MeshFixture): void => {
@@ -63,17 +47,14 @@ function run<H extends AnyHop>(
       counts.push(countBorrowed(plane.context));
       lent.push(countLent(plane.context.buffers));
     }
-    mesh.fabric.faultAt = (stream, step) => {
-      streams.add(stream);
-      return steps.push(step) - 1 === at ? fault : undefined;
-    };
+    steps.watch(mesh.fabric, (step) => steps.reach(step));
   };
   const sum = (all: readonly (() => number)[]): number => all.reduce((n, one) => n + one(), 0);
   let asked = 0;
   const answer = scenario.answer ?? served;
   const app = (): Http2End =>
     new App((end, id) => answer(end, id, asked++), scenario.offersTunnels === true);
-  const hop = make({ config: QUICK, ...scenario.options, prepare }, app);
+  const hop = make({ config: DEADLINES, ...scenario.options, prepare }, app);
   for (const say of scenario.says) {
     say(hop);
     hop.pass(50);
@@ -87,7 +68,6 @@ function run<H extends AnyHop>(
     underWay,
     borrowed: () => sum(counts),
     lent: () => sum(lent),
-    open: () => [...streams].filter((stream) => stream.isOpen).length,
   };
 }
 
@@ -125,12 +105,12 @@ function checkAll<H extends AnyHop>(
   make: (options: HopOptions, app: () => Http2End) => H,
 ): void {
   const well = run(scenario, make, -1, undefined);
-  expect(well.steps.length).toBeGreaterThan(5);
+  expect(well.steps.places.length).toBeGreaterThan(5);
   const wanted = outcome(well.hop);
   expect(JSON.stringify(wanted)).toContain(scenario.ends ?? "2ok END");
-  well.steps.forEach((step, at) => {
+  well.steps.places.forEach((step, at) => {
     for (const fault of FAULTS) {
-      if (fault.is === "takes" && step !== "write") continue;
+      if (!fits(fault, step)) continue;
       const failed = run(scenario, make, at, fault);
       const { hop } = failed;
       const where = { at, step, fault };
@@ -140,8 +120,7 @@ function checkAll<H extends AnyHop>(
         lent: 0,
       });
       // What the kernel tells of is not left to a deadline.
-      const isTold = fault.is === "peer_resets" || fault.is === "peer_ends";
-      const underWay = isTold ? 0 : failed.underWay;
+      const underWay = isTold(fault) ? 0 : failed.underWay;
       expect({ ...where, underWay: failed.underWay }).toEqual({ ...where, underWay });
       // A short write or a full socket is no failure.
       const got = outcome(hop);
@@ -150,7 +129,7 @@ function checkAll<H extends AnyHop>(
         got: fault.is === "takes" && scenario.isCut !== true ? wanted : got,
       });
       hop.expectNothingLeft();
-      expect({ ...where, open: failed.open() }).toEqual({ ...where, open: 0 });
+      expect({ ...where, open: failed.steps.open }).toEqual({ ...where, open: 0 });
     }
   });
 }

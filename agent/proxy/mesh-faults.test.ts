@@ -3,25 +3,11 @@
 import { describe, expect, test } from "bun:test";
 import { countLent } from "../../test/support/buffers-lent.ts";
 import { SCENARIOS, type Scenario } from "../../test/support/exchange-scenarios.ts";
-import type { Fault, MemoryStream, Step } from "../../test/support/memory-stream.ts";
+import { AT_ONCE_MS, FAULTS, fits, isTold, QUICK, Steps } from "../../test/support/faults.ts";
+import type { Fault } from "../../test/support/memory-stream.ts";
 import { Hop, type Wire } from "../../test/support/one-hop.ts";
 
-const FAULTS: readonly Fault[] = [
-  { is: "takes", bytes: 1 },
-  { is: "takes", bytes: 0 },
-  { is: "peer_resets" },
-  { is: "peer_ends" },
-  { is: "peer_falls_silent" },
-];
-const QUICK = {
-  headerTimeoutMs: 1_000,
-  bodyTimeoutMs: 1_000,
-  streamIdleTimeoutMs: 2_000,
-  tcpIdleTimeoutMs: 2_000,
-  idleTimeoutMs: 60_000,
-};
-/** Sooner than any deadline, later than a back-off. */
-const AT_ONCE_MS = 600;
+const DEADLINES = { ...QUICK, idleTimeoutMs: 60_000 };
 const WIRES: readonly Wire[] = ["own connection", "shared connection", "HBONE"];
 const isFull = process.env["IRONMESH_TIER"] === "full";
 /** In the fast tier every so-manieth step is failed, another first one for each fault. */
@@ -57,24 +43,19 @@ const OPAQUE: Readonly<Record<string, Scenario>> = {
 };
 
 interface Run {
-  readonly steps: readonly Step[];
+  readonly steps: Steps;
   readonly hop: Hop;
   /** Requests, once there was time for all but deadlines. */
   readonly underWay: number;
-  readonly open: () => number;
   readonly lent: () => number;
 }
 
 /** Runs it with the fault at that step; -1: nowhere. */
 function run(scenario: Scenario, wire: Wire, at: number, fault: Fault | undefined): Run {
   const protocol = Object.values(OPAQUE).includes(scenario) ? "tcp" : "http";
-  const hop = new Hop(scenario.answer(), { way: "mesh", wire, protocol, config: QUICK });
-  const steps: Step[] = [];
-  const streams = new Set<MemoryStream>();
-  hop.mesh.fabric.faultAt = (stream, step) => {
-    streams.add(stream);
-    return steps.push(step) - 1 === at ? fault : undefined;
-  };
+  const hop = new Hop(scenario.answer(), { way: "mesh", wire, protocol, config: DEADLINES });
+  const steps = new Steps(at, fault);
+  steps.watch(hop.mesh.fabric, (step) => steps.reach(step));
   const lent = [hop.mesh.client, hop.mesh.server].map((host) =>
     countLent(host.plane.context.buffers),
   );
@@ -89,7 +70,6 @@ function run(scenario: Scenario, wire: Wire, at: number, fault: Fault | undefine
     steps,
     hop,
     underWay,
-    open: () => [...streams].filter((stream) => stream.isOpen).length,
     lent: () => lent.reduce((sum, count) => sum + count(), 0),
   };
 }
@@ -97,7 +77,7 @@ function run(scenario: Scenario, wire: Wire, at: number, fault: Fault | undefine
 function checkFailed(scenario: Scenario, wire: Wire, well: Run, at: number, fault: Fault): void {
   const failed = run(scenario, wire, at, fault);
   const { hop } = failed;
-  const where = { at, step: well.steps[at], fault };
+  const where = { at, step: well.steps.places[at], fault };
   const counted = [11, 12, 13, 100].map((slot) => hop.mesh.client.slots.read(slot));
   expect({ ...where, counted, lent: failed.lent() }).toEqual({
     ...where,
@@ -105,8 +85,7 @@ function checkFailed(scenario: Scenario, wire: Wire, well: Run, at: number, faul
     lent: 0,
   });
   // What the kernel tells of is not left to a deadline; of a tunnel one direction may end and the other go on.
-  const isTold = fault.is === "peer_resets" || fault.is === "peer_ends";
-  const underWay = isTold && scenario.isTunnel !== true ? 0 : failed.underWay;
+  const underWay = isTold(fault) && scenario.isTunnel !== true ? 0 : failed.underWay;
   expect({ ...where, underWay: failed.underWay }).toEqual({ ...where, underWay });
   // A short write or a full socket is no failure.
   const text = fault.is === "takes" ? well.hop.client.text : hop.client.text;
@@ -114,8 +93,8 @@ function checkFailed(scenario: Scenario, wire: Wire, well: Run, at: number, faul
   hop.pass(120_000); // connections between agents are kept for a while
   hop.expectNothingLeft();
   // Below a connection between agents the kernel sees that its peer is silent (os/peer-watch.ts), and there is none here.
-  const open = fault.is === "peer_falls_silent" ? failed.open() : 0;
-  expect({ ...where, open: failed.open() }).toEqual({ ...where, open });
+  const open = fault.is === "peer_falls_silent" ? failed.steps.open : 0;
+  expect({ ...where, open: failed.steps.open }).toEqual({ ...where, open });
 }
 
 describe.each(WIRES)("over: %s", (wire) => {
@@ -123,11 +102,10 @@ describe.each(WIRES)("over: %s", (wire) => {
   test.each([...plain, ...Object.entries(OPAQUE)])("%s", (_name, scenario) => {
     const well = run(scenario, wire, -1, undefined);
     expect(well.hop.client.text).toEndWith(scenario.ends);
-    expect(well.steps.length).toBeGreaterThan(5);
+    expect(well.steps.places.length).toBeGreaterThan(5);
     FAULTS.forEach((fault, nth) => {
-      for (let at = nth % STRIDE; at < well.steps.length; at += STRIDE)
-        if (fault.is !== "takes" || well.steps[at] === "write")
-          checkFailed(scenario, wire, well, at, fault);
+      for (let at = nth % STRIDE; at < well.steps.places.length; at += STRIDE)
+        if (fits(fault, well.steps.places[at] ?? "")) checkFailed(scenario, wire, well, at, fault);
     });
   });
 });
