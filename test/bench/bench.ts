@@ -3,6 +3,7 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { buildBoth } from "./build.ts";
 import { changeCase } from "./change-case.ts";
 import { newConnectionsCase, smallTcpCase } from "./connection-cases.ts";
 import { consulCase } from "./consul-case.ts";
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     rounds: { type: "string", default: "7" },
     seconds: { type: "string", default: "3" },
     meshctl: { type: "string", default: "dist/meshctl" },
+    builds: { type: "boolean", default: false },
   },
 });
 const pace: Pace = { rounds: Number(values.rounds), seconds: Number(values.seconds) };
@@ -89,12 +91,13 @@ async function run(names: readonly string[]): Promise<Row[]> {
 if (process.getuid?.() !== 0) {
   throw new Error("the benchmark makes network namespaces: run it as root");
 }
-if (!existsSync(values.meshctl)) {
+if (!values.builds && !existsSync(values.meshctl)) {
   throw new Error(`no ${values.meshctl}: \`npm run build\` makes it`);
 }
 const names = wanted();
 try {
   await holdAlone("ironmesh-bench");
+  if (values.builds) buildBoth();
 } catch (error) {
   console.error(`bench: ${error instanceof Error ? error.message : error}`);
   process.exit(1);
