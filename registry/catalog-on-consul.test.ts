@@ -14,7 +14,7 @@ import { TestConsul } from "../test/support/consul.ts";
 import { type Registry, startRegistry } from "./registry.ts";
 
 const TRUST_DOMAIN = "mesh.test";
-const WITHIN_MS = 20_000;
+const WITHIN_MS = 40_000;
 const stateDir = mkdtempSync(join(tmpdir(), "ironmesh-catalog-consul-"));
 let consul: TestConsul;
 let registry: Registry;
