@@ -14,7 +14,6 @@ const NAP_FROM = 10_000;
 const NAP_FROM_PER_TURN = 4;
 /** About a quarter of what a turn's work takes. */
 const NAP_MICROS_PER_ARRIVAL = 2.5;
-const NAP_MICROS_LEAST = 50;
 const NAP_MICROS_MOST = 200;
 /** Wake-ups a second. A thread woken this often spends more on being woken than on its work. */
 const GATHER_FROM = 4_000;
@@ -89,8 +88,7 @@ export class WakeGathering {
         ? perSecond >= NAP_FROM && perTurn >= NAP_FROM_PER_TURN
         : perSecond >= NAP_FROM / 2 && perTurn >= NAP_FROM_PER_TURN * 0.75;
     if (!isEnough) return 0;
-    const micros = Math.round(perTurn * NAP_MICROS_PER_ARRIVAL);
-    return Math.min(NAP_MICROS_MOST, Math.max(NAP_MICROS_LEAST, micros));
+    return Math.min(NAP_MICROS_MOST, Math.round(perTurn * NAP_MICROS_PER_ARRIVAL));
   }
 
   #begin(nowMs: number): void {

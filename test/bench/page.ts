@@ -81,7 +81,7 @@ const REASONS: readonly (readonly [caseBegins: string, reason: string])[] = [
     `The small calls of a turn go to the kernel together (io_uring, decision 12), so a request costs the agent a small part of a
 system call and the host four packets, none to spare. What the kernel does with the packets is most of what is left, a tenth of all of
 it netfilter, that is the redirect itself: conntrack and address translation of each packet. haproxy stands in the same host, so it
-pays for conntrack as well, but for no translation. A busy thread naps 50 us so that more is done by each turn (decision 37). Our code is about 1.7 us (\`test/bench/script-cost.ts\`).`,
+pays for conntrack as well, but for no translation. A busy thread naps for a quarter of what a turn takes, so that more is done by each (decision 37). Our code is about 1.7 us (\`test/bench/script-cost.ts\`).`,
   ],
   [
     "mTLS pair, 1 KB, c4",
