@@ -2,8 +2,8 @@
 // two before they are shown, and only a full one would take them then.
 import { PAYLOAD_BYTES_MAX } from "./frame.ts";
 
-/** Smaller pieces are copies of just their size: ten thousand streams may hold a few bytes each. */
-const BLOCK_FROM = 4_096;
+/** Smaller pieces are copies of just their size, so that what a peer makes us hold weighs at most twice its bytes. */
+const BLOCK_FROM = PAYLOAD_BYTES_MAX / 2;
 /** 4 MiB. What comes back beyond is left to the collector. */
 const FREE_MAX = 256;
 
