@@ -54,6 +54,8 @@ const LINES = [
   "Transfer-Encoding: chunked",
   "Transfer-Encoding: gzip, chunked",
   "Transfer-Encoding:\x0bchunked",
+  "Transfer-Encoding: chunked\t",
+  "Content-Length: 3\t",
   "Transfer-Encoding : chunked",
   " folded: 1",
   "Host: b",

@@ -239,6 +239,17 @@ function noteHost(head: Head, index: number): number {
   return 0;
 }
 
+/** HTAB around what frames a message is white space by RFC 9110 5.6.3, and not to all: llhttp takes a tab behind it for a part of the value. Who
+ *  reads so behind us would frame otherwise than we do, and nobody writes it who means well. */
+function isTabbed({ fields }: Head, bytes: Uint8Array, index: number): boolean {
+  const valueStart = fields[index * 4 + 2] as number;
+  for (let p = (fields[index * 4 + 1] as number) + 1; p < valueStart; p++)
+    if (bytes[p] === HTAB) return true;
+  for (let p = fields[index * 4 + 3] as number; bytes[p] !== CR; p++)
+    if (bytes[p] === HTAB) return true;
+  return false;
+}
+
 /** One field, digits only. RFC 9112 6.3 would let a list of equal lengths pass; we repair nothing. */
 function noteContentLength(head: Head, bytes: Uint8Array, index: number): number {
   const start = head.fields[index * 4 + 2] as number;
@@ -246,6 +257,7 @@ function noteContentLength(head: Head, bytes: Uint8Array, index: number): number
   if (head.contentLength >= 0 || end === start || end - start > LENGTH_DIGITS_MAX) {
     return REFUSED_CONTENT_LENGTH;
   }
+  if (isTabbed(head, bytes, index)) return REFUSED_CONTENT_LENGTH;
   let length = 0;
   for (let p = start; p < end; p++) {
     const byte = bytes[p] as number;
@@ -259,7 +271,7 @@ function noteContentLength(head: Head, bytes: Uint8Array, index: number): number
 
 /** `chunked` alone. With other codings before it the framing would be clear, but we cannot know that the next hop reads them: 501. */
 function noteCoding(head: Head, bytes: Uint8Array, index: number): number {
-  if (head.isChunked) return REFUSED_TRANSFER_ENCODING;
+  if (head.isChunked || isTabbed(head, bytes, index)) return REFUSED_TRANSFER_ENCODING;
   head.isChunked = true;
   if (isValue(head, index, CHUNKED)) return 0;
   const start = head.fields[index * 4 + 2] as number;

@@ -67,6 +67,7 @@ export const HEADS: readonly Distrusted[] = [
   ["6.3 two differing lengths", `${head("Content-Length: 3\r\nContent-Length: 4\r\n")}abc`],
   ["6.3 two equal lengths", `${head("Content-Length: 3\r\nContent-Length: 3\r\n")}abc`],
   ["6.3 a list of lengths", `${head("Content-Length: 3, 3\r\n")}abc`],
+  ["6.3 a tab behind a length", `${head("Content-Length: 3\t\r\n")}abc`],
   ["6.3 a signed length", `${head("Content-Length: +3\r\n")}abc`],
   ["6.3 a negative length", `${head("Content-Length: -3\r\n")}abc`],
   ["6.3 an empty length", head("Content-Length:\r\n")],
