@@ -93,17 +93,19 @@ as nothing waits for it. Calls of the TLS sockets are the runtime's, which makes
     "mTLS pair at 1000 requests/s",
     `At this rate nothing gathers: each request wakes each data thread twice, and what runs then finds cold caches. That is 95 to 150 us a request of the
 pair's CPU, haproxy's like ours; what agents do without requests is 2 % of a core for both. The two callers' and servers' processes, two agents and
-the peers share two cores of a virtual machine, where a wake-up costs microseconds; no way to half of haproxy's cost was found.`,
+the peers share two cores of a virtual machine, where a wake-up costs tens of microseconds (\`finish_task_switch\` and the sends that wake somebody are half of
+a profile); no way to half of haproxy's cost was found. Agents that have just started compile their code on top: about 1 s of CPU each, 0.3 to 0.4 vCPU of
+the pair in the first 12 s.`,
   ],
   [
     "HTTP/2 one hop",
-    `The app answers a dozen requests with each of its writes, so a turn is that many: what it costs is one receive, one send and the wake-ups on either side,
-as haproxy's. Our own code is 4 us of it (\`test/bench/http2-cost.ts\`, decision 33).`,
+    `The app answers a dozen requests with each of its writes; a nap lets several of those meet in one turn (decision 37). Our own code is 4 us of a request
+(\`test/bench/http2-cost.ts\`, decision 33), a third to a half of all.`,
   ],
   [
     "agent at c256",
-    `The buffers of the TLS sockets, the runtime's, and both directions' of each connection, while 256 bodies are under way; a collection as they grow
-keeps the rest down.`,
+    `Both directions' buffers of each connection while 256 bodies are under way. Chunks of the TLS sockets, the runtime's, are free at the end of their event
+(decision 36).`,
   ],
   [
     "p99",
