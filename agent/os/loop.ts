@@ -228,7 +228,7 @@ export class Loop implements Clock {
     }
     this.#receive();
     if (count > 0) {
-      this.#gathering.noteWake(this.#now, count + this.messages);
+      this.#gathering.noteWake(this.#now, count, this.messages);
       this.messages = 0;
     }
     this.#noteQuiet(count > 0);

@@ -16,10 +16,10 @@ class Thread {
     },
     waits: () => (this.isUncounted ? undefined : this.#waits),
   });
-  woken(perSecond: number, forMs: number, arrivals = 1): void {
+  woken(perSecond: number, forMs: number, events = 1, messages = 0): void {
     for (const end = this.nowMs + forMs; this.nowMs < end; this.nowMs += 1_000 / perSecond) {
       this.#waits = { ms: this.#waits.ms + this.waitMs, times: this.#waits.times + 1 };
-      this.gathering.noteWake(this.nowMs, arrivals);
+      this.gathering.noteWake(this.nowMs, events, messages);
     }
   }
   /** Something on the core never sleeps: whoever gathers waits for it. */
@@ -113,9 +113,13 @@ test("many arrivals a turn make the thread nap, until they are few or rare", () 
 
 test("the more a turn has to do, the longer the nap, up to 200 us", () => {
   const thread = new Thread();
-  const napAt = (arrivals: number): number => {
-    thread.woken(2_000, 100, arrivals);
+  const napAt = (events: number, messages: number): number => {
+    thread.woken(2_000, 100, events, messages);
     return thread.gathering.napMicros;
   };
-  expect([6, 20, 40, 80, 1_000].map(napAt)).toEqual([15, 50, 100, 200, 200]);
+  expect([6, 20, 40, 80, 1_000].map((events) => napAt(events, 0))).toEqual([50, 50, 100, 200, 200]);
+  // Messages that a few connections bring wait no longer than a quarter of their work.
+  expect([5, 19, 39, 79, 999].map((messages) => napAt(1, messages))).toEqual([
+    15, 50, 100, 200, 200,
+  ]);
 });

@@ -15,6 +15,8 @@ const NAP_FROM_PER_TURN = 4;
 /** About a quarter of what a turn's work takes. */
 const NAP_MICROS_PER_ARRIVAL = 2.5;
 const NAP_MICROS_MOST = 200;
+/** Where that many are events: a shorter nap of many connections does not find enough to go on. */
+const NAP_MICROS_OF_EVENTS = 50;
 /** Wake-ups a second. A thread woken this often spends more on being woken than on its work. */
 const GATHER_FROM = 4_000;
 const GATHER_UNTIL = 2_000;
@@ -48,7 +50,8 @@ export class WakeGathering {
   /** So long the thread is to sleep before it waits for events. 0: it does not. */
   napMicros = 0;
   #wakes = 0;
-  #arrivals = 0;
+  #events = 0;
+  #messages = 0;
   #windowFrom = 0;
   #gatheringFrom = 0;
   #pausedUntil = 0;
@@ -62,33 +65,39 @@ export class WakeGathering {
     return this.#waits !== undefined;
   }
 
-  /** To be called each time the thread comes back from waiting with something to do. `arrivals`: events, and messages that came with others
-   *  in one. */
-  noteWake(nowMs: number, arrivals: number): void {
+  /** To be called each time the thread comes back from waiting with something to do. `messages` came within events, many in one perhaps. */
+  noteWake(nowMs: number, events: number, messages = 0): void {
     this.#wakes++;
-    this.#arrivals += arrivals;
+    this.#events += events;
+    this.#messages += messages;
     if (nowMs - this.#windowFrom >= WINDOW_MS) this.#endWindow(nowMs);
   }
 
   #endWindow(nowMs: number): void {
     const perSecond = (this.#wakes * 1_000) / (nowMs - this.#windowFrom);
-    const perTurn = this.#arrivals / this.#wakes;
-    this.napMicros = this.#napFor(perSecond * perTurn, perTurn);
+    this.napMicros = this.#napFor(perSecond);
     this.#wakes = 0;
-    this.#arrivals = 0;
+    this.#events = 0;
+    this.#messages = 0;
     this.#windowFrom = nowMs;
     if (this.#waits !== undefined) this.#consider(this.#waits, perSecond, nowMs);
     else if (perSecond >= GATHER_FROM && this.#isPossible && nowMs >= this.#pausedUntil)
       this.#begin(nowMs);
   }
 
-  #napFor(perSecond: number, perTurn: number): number {
-    const isEnough =
+  #napFor(wakesPerSecond: number): number {
+    const events = this.#events / this.#wakes;
+    const arrivals = events + this.#messages / this.#wakes;
+    const [perSecond, perTurn] =
       this.napMicros === 0
-        ? perSecond >= NAP_FROM && perTurn >= NAP_FROM_PER_TURN
-        : perSecond >= NAP_FROM / 2 && perTurn >= NAP_FROM_PER_TURN * 0.75;
-    if (!isEnough) return 0;
-    return Math.min(NAP_MICROS_MOST, Math.round(perTurn * NAP_MICROS_PER_ARRIVAL));
+        ? [NAP_FROM, NAP_FROM_PER_TURN]
+        : [NAP_FROM / 2, NAP_FROM_PER_TURN * 0.75];
+    if (wakesPerSecond * arrivals < perSecond || arrivals < perTurn) return 0;
+    const least = events >= perTurn ? NAP_MICROS_OF_EVENTS : 0;
+    return Math.min(
+      NAP_MICROS_MOST,
+      Math.max(least, Math.round(arrivals * NAP_MICROS_PER_ARRIVAL)),
+    );
   }
 
   #begin(nowMs: number): void {
