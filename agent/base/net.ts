@@ -135,3 +135,12 @@ export interface Network {
   /** onOpen or onClose(connect_failed) follows, never inside this call. Has no deadline of its own: the caller has. */
   dial(target: DialTarget, handler: StreamHandler): Stream;
 }
+
+/** Whatever happens is ignored: for a stream that nobody has taken yet. */
+export const IGNORE: StreamHandler = {
+  onOpen() {},
+  onData() {},
+  onWritable() {},
+  onEnd() {},
+  onClose() {},
+};

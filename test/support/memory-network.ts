@@ -6,13 +6,14 @@ import {
   type CloseReason,
   type DialTarget,
   EDIT_ROOM,
+  IGNORE,
   type MeshPeer,
   type Network,
   type Scratch,
   type Stream,
   type StreamHandler,
 } from "../../agent/base/net.ts";
-import { type Fault, IGNORE, MemoryStream, type Step } from "./memory-stream.ts";
+import { type Fault, MemoryStream, type Step } from "./memory-stream.ts";
 import type { VirtualClock } from "./virtual-clock.ts";
 
 const POISON = 0xdb;

@@ -227,12 +227,3 @@ export class MemoryStream implements Stream {
     });
   }
 }
-
-/** Until somebody has taken the stream. */
-export const IGNORE: StreamHandler = {
-  onOpen() {},
-  onData() {},
-  onWritable() {},
-  onEnd() {},
-  onClose() {},
-};

@@ -203,12 +203,3 @@ export class CarriedStream implements Stream {
     this.handler.onClose(this, { is: wasOpen ? "failed" : "connect_failed", code });
   }
 }
-
-/** Of streams that nobody has taken yet. */
-export const IGNORE: StreamHandler = {
-  onOpen() {},
-  onData() {},
-  onWritable() {},
-  onEnd() {},
-  onClose() {},
-};

@@ -6,12 +6,13 @@
 import {
   type CloseReason,
   EDIT_ROOM,
+  IGNORE,
   type MeshPeer,
   type Scratch,
   type Stream,
   type StreamHandler,
 } from "../../base/net.ts";
-import { CarriedStream, IGNORE } from "./carried-stream.ts";
+import { CarriedStream } from "./carried-stream.ts";
 import {
   CREDIT_BYTES,
   FRAME,
