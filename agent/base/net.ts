@@ -86,6 +86,8 @@ export type MeshRefusal =
   | "ambiguous_identity"
   | "unknown_server_name"
   | "no_alpn"
+  /** It waited too long for its turn. */
+  | "overloaded"
   | "tls_error";
 
 export interface PlainTarget {

@@ -4,6 +4,7 @@
 // that error, or none, is accepted, and then the URI SAN decides (BUN.md, "SPIFFE peers").
 import tls from "node:tls";
 import type { MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
+import { HandshakeTurns, type HandshakeWaiter } from "./handshake-turns.ts";
 import type { Loop } from "./loop.ts";
 import { MeshSessions, SESSIONS_MAX } from "./mesh-sessions.ts";
 import {
@@ -70,6 +71,7 @@ export class MeshTls {
   /** What each context was made of. */
   #leaves = new Map<string, string>();
   readonly #sessions: MeshSessions;
+  readonly #turns: HandshakeTurns;
   /** Of the keys: no session outlives a change of them. */
   #generation = 0;
 
@@ -78,6 +80,7 @@ export class MeshTls {
     this.#sessions = new MeshSessions(sessionsMax);
     this.#loop = loop;
     this.#runtime = tlsRuntime(loop);
+    this.#turns = new HandshakeTurns(loop);
     this.#view = Buffer.from(loop.arena.buffer);
     this.#alpns = alpns;
     this.#alpn = wireAlpn(alpns);
@@ -137,11 +140,25 @@ export class MeshTls {
           stream.opened(socket);
           this.handshakes++;
           stream.limitHandshake(HANDSHAKE_TIMEOUT_MS, () => this.handshakes--);
+          if (!this.#turns.ask(this.#accepting(stream, acceptor))) socket.pause();
         },
         handshake: (socket: RawSocket, _done: boolean, error: Error | null) =>
           this.#accepted(socket, error, acceptor, fallback.identity),
       },
     });
+  }
+
+  #accepting(stream: TlsStream, acceptor: MeshAcceptor): HandshakeWaiter {
+    return {
+      handshakeSteps: 2, // its hello, and what proves it
+      beginHandshake: () => stream.beginHandshake(),
+      refuseHandshake: () => {
+        if (stream.isGone) return;
+        acceptor.onRefused("overloaded");
+        acceptor.onRefusedPeer("overloaded", stream.peerAddress, "");
+        stream.reset();
+      },
+    };
   }
 
   #serve(name: string, acceptor: MeshAcceptor): unknown {
@@ -217,6 +234,17 @@ export class MeshTls {
       return this.#failSoon(stream, "no_alpn");
     const key = this.#sessionKey(target);
     stream.dialling = { target, key, session: this.#sessions.find(key), given: undefined };
+    const begin = (): boolean => this.#connect(stream, target, context);
+    const refuse = (): void => stream.failDial("overloaded");
+    // It is readable once, for the other's answer.
+    const waiter = { handshakeSteps: 1, beginHandshake: begin, refuseHandshake: refuse };
+    if (this.#turns.ask(waiter)) begin();
+    return stream;
+  }
+
+  /** False: nobody wants it any more. */
+  #connect(stream: TlsStream, target: MeshTarget, context: Context): boolean {
+    if (stream.isGone) return false;
     this.#runtime
       .connect({
         hostname: target.address,
@@ -233,7 +261,7 @@ export class MeshTls {
       })
       .catch((error: { code?: string }) => stream.failDial(error.code ?? "ECONNREFUSED"));
     this.#loop.yieldSoon();
-    return stream;
+    return true;
   }
 
   /** One set for all: a closure for each connection would cost it a kilobyte for as long as it lives. */

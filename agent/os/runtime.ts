@@ -9,3 +9,6 @@ export const RUNTIME_TURNS = isBun ? 1 : 3;
 
 /** RFC 8446 7.5, of its TLS sockets: Deno's have none up to 2.9.6. Datagrams between hosts are sealed by such keys. */
 export const exportsKeys = (): boolean => isBun;
+/** Of handshakes, in a turn of its loop. Bun takes five of them (`MAX_LOW_PRIO_SOCKETS_PER_LOOP_ITERATION` of its sockets); the fifth is
+ *  for who comes back out of turn. */
+export const HANDSHAKE_STEPS = isBun ? 4 : Number.POSITIVE_INFINITY;

@@ -86,6 +86,10 @@ export class TlsStream implements Stream, Watched {
     return this.#isOpen && !this.#isClosed;
   }
 
+  get isGone(): boolean {
+    return this.#isClosed;
+  }
+
   opened(socket: RawSocket): void {
     if (this.#isClosed) {
       socket.terminate();
@@ -104,6 +108,11 @@ export class TlsStream implements Stream, Watched {
   limitHandshake(timeoutMs: number, whenOver: () => void): void {
     this.#whenHandshakeOver = whenOver;
     this.#handshakeLimit = this.#loop.wheel.after(timeoutMs, () => this.reset());
+  }
+  /** Of one accepted and paused since. False: it is gone. */
+  beginHandshake(): boolean {
+    if (!this.#isClosed) this.#socket?.resume();
+    return !this.#isClosed;
   }
   handshakeDone(): void {
     if (this.#handshakeLimit === undefined) return;

@@ -116,6 +116,14 @@ const REFUSALS: ReadonlyMap<string, Words> = new Map([
     { reason: "the caller named no server", next: "it is no agent of the mesh, or a port scan" },
   ],
   [
+    "overloaded",
+    {
+      reason:
+        "more new connections came than this host makes handshakes: it waited 2 s for its turn",
+      next: "give the agent more threads (`meshctl agent --workers`), or let callers keep their connections",
+    },
+  ],
+  [
     "ambiguous_identity",
     {
       reason:
