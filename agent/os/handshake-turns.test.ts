@@ -20,7 +20,7 @@ function world() {
     refuseHandshake: () => void told.push(`${name} refused`),
   });
   return {
-    ...{ clock, yields, told },
+    ...{ clock, queue, yields, told },
     asks(name: string, steps: number, isThere = true): void {
       if (queue.ask(waiter(name, steps, isThere))) told.push(`${name} at once`);
     },
@@ -87,4 +87,14 @@ test("who waited longer than 2 s is refused, and those behind it have its turn",
   asks("d", 2);
   clock.now = 2_001;
   expect(turn()).toEqual(["c refused", "d"]);
+});
+
+test("who cannot be refused waits for as long as it takes", () => {
+  const { asks, queue, told, turn, clock } = world();
+  asks("a", 2);
+  asks("b", 2);
+  const begins = (): boolean => told.push("dial") > 0;
+  expect(queue.ask({ handshakeSteps: 1, beginHandshake: begins })).toBe(false);
+  clock.now = 60_000;
+  expect(turn()).toEqual(["dial"]);
 });

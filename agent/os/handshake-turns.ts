@@ -12,8 +12,8 @@ export interface HandshakeWaiter {
   readonly handshakeSteps: number;
   /** Its turn has come. False: it is gone, and takes no steps. */
   beginHandshake(): boolean;
-  /** It waited too long. */
-  refuseHandshake(): void;
+  /** It waited too long. Who has none waits until it is gone. */
+  refuseHandshake?(): void;
 }
 
 interface Waiting {
@@ -63,7 +63,8 @@ export class HandshakeTurns {
     for (const { since, who } of this.#waiting) {
       if (who.handshakeSteps > this.#stepsLeft) break;
       served++;
-      if (this.#loop.nowMs() - since > WAIT_MOST_MS) who.refuseHandshake();
+      const isLate = this.#loop.nowMs() - since > WAIT_MOST_MS;
+      if (isLate && who.refuseHandshake !== undefined) who.refuseHandshake();
       else if (who.beginHandshake()) this.#stepsLeft -= who.handshakeSteps;
     }
     this.#waiting.splice(0, served);

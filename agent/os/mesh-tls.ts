@@ -235,10 +235,8 @@ export class MeshTls {
     const key = this.#sessionKey(target);
     stream.dialling = { target, key, session: this.#sessions.find(key), given: undefined };
     const begin = (): boolean => this.#connect(stream, target, context);
-    const refuse = (): void => stream.failDial("overloaded");
-    // It is readable once, for the other's answer.
-    const waiter = { handshakeSteps: 1, beginHandshake: begin, refuseHandshake: refuse };
-    if (this.#turns.ask(waiter)) begin();
+    // It is readable once, for the other's answer. Who dials has a limit of his own.
+    if (this.#turns.ask({ handshakeSteps: 1, beginHandshake: begin })) begin();
     return stream;
   }
 

@@ -111,15 +111,15 @@ test("many arrivals a turn make the thread nap, until they are few or rare", () 
   expect(thread.asked).toEqual([]);
 });
 
-test("the more a turn has to do, the longer the nap, up to 200 us", () => {
+test("a nap is a twelfth of a turn where events are many, and where messages are a quarter of their work, up to 200 us", () => {
   const thread = new Thread();
-  const napAt = (events: number, messages: number): number => {
-    thread.woken(2_000, 100, events, messages);
+  const napAt = (perSecond: number, events: number, messages: number): number => {
+    thread.woken(perSecond, 100, events, messages);
     return thread.gathering.napMicros;
   };
-  expect([6, 20, 40, 80, 1_000].map((events) => napAt(events, 0))).toEqual([50, 50, 100, 200, 200]);
-  // Messages that a few connections bring wait no longer than a quarter of their work.
-  expect([5, 19, 39, 79, 999].map((messages) => napAt(1, messages))).toEqual([
-    15, 50, 100, 200, 200,
+  const turnsPerSecond = [5_000, 2_500, 1_000, 200];
+  expect(turnsPerSecond.map((turns) => napAt(turns, 60, 0))).toEqual([20, 33, 83, 200]);
+  expect([5, 19, 39, 79, 999].map((messages) => napAt(2_000, 1, messages))).toEqual([
+    ...[15, 50, 100, 200, 200],
   ]);
 });

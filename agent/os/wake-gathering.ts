@@ -1,22 +1,16 @@
 // Wake-ups gather while a thread is busy, so that one turn of the loop finds what would have been several: fewer switches, and fewer
 // wake-ups of those it sends to. There are two ways, for two kinds of load (decision 37).
 //
-// Many at once: each turn brings several events as it is, or one event brings several messages. The thread naps before it asks for more, the
-// longer the more a turn has to do; what waits has waited longer.
+// Many at once: each turn brings several events as it is, or one event brings several messages. The thread naps before it asks for more
+// (naps.ts).
 //
 // Few, each waiting for its answer: the kernel lets whoever wakes run on before a thread of SCHED_BATCH, instead of putting the woken one
 // in its place. An idle core runs the thread at once either way. The price is paid where something else on the core never sleeps: the
 // woken thread then waits for the end of the other's slice, some milliseconds. The kernel counts that wait, and this ends where it shows.
 
+import { Naps } from "./naps.ts";
+
 const WINDOW_MS = 25;
-/** Arrivals a second, and arrivals a turn, from which the thread naps; it goes on down to half of the first and three quarters of the other. */
-const NAP_FROM = 10_000;
-const NAP_FROM_PER_TURN = 4;
-/** About a quarter of what a turn's work takes. */
-const NAP_MICROS_PER_ARRIVAL = 2.5;
-const NAP_MICROS_MOST = 200;
-/** Where that many are events: a shorter nap of many connections does not find enough to go on. */
-const NAP_MICROS_OF_EVENTS = 50;
 /** Wake-ups a second. A thread woken this often spends more on being woken than on its work. */
 const GATHER_FROM = 4_000;
 const GATHER_UNTIL = 2_000;
@@ -47,8 +41,7 @@ export class WakeGathering {
   #isPossible = true;
   /** While gathering: at the last window's end. */
   #waits: Waits | undefined;
-  /** So long the thread is to sleep before it waits for events. 0: it does not. */
-  napMicros = 0;
+  readonly #naps = new Naps();
   #wakes = 0;
   #events = 0;
   #messages = 0;
@@ -59,6 +52,11 @@ export class WakeGathering {
 
   constructor(scheduling: ThreadScheduling) {
     this.#scheduling = scheduling;
+  }
+
+  /** So long the thread is to sleep before it waits for events. 0: it does not. */
+  get napMicros(): number {
+    return this.#naps.micros;
   }
 
   get isGathering(): boolean {
@@ -74,8 +72,10 @@ export class WakeGathering {
   }
 
   #endWindow(nowMs: number): void {
-    const perSecond = (this.#wakes * 1_000) / (nowMs - this.#windowFrom);
-    this.napMicros = this.#napFor(perSecond);
+    const ms = nowMs - this.#windowFrom;
+    const perSecond = (this.#wakes * 1_000) / ms;
+    const [turns, events, messages] = [this.#wakes, this.#events, this.#messages];
+    this.#naps.judge(nowMs, { ms, turns, events, messages });
     this.#wakes = 0;
     this.#events = 0;
     this.#messages = 0;
@@ -83,21 +83,6 @@ export class WakeGathering {
     if (this.#waits !== undefined) this.#consider(this.#waits, perSecond, nowMs);
     else if (perSecond >= GATHER_FROM && this.#isPossible && nowMs >= this.#pausedUntil)
       this.#begin(nowMs);
-  }
-
-  #napFor(wakesPerSecond: number): number {
-    const events = this.#events / this.#wakes;
-    const arrivals = events + this.#messages / this.#wakes;
-    const [perSecond, perTurn] =
-      this.napMicros === 0
-        ? [NAP_FROM, NAP_FROM_PER_TURN]
-        : [NAP_FROM / 2, NAP_FROM_PER_TURN * 0.75];
-    if (wakesPerSecond * arrivals < perSecond || arrivals < perTurn) return 0;
-    const least = events >= perTurn ? NAP_MICROS_OF_EVENTS : 0;
-    return Math.min(
-      NAP_MICROS_MOST,
-      Math.max(least, Math.round(arrivals * NAP_MICROS_PER_ARRIVAL)),
-    );
   }
 
   #begin(nowMs: number): void {
