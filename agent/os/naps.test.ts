@@ -32,7 +32,7 @@ const starved = (micros: number) => ({
 test("where naps cost nothing the thread naps nearly always, a twelfth of a turn", () => {
   const thread = new Thread();
   thread.under(25, gathered);
-  expect(thread.naps.micros).toBe(20); // begins: 30 us from turn to turn, and at least that
+  expect(thread.naps.micros).toBe(50); // the first
   thread.under(25, gathered);
   expect(thread.naps.micros).toBe(33); // 400 us from turn to turn
   thread.napping = 0;

@@ -9,7 +9,7 @@ const FROM = 10_000;
 /** And a turn: events of many connections, or messages that few bring. It goes on down to three quarters of the latter. */
 const FROM_EVENTS = 2.2;
 const FROM_ARRIVALS = 4;
-/** Many connections: of the time from one turn to the next. Longer naps find hardly more. */
+/** Many connections: of the time from one turn to the next. Longer naps find hardly more; a shorter first one may not find enough to go on. */
 const PART_OF_TURN = 1 / 12;
 const FIRST_MICROS = 50;
 const LEAST_MICROS = 20;
@@ -47,10 +47,7 @@ export class Naps {
   /** At the end of each window. */
   judge(nowMs: number, arrived: Arrived): void {
     if (this.micros === 0) this.#begin(nowMs, arrived);
-    else if (!isEnough(arrived, FROM / 2, FROM_ARRIVALS * 0.75)) this.micros = 0;
-    else if (this.#trial !== undefined) this.#compare(nowMs, arrived, this.#trial);
-    else if (nowMs >= this.#trustedUntil) this.micros = 0; // a window without, to compare with
-    if (this.micros > 0) this.micros = microsFor(arrived);
+    else this.micros = this.#isOver(nowMs, arrived) ? 0 : microsFor(arrived);
   }
 
   #begin(nowMs: number, arrived: Arrived): void {
@@ -61,19 +58,22 @@ export class Naps {
     this.#trial = { ms: 0, arrivals: 0 };
   }
 
-  #compare(nowMs: number, arrived: Arrived, trial: { ms: number; arrivals: number }): void {
+  #isOver(nowMs: number, arrived: Arrived): boolean {
+    if (!isEnough(arrived, FROM / 2, FROM_ARRIVALS * 0.75)) return true;
+    if (this.#trial !== undefined) return this.#isHarm(nowMs, arrived, this.#trial);
+    return nowMs >= this.#trustedUntil; // a window without, to compare with
+  }
+
+  #isHarm(nowMs: number, arrived: Arrived, trial: { ms: number; arrivals: number }): boolean {
     trial.ms += arrived.ms;
     trial.arrivals += arrived.events + arrived.messages;
-    if (trial.ms < TRIAL_MS) return;
+    if (trial.ms < TRIAL_MS) return false;
     this.#trial = undefined;
-    if (trial.arrivals >= this.#before * trial.ms * KEPT_SHARE) {
-      this.#trustedUntil = nowMs + TRUSTED_MS;
-      this.#pauseMs = PAUSE_MS;
-      return;
-    }
-    this.micros = 0;
-    this.#pausedUntil = nowMs + this.#pauseMs;
-    this.#pauseMs = Math.min(this.#pauseMs * 2, PAUSE_MOST_MS);
+    const isHarm = trial.arrivals < this.#before * trial.ms * KEPT_SHARE;
+    if (isHarm) this.#pausedUntil = nowMs + this.#pauseMs;
+    else this.#trustedUntil = nowMs + TRUSTED_MS;
+    this.#pauseMs = isHarm ? Math.min(this.#pauseMs * 2, PAUSE_MOST_MS) : PAUSE_MS;
+    return isHarm;
   }
 }
 
