@@ -128,6 +128,17 @@ function suite(backend: Backend): void {
     expect(await meshNamesWork()).toBe(true);
   });
 
+  test("a change of rules leaves names captured, from the first question on", async () => {
+    const changed = planned(backend, { resolvers: RESOLVERS, workloads: [] });
+    const answers: string[] = [];
+    for (let i = 0; i < 10; i++) {
+      const applied = await applyRedirect(i % 2 === 0 ? changed : plan, lab.runner);
+      expect(applied).toEqual({ ok: true, value: { changed: true } });
+      answers.push(await ask({ server: PEER.ip, question: "reviews" }));
+    }
+    expect(answers).toEqual(Array.from(answers, () => VIP4));
+  });
+
   test("capture lives while the agent does, and removing it leaves the host as it was", async () => {
     expect(await redirectStatus(plan, lab.runner)).toEqual({ ok: true, value: [] });
     for (let i = 0; i < 8; i++) {

@@ -68,10 +68,13 @@ export async function nftDifferences(
   runner: Runner,
 ): Promise<Result<string[], string>> {
   const table = await readTable(runner);
-  if (!table.ok) return table;
-  if (table.value === undefined) return ok([`table ${NFT_TABLE} is missing`]);
-  return ok([...chainDifferences(plan, table.value), ...setDifferences(plan, table.value)]);
+  return table.ok ? ok(differences(plan, table.value)) : table;
 }
+
+const differences = (plan: RedirectPlan, table: TableView | undefined): string[] =>
+  table === undefined
+    ? [`table ${NFT_TABLE} is missing`]
+    : [...chainDifferences(plan, table), ...setDifferences(plan, table)];
 
 function chainDifferences(plan: RedirectPlan, { chains }: TableView): string[] {
   const planned = nftChains(plan);
@@ -109,12 +112,13 @@ export async function applyNft(
   plan: RedirectPlan,
   runner: Runner,
 ): Promise<Result<boolean, string>> {
-  const found = await nftDifferences(plan, runner);
-  if (!found.ok) return found;
-  if (found.value.length === 0) return ok(false);
-  const text = found.value.every((line) => line.startsWith("endpoint "))
-    ? endpointText(plan, found.value)
-    : nftText(plan);
+  const table = await readTable(runner);
+  if (!table.ok) return table;
+  const found = differences(plan, table.value);
+  if (found.length === 0) return ok(false);
+  const text = found.every((line) => line.startsWith("endpoint "))
+    ? endpointText(plan, found)
+    : nftText(plan, table.value?.sets);
   const argv = ["nft", "-f", "-"];
   const ran = await runner.run(argv, text);
   return ran.code === 0 ? ok(true) : err(failure(argv, ran));

@@ -151,25 +151,34 @@ function verdictText(verdict: Exclude<Verdict, { readonly is: "tproxy" }>): stri
 export const nftElement = (address: string, protocol: "tcp" | "udp", port: number): string =>
   `${address} . ${protocol} . ${port}`;
 
-function setText(plan: RedirectPlan, set: SetName, family: Family): string {
+function setText(plan: RedirectPlan, set: SetName, family: Family, leased: Leased): string {
+  const name = nftSet(set, family);
   const type = `type ${family === "ip" ? "ipv4_addr" : "ipv6_addr"} . inet_proto . inet_service;`;
-  if (set === "dns") return `  set ${nftSet(set, family)} { ${type} flags timeout; timeout 1s; }`;
+  if (set === "dns")
+    return `  set ${name} { ${type} flags timeout; timeout 1s;${elementsText([...(leased.get(name) ?? [])])} }`;
   const members = plan.endpoints
     .filter(([address]) => isIpv6Text(address) === (family === "ip6"))
     .map(([address, port, protocol = "tcp"]) => nftElement(address, protocol, port));
-  const elements = members.length > 0 ? ` elements = { ${members.join(", ")} }` : "";
-  return `  set ${nftSet(set, family)} { ${type} size 65536;${elements} }`;
+  return `  set ${name} { ${type} size 65536;${elementsText(members)} }`;
 }
 
-/** One transaction: the old table, if any, is gone the moment the new one is there. */
-export function nftText(plan: RedirectPlan): string {
+const elementsText = (elements: readonly string[]): string =>
+  elements.length > 0 ? ` elements = { ${elements.join(", ")} }` : "";
+
+/** Elements by set. */
+type Leased = ReadonlyMap<string, ReadonlySet<string>>;
+const NOTHING_LEASED: Leased = new Map();
+
+/** One transaction: the old table, if any, is gone the moment the new one is there. `leased`: what the old one held of resolvers (lease.ts);
+ *  without it names were not captured until the next renewal. */
+export function nftText(plan: RedirectPlan, leased = NOTHING_LEASED): string {
   const sets: readonly SetName[] = plan.resolvers.length > 0 ? ["endpoints", "dns"] : ["endpoints"];
   const called = nftChains(plan);
   return [
     `table ${NFT_TABLE}`,
     `delete table ${NFT_TABLE}`,
     `table ${NFT_TABLE} {`,
-    ...sets.flatMap((set) => plan.families.map((family) => setText(plan, set, family))),
+    ...sets.flatMap((set) => plan.families.map((family) => setText(plan, set, family, leased))),
     // A chain must stand before another one names it.
     ...called.map((chain) => `  chain ${chain.name} { ${chain.type} }`),
     "}",
