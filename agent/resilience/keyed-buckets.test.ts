@@ -69,3 +69,22 @@ test("the hash is HalfSipHash-2-4", () => {
   expect(hash(6)).toBe("ce3e91358aa2bc25");
   expect(hash(8)).toBe("edfee820bce4858c");
 });
+
+test("threads that meet a new key at once mean the same bucket: its burst is granted once", async () => {
+  const [keys, burst, threads] = [5_000, 3, 2];
+  const memory = bucketMemory(65_536);
+  const arrivals = new SharedArrayBuffer(4);
+  const thread = new URL("../../test/support/keyed-bucket-thread.ts", import.meta.url);
+  const workers = Array.from({ length: threads }, () => new Worker(thread));
+  const granted = workers.map(
+    (worker) =>
+      new Promise<number>((resolve, reject) => {
+        worker.onmessage = ({ data }) => resolve(Number(data));
+        worker.onerror = ({ message }) => reject(new Error(message));
+        worker.postMessage({ memory, seed: SEED, arrivals, threads, keys, burst });
+      }),
+  );
+  const counts = await Promise.all(granted);
+  for (const worker of workers) worker.terminate();
+  expect(counts.reduce((sum, n) => sum + n, 0)).toBe(keys * burst);
+});

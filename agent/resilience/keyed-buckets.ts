@@ -4,7 +4,7 @@
 //   an entry is four slots: tag | used | last refill | full again at          free (0) -> busy -> tagged -> (full again) busy -> ...
 //
 // When all places of a key hold buckets in use there is none for it, and the caller says what then. Two threads that meet a new key at
-// once may make two buckets for it: one of them is forgotten after a while, and a burst was granted twice. Two keys of the same tag
+// once go for the same place: the slower waits the few writes until the other's tag is there, and finds it. Two keys of the same tag
 // and places would share a bucket: that is one chance in 2^40 or so for any two, and nobody who lacks the seed can look for them.
 import { SharedSlots, type Slots } from "../base/slots.ts";
 import { type Rate, restMs, takeToken } from "./token-bucket.ts";
@@ -14,6 +14,9 @@ const ENTRY_SLOTS = 4;
 const PLACES = 8;
 const FREE = 0;
 const BUSY = -1;
+/** Reads of a place that another thread is making its own, which takes it four writes: a millisecond or so, in case it is not running. A
+ *  thread that died meanwhile leaves the place so. */
+const BUSY_READS_MAX = 20_000;
 const USED = 1;
 const REFILLED = 2;
 const FULL_AT = 3;
@@ -40,33 +43,49 @@ export class KeyedBuckets {
   find(key: string, nowMs: number): number | undefined {
     const [place, tag] = this.#placeOf(key);
     const now = Math.floor(nowMs) | 0;
+    // Each time that another thread was faster one place less is free.
+    for (let tries = 0; tries <= PLACES; tries++) {
+      const found = this.#lookFor(place, tag, now);
+      if (found !== "taken meanwhile") return found;
+    }
+    return undefined;
+  }
+
+  #lookFor(place: number, tag: number, now: number): number | undefined | "taken meanwhile" {
     let spare = -1;
     let spareTag = FREE;
     for (let i = 0; i < PLACES; i++) {
       const at = ((place + i) % this.#entries) * ENTRY_SLOTS;
-      const found = this.slots.read(at);
+      const found = this.#readTag(at);
       if (found === tag) return at + USED;
       if (spare < 0 && (found === FREE || (found !== BUSY && this.#isFull(at, now)))) {
         spare = at;
         spareTag = found;
       }
     }
-    return spare < 0 ? undefined : this.#claim(spare, spareTag, tag, now);
+    if (spare < 0) return undefined;
+    return this.#claim(spare, spareTag, tag, now) ? spare + USED : "taken meanwhile";
+  }
+
+  #readTag(at: number): number {
+    let found = this.slots.read(at);
+    for (let reads = 0; found === BUSY && reads < BUSY_READS_MAX; reads++)
+      found = this.slots.read(at);
+    return found;
   }
 
   #isFull(at: number, now: number): boolean {
     return ((this.slots.read(at + FULL_AT) - now) | 0) <= 0;
   }
 
-  #claim(at: number, before: number, tag: number, now: number): number | undefined {
+  #claim(at: number, before: number, tag: number, now: number): boolean {
     const slots = this.slots;
-    // Another thread was faster: without a bucket this once.
-    if (slots.exchange(at, before, BUSY) !== before) return undefined;
+    if (slots.exchange(at, before, BUSY) !== before) return false;
     slots.write(at + USED, 0);
     slots.write(at + REFILLED, now);
     slots.write(at + FULL_AT, now);
     slots.write(at, tag);
-    return at + USED;
+    return true;
   }
 
   /** As takeToken(), for what find() gave. */
