@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
 import { testAuthority, testLeaf } from "../../test/support/test-pki.ts";
 import { MESH_ALPN_OPAQUE, MESH_ALPNS } from "../api/mesh-wire.ts";
+import { IGNORE } from "../base/net.ts";
 import { Loop } from "./loop.ts";
 import { MeshTls } from "./mesh-tls.ts";
 import { listenTcp, localEnd } from "./socket.ts";
@@ -72,5 +73,3 @@ test("of many that dial at once none is passed over: those who came later are no
   expect(refused).toEqual([]);
   expect(Math.max(...passedBy)).toBeLessThan(3 * AT_ONCE);
 });
-
-const IGNORE = { onOpen() {}, onData() {}, onWritable() {}, onEnd() {}, onClose() {} };

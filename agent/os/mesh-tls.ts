@@ -3,7 +3,14 @@
 // request leaves earlier. SPIFFE certificates have no host names, so the runtime always ends in "altname invalid": exactly
 // that error, or none, is accepted, and then the URI SAN decides (BUN.md, "SPIFFE peers").
 import tls from "node:tls";
-import type { MeshPeer, MeshRefusal, MeshTarget, Stream, StreamHandler } from "../base/net.ts";
+import {
+  IGNORE,
+  type MeshPeer,
+  type MeshRefusal,
+  type MeshTarget,
+  type Stream,
+  type StreamHandler,
+} from "../base/net.ts";
 import { HandshakeTurns, type HandshakeWaiter } from "./handshake-turns.ts";
 import type { Loop } from "./loop.ts";
 import { MeshSessions, SESSIONS_MAX } from "./mesh-sessions.ts";
@@ -330,14 +337,6 @@ export class MeshTls {
 
 const offersOf = ({ alpn, olderAlpn }: MeshTarget): readonly string[] =>
   olderAlpn === undefined ? [alpn] : [alpn, olderAlpn];
-
-const IGNORE: StreamHandler = {
-  onOpen() {},
-  onData() {},
-  onWritable() {},
-  onEnd() {},
-  onClose() {},
-};
 
 /** Of a client without SNI, which was shown `fallback`. */
 function namelessRefusal(

@@ -1,5 +1,5 @@
 // Listening sockets on our own epoll: accept, and where the kernel's redirect took the connection from.
-import type { OriginalDestination, StreamHandler } from "../base/net.ts";
+import { IGNORE, type OriginalDestination } from "../base/net.ts";
 import { CannotListen } from "./cannot-listen.ts";
 import { errnoName } from "./libc.ts";
 import { endListener } from "./listening-socket.ts";
@@ -23,14 +23,6 @@ export interface TcpAcceptor {
 const ACCEPTS_MAX = 64;
 /** How long a listener rests when the process has no file descriptor left. */
 const EXHAUSTED_REST_MS = 100;
-
-const NOT_YET: StreamHandler = {
-  onOpen() {},
-  onData() {},
-  onWritable() {},
-  onEnd() {},
-  onClose() {},
-};
 
 export class TcpListener implements Watcher {
   readonly #loop: Loop;
@@ -62,7 +54,7 @@ export class TcpListener implements Watcher {
     const peer = { address: acceptedAddress(this.#loop), port: acceptedPort(this.#loop) };
     setNoDelay(this.#loop, fd);
     const original = originalDestination(this.#loop, fd, peer.address.includes(":"));
-    const stream = new TcpStream(this.#loop, fd, NOT_YET, peer, false);
+    const stream = new TcpStream(this.#loop, fd, IGNORE, peer, false);
     this.#acceptor.onAccept(stream, original);
   }
 

@@ -14,7 +14,7 @@ const ENTRY_SLOTS = 4;
 const PLACES = 8;
 const FREE = 0;
 const BUSY = -1;
-/** Reads of a place that another thread is making its own, which takes it four writes: a millisecond or so, in case it is not running. A
+/** Reads of a place that another thread is making its own, which takes it four writes: a tenth of a millisecond, in case it is not running. A
  *  thread that died meanwhile leaves the place so. */
 const BUSY_READS_MAX = 20_000;
 const USED = 1;
