@@ -158,7 +158,10 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
     refusedPeer: (reason, address, serverName) =>
       plane.handshakeRefused(reason, address, serverName),
     refused: (reason) => metrics.counter("ironmesh_mesh_refused_total", { reason }).add(),
-    resumed: () => metrics.counter("ironmesh_mesh_resumed_total").add(),
+    proven: (isResumed) => {
+      metrics.counter("ironmesh_mesh_handshakes_total").add();
+      if (isResumed) metrics.counter("ironmesh_mesh_resumed_total").add();
+    },
     identityFor: (serverName) => {
       const tables = plane.view?.tables;
       const target =

@@ -40,7 +40,8 @@ interface Server {
   readonly refused: MeshRefusal[];
   readonly peers: readonly (readonly [MeshRefusal, address: string, serverName: string])[];
   readonly accepted: Stream[];
-  /** Of the accepted. */
+  /** Handshakes, and those of them that were resumed. */
+  proven: number;
   resumed: number;
   /** Of the workloads, for clients without SNI. */
   sole: string | undefined;
@@ -69,7 +70,7 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
   if (!fd.ok) throw new Error(fd.error);
   const { port } = localEnd(loop, fd.value);
   const server: Server = {
-    ...{ port, refused, peers, accepted, resumed: 0, sole: undefined },
+    ...{ port, refused, peers, accepted, proven: 0, resumed: 0, sole: undefined },
     setKeys: (keys) => void mesh.setKeys(keys),
     stop: () => listener.stop(true),
   };
@@ -82,8 +83,9 @@ function serve(onStream: (stream: Stream) => void = echo): Server {
       },
       onRefused: (reason) => refused.push(reason),
       onRefusedPeer: (...told) => peers.push(told),
-      onResumed: () => {
-        server.resumed++;
+      onProven: (isResumed) => {
+        server.proven++;
+        if (isResumed) server.resumed++;
       },
       identityFor: (name) => (name === NAME ? B : undefined),
       namelessAlpn: "h2",
@@ -333,7 +335,7 @@ describe("a second connection to the same place is resumed", () => {
     expect(server.resumed).toBe(1);
     server.setKeys({ identities: [await testLeaf(root, [B])], trustBundle: both });
     await dialBy(mesh, server.port, { as: A });
-    expect([server.accepted.length, server.resumed]).toEqual([3, 1]);
+    expect([server.accepted.length, server.proven, server.resumed]).toEqual([3, 3, 1]);
     server.setKeys({ identities: [b], trustBundle: [root.pem] });
     await dialBy(mesh, server.port, { as: A });
     expect([server.refused, server.accepted.length]).toEqual([["untrusted_issuer"], 3]);

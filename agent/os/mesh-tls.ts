@@ -47,8 +47,8 @@ export interface MeshAcceptor {
   onRefused(reason: MeshRefusal): void;
   /** The same, once it is over: where it came from, and the server name that it asked for, as the peer wrote it. */
   onRefusedPeer(reason: MeshRefusal, address: string, serverName: string): void;
-  /** A connection whose handshake was spared by an earlier one. To be counted. */
-  onResumed(): void;
+  /** A handshake whose peer is who it has to be; `isResumed`: an earlier one spared its certificates. To be counted. */
+  onProven(isResumed: boolean): void;
   /** SPIFFE ID of the local workload that a server name targets; undefined refuses. */
   identityFor(serverName: string): string | undefined;
   /** Whoever asks for one of this ALPN may do so without a server name (ztunnel sends none), if all that it could mean has one identity. */
@@ -161,6 +161,7 @@ export class MeshTls {
       beginHandshake: () => stream.beginHandshake(),
       refuseHandshake: () => {
         if (stream.isGone) return;
+        stream.isRefused = true;
         acceptor.onRefused("overloaded");
         acceptor.onRefusedPeer("overloaded", stream.peerAddress, "");
         stream.reset();
@@ -184,6 +185,7 @@ export class MeshTls {
   ): void {
     const stream = socket.data;
     stream.handshakeDone();
+    if (stream.isRefused) return; // ended by us: an error to the runtime
     const peer = this.#verify(socket, error, acceptor, fallback);
     if (typeof peer === "string") {
       // A name that #serve refused has been counted there; its handshake ends here without a word of why.
@@ -196,7 +198,7 @@ export class MeshTls {
       stream.reset();
       return;
     }
-    if (socket.isSessionReused()) acceptor.onResumed();
+    acceptor.onProven(socket.isSessionReused());
     stream.mesh = peer;
     stream.setOpen();
     acceptor.onAccept(stream);

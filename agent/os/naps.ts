@@ -23,7 +23,7 @@ const TRIAL_MS = 50;
 const TRUSTED_MS = 2_000;
 /** After naps did harm; twice as long after each further time. */
 const PAUSE_MS = 1_000;
-const PAUSE_MOST_MS = 64_000;
+const PAUSE_MOST_MS = 4_000;
 
 /** What a window of time brought: counts. */
 export interface Arrived {

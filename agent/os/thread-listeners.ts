@@ -23,8 +23,8 @@ export interface Acceptors {
   acceptInbound(stream: Stream, original: OriginalDestination | undefined): void;
   acceptMesh(stream: Stream): void;
   refused(reason: MeshRefusal): void;
-  /** A mesh handshake that an earlier one spared. */
-  resumed(): void;
+  /** A mesh handshake. */
+  proven(isResumed: boolean): void;
   refusedPeer(reason: MeshRefusal, address: string, serverName: string): void;
   identityFor(serverName: string): string | undefined;
   /** See MeshAcceptor. */
@@ -132,7 +132,7 @@ export class ThreadListeners {
     const acceptor = {
       onAccept: (stream: Stream) => this.#to.acceptMesh(stream),
       onRefused: (reason: MeshRefusal) => this.#to.refused(reason),
-      onResumed: () => this.#to.resumed(),
+      onProven: (isResumed: boolean) => this.#to.proven(isResumed),
       onRefusedPeer: (reason: MeshRefusal, address: string, serverName: string) =>
         this.#to.refusedPeer(reason, address, serverName),
       identityFor: (serverName: string) => this.#to.identityFor(serverName),

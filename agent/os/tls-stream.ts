@@ -52,6 +52,8 @@ export class TlsStream implements Stream, Watched {
   peerPort = 0;
   /** Undefined: accepted, or answered. */
   dialling: Dialling | undefined;
+  /** Before its handshake was done, and told of already. */
+  isRefused = false;
   readonly #loop: Loop;
   readonly #view: Buffer;
   #socket: RawSocket | undefined;

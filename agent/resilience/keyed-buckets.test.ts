@@ -43,6 +43,28 @@ test("a full table has no place for another key until a bucket has filled up aga
   expect(buckets.find("late", 1_100)).toBeDefined();
 });
 
+test("what was found and not used yet is nobody else's, for a quarter of a second", () => {
+  const memory = bucketMemory(8);
+  const [one, other] = [new KeyedBuckets(SEED, memory), new KeyedBuckets(SEED, memory)];
+  const all = Array.from({ length: 8 }, (_, i) => one.find(`key ${i}`, 0));
+  expect(new Set(all).size).toBe(8);
+  expect(other.find("late", 0)).toBeUndefined(); // new ones
+  for (const at of all) one.take(at ?? -1, RATE, 0);
+  for (let i = 0; i < 8; i++) expect(one.find(`key ${i}`, 5_000)).toBe(all[i]);
+  expect(other.find("late", 5_000)).toBeUndefined(); // those that had filled up again
+  expect(other.find("late", 5_300)).toBeDefined();
+});
+
+test("a bucket that two threads use is forgotten when the later of them says so", () => {
+  const memory = bucketMemory(8);
+  const [one, other] = [new KeyedBuckets(SEED, memory), new KeyedBuckets(SEED, memory)];
+  const all = Array.from({ length: 8 }, (_, i) => one.find(`key ${i}`, 5_000));
+  for (const at of all) expect(one.take(at ?? -1, RATE, 8_000)).toBe(0); // its clock is ahead
+  for (const at of all) expect(other.take(at ?? -1, RATE, 5_000)).toBe(0);
+  expect(other.find("late", 8_500)).toBeUndefined();
+  expect(other.find("late", 9_100)).toBeDefined();
+});
+
 test("a bucket in use is not forgotten, however long it is used", () => {
   const buckets = new KeyedBuckets(SEED, bucketMemory(8));
   const at = buckets.find("busy", 0) ?? -1;

@@ -1,11 +1,17 @@
 // Token buckets by key (a caller's identity, a header's value), for all threads of the agent, in a table of fixed size. A key has a few
 // places where it may lie; the first of them that is free, or whose bucket has filled up again and so remembers nothing, is taken.
 //
-//   an entry is four slots: tag | used | last refill | full again at          free (0) -> busy -> tagged -> (full again) busy -> ...
+//   an entry is four slots: tag | used | last refill | full again at
+//   free (0) -> busy -> tagged -> (full again) busy -> ...           busy -> given up -> left -> (full again) busy -> ...
 //
-// When all places of a key hold buckets in use there is none for it, and the caller says what then. Two threads that meet a new key at
-// once go for the same place: the slower waits the few writes until the other's tag is there, and finds it. Two keys of the same tag
-// and places would share a bucket: that is one chance in 2^40 or so for any two, and nobody who lacks the seed can look for them.
+// When all places of a key hold buckets in use there is none for it, and the caller says what then. No locks:
+// - Two threads that meet a new key at once go for the same place. The slower waits the few writes until the other's tag is there, and
+//   finds it. If the other does not come to its end, because it does not run, the place is given up and the next one taken; the other
+//   sees that at its last write, leaves the place, and looks again.
+// - Who finds its bucket full says that it is about to be used, and then looks whether it still is its own. Who takes a full bucket over
+//   makes it busy, and then looks whether it still is full. One of the two sees the other.
+// Two keys of the same tag and places would share a bucket: that is one chance in 2^40 or so for any two, and nobody who lacks the seed
+// can look for them.
 import { SharedSlots, type Slots } from "../base/slots.ts";
 import { type Rate, restMs, takeToken } from "./token-bucket.ts";
 
@@ -14,9 +20,13 @@ const ENTRY_SLOTS = 4;
 const PLACES = 8;
 const FREE = 0;
 const BUSY = -1;
-/** Reads of a place that another thread is making its own, which takes it four writes: a tenth of a millisecond, in case it is not running. A
- *  thread that died meanwhile leaves the place so. */
+/** A thread may still write there. If it died, the place stays so. */
+const GIVEN_UP = -2;
+const LEFT = -3;
+/** Reads of a place that another thread is making its own, which takes it four writes: a tenth of a millisecond. */
 const BUSY_READS_MAX = 20_000;
+/** From find() to take(), of a thread that may not be running. */
+const FOUND_MS = 250;
 const USED = 1;
 const REFILLED = 2;
 const FULL_AT = 3;
@@ -57,8 +67,9 @@ export class KeyedBuckets {
     for (let i = 0; i < PLACES; i++) {
       const at = ((place + i) % this.#entries) * ENTRY_SLOTS;
       const found = this.#readTag(at);
-      if (found === tag) return at + USED;
-      if (spare < 0 && (found === FREE || (found !== BUSY && this.#isFull(at, now)))) {
+      if (found === tag) return this.#isKept(at, tag, now) ? at + USED : "taken meanwhile";
+      const isUsed = found === GIVEN_UP || (found !== FREE && !this.#isFull(at, now));
+      if (spare < 0 && !isUsed) {
         spare = at;
         spareTag = found;
       }
@@ -71,36 +82,62 @@ export class KeyedBuckets {
     let found = this.slots.read(at);
     for (let reads = 0; found === BUSY && reads < BUSY_READS_MAX; reads++)
       found = this.slots.read(at);
-    return found;
+    if (found !== BUSY) return found;
+    const last = this.slots.exchange(at, BUSY, GIVEN_UP);
+    return last === BUSY ? GIVEN_UP : last;
   }
 
   #isFull(at: number, now: number): boolean {
     return ((this.slots.read(at + FULL_AT) - now) | 0) <= 0;
   }
 
+  /** Nobody takes over for another key what this one found. */
+  #isKept(at: number, tag: number, now: number): boolean {
+    if (!this.#isFull(at, now)) return true;
+    this.#keepUntil(at, now + FOUND_MS);
+    return this.slots.read(at) === tag;
+  }
+
+  #keepUntil(at: number, ms: number): void {
+    for (;;) {
+      const before = this.slots.read(at + FULL_AT);
+      const isLater = ((before - ms) | 0) >= 0;
+      if (isLater || this.slots.exchange(at + FULL_AT, before, ms | 0) === before) return;
+    }
+  }
+
   #claim(at: number, before: number, tag: number, now: number): boolean {
     const slots = this.slots;
     if (slots.exchange(at, before, BUSY) !== before) return false;
+    if (before !== FREE && !this.#isFull(at, now)) {
+      this.#settle(at, before);
+      return false;
+    }
     slots.write(at + USED, 0);
     slots.write(at + REFILLED, now);
-    slots.write(at + FULL_AT, now);
-    slots.write(at, tag);
-    return true;
+    slots.write(at + FULL_AT, (now + FOUND_MS) | 0);
+    return this.#settle(at, tag);
+  }
+
+  /** Of a place that this thread made busy. False: it took too long. */
+  #settle(at: number, tag: number): boolean {
+    const isOurs = this.slots.exchange(at, BUSY, tag) === BUSY;
+    if (!isOurs) this.slots.write(at, LEFT);
+    return isOurs;
   }
 
   /** As takeToken(), for what find() gave. */
   take(bucket: number, rate: Rate, nowMs: number): number {
     const waitMs = takeToken(this.slots, bucket, rate, nowMs);
-    const fullAtMs = Math.floor(nowMs) + restMs(this.slots, bucket, rate) + 1;
-    this.slots.write(bucket - USED + FULL_AT, fullAtMs | 0);
+    this.#keepUntil(bucket - USED, Math.floor(nowMs) + restMs(this.slots, bucket, rate) + 1);
     return waitMs;
   }
 
   #placeOf(key: string): [place: number, tag: number] {
     halfSipHash(key, this.#seed, this.#hash);
     const [high = 0, low = 0] = this.#hash;
-    const tag = low === FREE || low === BUSY ? 1 : low;
-    return [(high >>> 0) % this.#entries, tag];
+    const isTag = low !== FREE && low !== BUSY && low !== GIVEN_UP && low !== LEFT;
+    return [(high >>> 0) % this.#entries, isTag ? low : 1];
   }
 }
 

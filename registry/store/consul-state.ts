@@ -158,7 +158,10 @@ export class ConsulState {
   judge<T, E extends string>(compute: (loaded: Loaded) => Result<T, E>): Promise<Result<T, E>> {
     const judged = compute(this.#loaded);
     if (judged.ok) return Promise.resolve(judged);
-    const again = async () => ((await this.#refresh()) ? compute(this.#loaded) : judged);
+    const again = async () => {
+      await this.#refresh(); // or it was told of what is newer while this waited for its turn
+      return compute(this.#loaded);
+    };
     return this.#oneAtATime(() => named(again(), "nothing was stored"));
   }
 

@@ -106,6 +106,26 @@ test("one token presented to two servers at once makes one host", async () => {
   for (const store of stores) await store.close();
 });
 
+test("what one server added is known to another at once, also while that one is just being told", async () => {
+  const prefix = newPrefix();
+  const [first, second] = [await open(prefix), await open(prefix)];
+  const refused: string[] = [];
+  for (let i = 0; i < 200; i++) {
+    const secretSha256 = `token ${i}`;
+    await first.addToken({
+      ...{ secretSha256, host: "vm-1", serviceAccounts: [], addresses: [], createdBy: "admin" },
+      ...{ createdAtMs: i, expiresAtMs: i + 10 },
+    });
+    await new Promise((resolve) => setTimeout(resolve, i % 4));
+    const use = { secretSha256, host: "vm-1", atMs: i, observedAddress: undefined };
+    const found = await second.checkToken(use);
+    if (!found.ok) refused.push(`${secretSha256}: ${found.error}`);
+  }
+  expect(refused).toEqual([]);
+  await first.close();
+  await second.close();
+}, 20_000);
+
 test("pages that a dead writer left are swept at the next start, and no page that is named", async () => {
   const prefix = newPrefix();
   const store = await open(prefix);

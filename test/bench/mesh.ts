@@ -193,10 +193,14 @@ export function agentCommand(host: string, workers: number): readonly string[] {
 }
 
 /** What an agent has counted under this name so far, over all labels. */
-export async function counterOf(host: string, name: string): Promise<number> {
+/** Of one scrape; each the sum over its labels. */
+export async function countersOf(host: string, ...names: string[]): Promise<number[]> {
   const reply = await fetch(`http://agent${ADMIN_PATHS.metrics}`, { unix: socketOf(host) });
-  const samples = (await reply.text()).matchAll(new RegExp(`^${name}(?:{.*})? (\\S+)`, "gm"));
-  return [...samples].reduce((sum, [, value]) => sum + Number(value), 0);
+  const text = await reply.text();
+  return names.map((name) => {
+    const samples = text.matchAll(new RegExp(`^${name}(?:{.*})? (\\S+)`, "gm"));
+    return [...samples].reduce((sum, [, value]) => sum + Number(value), 0);
+  });
 }
 
 export async function ask<T>(host: string, path: string): Promise<T | undefined> {

@@ -3,7 +3,6 @@
 // with 0xDB, so whoever keeps a reference to bytes it was only shown sends or compares rubbish.
 import type { Random } from "../../agent/base/clock.ts";
 import {
-  type CloseReason,
   type DialTarget,
   EDIT_ROOM,
   IGNORE,

@@ -98,7 +98,7 @@ async function connected(alpns: readonly string[] = MESH_ALPNS) {
       },
       onRefused: () => {},
       onRefusedPeer: () => {},
-      onResumed: () => {},
+      onProven: () => {},
       identityFor: (name) => (name === NAME ? B : undefined),
       namelessAlpn: "h2",
       soleIdentity: () => undefined,

@@ -30,7 +30,7 @@ export const powerLoss: Step = {
   number: 6,
   claim: "a host that loses power, freezes or falls silent gets no traffic, and no request fails",
   async run(context) {
-    await untilSeen(context, false);
+    await untilSeen(false);
     const windows: number[] = [];
     const loads: string[] = [];
     for (let round = 1; round <= context.effort.powerLosses; round++) {
@@ -47,7 +47,7 @@ export const powerLoss: Step = {
       } finally {
         await context.demo.powerOn(VICTIM);
       }
-      await untilSeen(context, false);
+      await untilSeen(false);
     }
     const figures = [
       `power off to no balancer picking it: ${windowsText(windows)}`,
@@ -74,7 +74,7 @@ async function frozen(context: CheckContext): Promise<number> {
     return Math.round(ms);
   } finally {
     agent.signal("SIGCONT");
-    await untilSeen(context, false);
+    await untilSeen(false);
   }
 }
 
@@ -92,7 +92,7 @@ async function cutOneWay(context: CheckContext): Promise<number> {
     return Math.round(ms);
   } finally {
     await iptables("-D");
-    await untilSeen(context, false);
+    await untilSeen(false);
   }
 }
 
@@ -103,13 +103,13 @@ async function windowOf(
 ): Promise<number> {
   const startedMs = performance.now();
   await strike();
-  const foundMs = await untilSeen(context, true);
+  const foundMs = await untilSeen(true);
   within(context, "the last agent's finding out", foundMs - startedMs, WINDOW_MAX_MS);
   return foundMs - startedMs;
 }
 
 /** Resolves, with the moment, when all other agents agree on whether traffic should go to the victim. */
-async function untilSeen(context: CheckContext, isDown: boolean): Promise<number> {
+async function untilSeen(isDown: boolean): Promise<number> {
   const others = HOSTS.filter((host) => host !== VICTIM);
   const deadlineMs = performance.now() + FINDS_WITHIN_MS;
   for (;;) {
