@@ -9,12 +9,14 @@ export interface DatagramEvents {
   onDatagram(bytes: Uint8Array, start: number, end: number): void;
   /** The other end's host says that nobody is there (ICMP). What was sent is lost; the socket goes on. */
   onRefused(): void;
+  /** So many of those that send() took are lost: the kernel has no room for them, or says so of one before. */
+  onNotSent(datagrams: number): void;
 }
 
 /** Connected: only its peer is heard. */
 export interface DatagramSocket {
   readonly localPort: number;
-  /** False: the kernel does not take it now, and it is lost. */
+  /** Leaves before the thread sleeps. False: it is lost. */
   send(bytes: Uint8Array, start: number, end: number): boolean;
   /** No event follows. */
   close(): void;

@@ -8,6 +8,7 @@ import type {
 } from "../base/datagrams.ts";
 import type { OriginalDestination, Scratch, Stream } from "../base/net.ts";
 import { AesGcm } from "./aes-gcm.ts";
+import { DatagramBatch } from "./datagram-batch.ts";
 import { type Loop, SCRATCH_AT, SCRATCH_BYTES } from "./loop.ts";
 import { RawAnswers } from "./raw-answers.ts";
 import { exportsKeys } from "./runtime.ts";
@@ -18,10 +19,12 @@ export class OsDatagrams implements DatagramNetwork {
   readonly scratch: Scratch;
   readonly canSeal = exportsKeys();
   readonly #loop: Loop;
+  readonly #batch: DatagramBatch;
   readonly #answers: RawAnswers;
 
   constructor(loop: Loop) {
     this.#loop = loop;
+    this.#batch = new DatagramBatch(loop);
     this.#answers = new RawAnswers(loop);
     // What is sent is copied to the last 64 KiB.
     const end = SCRATCH_AT + SCRATCH_BYTES - 65_536 - 64;
@@ -29,7 +32,7 @@ export class OsDatagrams implements DatagramNetwork {
   }
 
   connect(address: string, port: number, events: DatagramEvents): DatagramSocket | string {
-    return UdpSocket.open(this.#loop, { to: { address, port } }, events);
+    return UdpSocket.open(this.#loop, this.#batch, { to: { address, port } }, events);
   }
 
   beside(
@@ -41,7 +44,7 @@ export class OsDatagrams implements DatagramNetwork {
     const to = { address: tls.peerAddress, port: ports.to };
     const from =
       ports.from === undefined ? undefined : { address: tls.localAddress, port: ports.from };
-    return UdpSocket.open(this.#loop, { to, from }, events);
+    return UdpSocket.open(this.#loop, this.#batch, { to, from, isGathered: true }, events);
   }
 
   exportKey(stream: Stream, label: string, bytes: number): Uint8Array {

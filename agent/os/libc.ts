@@ -83,6 +83,7 @@ export const EPOLLRDHUP = 0x2000;
 export const EPOLLET = 1 << 31;
 
 export const EAGAIN = 11;
+export const ECONNREFUSED = 111;
 export const EINPROGRESS = 115;
 
 const NAMES: { readonly [code: number]: string } = {

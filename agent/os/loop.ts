@@ -25,7 +25,7 @@ import { threadScheduling } from "./thread-scheduling.ts";
 import { WakeGathering } from "./wake-gathering.ts";
 
 /** The arena's rooms, by offset. Small on purpose: it counts as JavaScript heap and would postpone collection. */
-export const ARENA_BYTES = 1 << 20; // 744 KiB used
+export const ARENA_BYTES = 1 << 20; // 776 KiB used
 /** Behind a little room, which a wire borrows to put its header before what was received. */
 export const RECEIVE_AT = 64;
 export const RECEIVE_BYTES = 65_536;
@@ -42,6 +42,9 @@ const BATCH_AT = EVENTS_AT + EVENTS_MAX * 16;
 /** For who shows bytes that it has to copy first. */
 export const STAGE_AT = BATCH_AT + BATCH_BYTES;
 export const STAGE_BYTES = 24_576;
+/** Datagrams that leave at the end of the turn. */
+export const DATAGRAMS_AT = STAGE_AT + STAGE_BYTES;
+export const DATAGRAMS_BYTES = 32_768;
 /** struct epoll_event is packed on x86-64 only. */
 const EVENT_WORDS = process.arch === "x64" ? 3 : 4;
 const DATA_WORD = process.arch === "x64" ? 1 : 2;
@@ -74,6 +77,7 @@ export class Loop implements Clock {
   /** Undefined: every call is made by itself. */
   readonly batch: IoBatch | undefined;
   readonly #receivers: Receiver[] = [];
+  readonly #senders: { run(): void }[] = [];
   readonly #epoll: number;
   #runtimeEpoll = -1;
   readonly #watchers: (Watcher | undefined)[] = [];
@@ -164,6 +168,16 @@ export class Loop implements Clock {
   again(watcher: Watcher): void {
     this.#again.push(watcher);
   }
+  /** Calls `run()` once, before the loop sleeps or closes anything. */
+  sendSoon(sender: { run(): void }): void {
+    this.#senders.push(sender);
+  }
+  #send(): void {
+    this.batch?.run();
+    const senders = this.#senders;
+    for (let i = 0; i < senders.length; i++) senders[i]?.run();
+    senders.length = 0;
+  }
   /** Lets the runtime run once before we sleep: for promises and streams that wait for its turn. */
   yieldSoon(): void {
     this.#turnsOwed = RUNTIME_TURNS;
@@ -202,7 +216,7 @@ export class Loop implements Clock {
       const isRuntimeReady = this.#poll(sleepMs);
       this.#runAgain();
       this.wheel.runDue();
-      this.batch?.run();
+      this.#send();
       this.onTurnEnd();
       while (this.#closing.length > 0) this.libc.close(this.#closing.pop() as number);
       if (isRuntimeReady || (this.#now >= returnByMs && this.#turnsOwed === 0))
@@ -214,7 +228,7 @@ export class Loop implements Clock {
   };
 
   #poll(timeoutMs: number): boolean {
-    this.batch?.run(); // what the runtime's side of the thread had to send
+    this.#send(); // what the runtime's side of the thread had to send
     if (this.napMicros > 0 && timeoutMs > 0) this.libc.usleep(this.napMicros);
     const count = this.libc.epoll_wait(this.#epoll, this.at(EVENTS_AT), EVENTS_MAX, timeoutMs);
     this.#now = this.#clockMs();

@@ -107,6 +107,7 @@ export class UdpListener implements Watcher, CapturedDatagram {
         if (this.#loop.errno() === EAGAIN) return;
         continue;
       }
+      this.#loop.messages++;
       this.end = RECEIVE_AT + count;
       if (this.#hasOriginal) this.#acceptor.onDatagram(this);
       if (isPoisoned) this.bytes.fill(0xdb, RECEIVE_AT, RECEIVE_AT + count);

@@ -31,7 +31,7 @@ ${machine()}
 - HTTP/2 and gRPC are HTTP/2 on both sides of each proxy, by prior knowledge; nginx serves the pages, a small server of the benchmark's own
   the calls (\`test/bench/grpc-server.ts\`). h2load gives its messages a length, which gRPC's clients do not
 - UDP: 16 flows of a client and an echo of the benchmark's own (\`test/bench/datagrams.ts\`, many datagrams a system call), 16 datagrams of each on
-  their way; questions and answers are counted. nginx relays by its stream module; ours keeps identity, policy and figures of each flow besides
+  their way; questions and answers are counted. Since 2026-11-27 the client sends by UDP_SEGMENT: sent one by one they cost its core more than they cost a proxy's. nginx relays by its stream module; ours keeps identity, policy and figures of each flow besides
 - consul is its own built-in proxy (\`consul connect proxy\`, one for each end of the pair, TLS 1.3 and P-256 by its CA): the same wrk and iperf3 through
   opaque TCP of ours and through it, at most five rounds
 - new mTLS connections are opaque TCP, one a request. \`% resumed\` is counted by whoever accepts. For the full handshakes the dialling agent has
@@ -80,7 +80,8 @@ const REASONS: readonly (readonly [caseBegins: string, reason: string])[] = [
     "HTTP/1.1 one hop",
     `A request is four packets on the host, none to spare, and the kernel's work on them is nearly all: on a fast and quiet machine 12.7 of ours and 11.7 of haproxy's
 15 us (2026-11-26, perf). haproxy's own code takes 3.8 us, ours 2.2 with the calls that go to the kernel together (io_uring, decision 12); ours has the redirect's address
-translation besides, 0.6 us. So a proxy over sockets cannot cost 0.80 of another there. On slow machines, where waking somebody costs tens of microseconds, haproxy pays for each
+translation besides, 0.6 us. The kernel's part of ours is 0.85 of all that haproxy costs: 0.80 would need less of the kernel, and no way to that was found for a proxy over sockets
+(record 38 has what was tried beside them). On slow machines, where waking somebody costs tens of microseconds, haproxy pays for each
 wake-up while ours gathers them (decision 37): 0.57 to 0.76 in runs of the same day on such ones.`,
   ],
   [

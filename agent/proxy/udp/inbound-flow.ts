@@ -64,6 +64,7 @@ export class InboundFlow implements Flow {
         this.#isUnreachable = true;
         this.#udp.drops.add("unreachable");
       },
+      onNotSent: (datagrams) => this.#udp.drops.add("not_sent", datagrams),
     });
     if (typeof opened === "string") this.#isUnreachable = true;
     else {

@@ -79,6 +79,7 @@ export class InboundSession extends Guarded {
     const socket = datagrams.beside(stream, ports, {
       onDatagram: (bytes, start, end) => this.#guard(() => this.#arrived(bytes, start, end)),
       onRefused: () => drops.add("not_sent"),
+      onNotSent: (datagrams) => drops.add("not_sent", datagrams),
     });
     if (typeof socket === "string") {
       this.#udp.plane.deps.log.warn("no socket for a peer's datagrams", { reason: socket });

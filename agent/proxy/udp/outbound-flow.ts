@@ -175,6 +175,7 @@ export class OutboundFlow implements Flow, SessionUser {
       const opened = datagrams.connect(dialOpaque.address, dialOpaque.port, {
         onDatagram: (answer, from, to) => this.#guard(() => this.answered(answer, from, to)),
         onRefused: () => this.#drop("unreachable"),
+        onNotSent: (lost) => this.#drop("not_sent", lost),
       });
       if (typeof opened === "string") {
         this.#fail();

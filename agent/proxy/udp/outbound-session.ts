@@ -97,6 +97,7 @@ export class OutboundSession extends Guarded {
     const socket = datagrams.beside(stream, ports, {
       onDatagram: (bytes, start, end) => this.#guard(() => this.#arrived(bytes, start, end)),
       onRefused: () => this.#udp.drops.add("not_sent"),
+      onNotSent: (datagrams) => this.#udp.drops.add("not_sent", datagrams),
     });
     if (typeof socket === "string") {
       this.#end(socket);
