@@ -268,8 +268,8 @@ export class UdpSocket implements DatagramSocket, Watcher, BatchedSocket {
 
   close(): void {
     if (this.#isClosed) return;
-    this.flush();
     this.#isClosed = true;
+    this.flush();
     this.#loop.unwatch(this.#fd);
     this.#loop.closeLater(this.#fd);
   }
