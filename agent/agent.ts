@@ -375,13 +375,13 @@ export class Agent {
   /** The redirect stays: it is what keeps traffic from going in plaintext while the agent is away. */
   async stop(): Promise<void> {
     this.#tidy.stop();
-    if (this.#upgrade.isDone) this.#redirect.handOver();
-    else this.#redirect.stop();
+    const released = this.#upgrade.isDone ? this.#redirect.handOver() : this.#redirect.stop();
     this.#pool.leave();
     const drainsMax = this.#options.drainTimeoutMs + DRAIN_GRACE_MS;
     this.#life.stopping(drainsMax + STOP_GRACE_MS);
     const stalled = new Promise<void>((resolve) => this.#timers.after(drainsMax, resolve));
-    await Promise.all([Promise.race([this.#threads.drain(), stalled]), this.#control?.stop()]);
+    const ended = Promise.race([Promise.all([this.#threads.drain(), released]), stalled]);
+    await Promise.all([ended, this.#control?.stop()]);
     this.#life.end();
     this.#windows.close();
     this.#threads.stop();

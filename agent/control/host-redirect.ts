@@ -24,6 +24,8 @@ export class HostRedirect {
   readonly #deps: { readonly timers: Timers; readonly log: Log };
   readonly #keeper: RedirectKeeper;
   #lease: DnsLease | undefined;
+  /** Names too, where they are to be. */
+  #isCapturing = false;
 
   constructor(
     options: AgentOptions,
@@ -56,7 +58,7 @@ export class HostRedirect {
   }
   /** Everything that should be redirected is. */
   get isReady(): boolean {
-    return !this.#isWanted || this.#keeper.isApplied;
+    return !this.#isWanted || (this.#keeper.isApplied && this.#isCapturing);
   }
   get status(): AgentStatus["redirect"] {
     const { backend, isApplied, problem, missing } = this.#keeper;
@@ -72,25 +74,26 @@ export class HostRedirect {
   async follow(snapshot: Snapshot): Promise<void> {
     if (!this.#isWanted) return;
     const applied = await this.#keeper.follow(snapshot);
-    if (applied.ok) this.#startLease();
+    if (applied.ok) await this.#startLease();
     else this.#deps.log.error("the redirect is not as it should be", { reason: applied.error });
   }
 
-  #startLease(): void {
+  async #startLease(): Promise<void> {
     const { plan } = this.#keeper;
     const { resolvers } = this.#facts;
-    if (this.#lease !== undefined || plan === undefined || resolvers.length === 0) return;
+    if (this.#lease !== undefined || plan === undefined) return;
     this.#lease = new DnsLease(
       { backend: plan.backend, resolvers },
       { ...this.#deps, runner: hostRunner() },
     );
-    this.#lease.start();
+    await this.#lease.start();
+    this.#isCapturing = true;
   }
 
   /** The rules stay: they are what keeps traffic from going in plaintext while the agent is away. Names are ordinary again. */
-  stop(): void {
+  async stop(): Promise<void> {
     this.#keeper.stop();
-    this.#lease?.stop();
+    await this.#lease?.stop();
   }
 
   /** A successor keeps all of it. */

@@ -320,7 +320,7 @@ async function capture({ backend, resolvers, vip4, vip6 }: Order): Promise<unkno
       onAccept: (stream, original) => streams.accept(stream, original?.address),
     });
   }
-  new DnsLease(
+  await new DnsLease(
     { backend: backend as "nft", resolvers: resolvers as string[] },
     { runner: hostRunner(), timers: own.wheel, log: SILENT_LOG },
   ).start();

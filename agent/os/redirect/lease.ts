@@ -25,6 +25,7 @@ export class DnsLease {
   #feed: Feed | undefined;
   #timer: Timer | undefined;
   #hasComplained = false;
+  #isOver = false;
 
   constructor(
     config: LeaseConfig,
@@ -34,24 +35,35 @@ export class DnsLease {
     this.#deps = deps;
   }
 
-  /** Call when the sockets are open: from now on queries come. */
-  start(): void {
-    if (this.#config.resolvers.length > 0) this.#renew();
+  /** Call when the sockets are open. Resolves when queries come, or when the kernel refused and that was told. */
+  async start(): Promise<void> {
+    if (this.#config.resolvers.length === 0) return;
+    const isNft = this.#config.backend === "nft";
+    const argv = isNft ? ["nft", "-f", "-"] : ["ipset", "-"];
+    const ran = await this.#deps.runner.run(argv, `${this.#lines("add")}\n`);
+    if (ran.code !== 0)
+      this.#deps.log.warn("names are not captured yet, and it is tried again", {
+        program: argv[0],
+        said: ran.stderr.trim().slice(-300),
+      });
+    if (!this.#isOver) this.#renew();
   }
 
   /** A successor renews it from now on. */
   release(): void {
+    this.#isOver = true;
     this.#timer?.cancel();
-    this.#feed?.end();
+    void this.#feed?.end();
     this.#feed = undefined;
   }
 
-  /** Ends the capture at once instead of a second later. */
-  stop(): void {
-    this.#timer?.cancel();
+  /** Ends the capture at once instead of a second later. Resolves when that is done: an agent that starts next begins its own. */
+  async stop(): Promise<void> {
     this.#feed?.write(this.#lines("del"));
-    this.#feed?.end();
+    const ended = this.#feed?.end();
     this.#feed = undefined;
+    this.release();
+    await ended;
   }
 
   #renew(): void {

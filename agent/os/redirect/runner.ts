@@ -10,7 +10,8 @@ export interface Ran {
 /** A program that stays and reads commands, one a line; it ends with us, since its input does. */
 export interface Feed {
   write(line: string): void;
-  end(): void;
+  /** Resolves when it has done what it was told, or is gone. */
+  end(): Promise<void>;
   readonly isAlive: boolean;
   /** The last thing it complained about. */
   readonly complaint: string;
@@ -69,12 +70,15 @@ function feedProgram(argv: readonly string[]): Feed {
   const { spawn } = process.getBuiltinModule("node:child_process");
   const child = spawn(program, args, { stdio: ["pipe", "ignore", "pipe"], env: environment() });
   const state = { isAlive: true, complaint: "" };
+  const closed = Promise.withResolvers<void>();
   child.on("error", (error) => {
     state.isAlive = false;
     state.complaint = error.message;
+    closed.resolve();
   });
   child.on("close", () => {
     state.isAlive = false;
+    closed.resolve();
   });
   child.stdin.on("error", () => {
     state.isAlive = false;
@@ -88,6 +92,7 @@ function feedProgram(argv: readonly string[]): Feed {
     },
     end() {
       child.stdin.end();
+      return closed.promise;
     },
     get isAlive() {
       return state.isAlive;

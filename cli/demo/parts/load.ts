@@ -128,8 +128,9 @@ export class Load {
   #isWhole(reply: HttpReply): boolean {
     const version = /id="reviews-version">([^<]+)</.exec(reply.body)?.[1];
     if (reply.status !== 200) this.#failed(`status ${reply.status}`);
-    else if (reply.body.includes("Error fetching product details")) this.#failed("no details");
-    else if (version === undefined) this.#failed("no reviews");
+    else if (reply.body.includes("Error fetching product details"))
+      this.#failed(`no details${causeIn(reply.body)}`);
+    else if (version === undefined) this.#failed(`no reviews${causeIn(reply.body)}`);
     else {
       this.counts.versions[version] = (this.counts.versions[version] ?? 0) + 1;
       return true;
@@ -145,6 +146,12 @@ export class Load {
     return `${this.#config.page.host}:${this.#config.page.port}`;
   }
 }
+
+/** What the page says of the call that failed. */
+const causeIn = (body: string): string => {
+  const cause = /Error fetching [^<]*<\/h2><p>([^<]{0,200})/.exec(body)?.[1];
+  return cause === undefined ? "" : ` (${cause.trim()})`;
+};
 
 const pause = (forMs: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, Math.max(0, forMs)));
