@@ -1,8 +1,7 @@
 // Datagrams that leave at the end of a turn of the loop. Those of one socket that are as long as each other leave by one call and go through
 // the kernel as one (UDP_SEGMENT, udp(7)), which is most of what they cost; they are separate datagrams again where they arrive, or where a
 // network card takes them.
-import type { Loop } from "./loop.ts";
-import { DATAGRAMS_AT, DATAGRAMS_BYTES } from "./loop.ts";
+import { DATAGRAMS_AT, DATAGRAMS_BYTES, type Loop } from "./loop.ts";
 
 const POISON = 0xdb;
 const isPoisoned = process.env["IRONMESH_POISON"] === "1";
