@@ -28,11 +28,11 @@ import {
   UID,
 } from "./layout.ts";
 import { Operator } from "./operator.ts";
-import { askOnce } from "./parts/http-client.ts";
 import { partCommand, portsOf, startPrograms, startResolver } from "./programs.ts";
 import type { Progress } from "./progress.ts";
 import { LOGS, logPath, writeRunDirectory } from "./run-directory.ts";
 import { until } from "./until.ts";
+import { untilWholePage } from "./whole-page.ts";
 
 /** Service accounts each host may hold: what its programs are declared as in bookstore.yaml, and nothing else. */
 export const grantOf = (host: DemoHost): readonly string[] =>
@@ -129,8 +129,10 @@ export class Demo {
     await untilAllRun(version, 10_000);
     say("asking for the first page");
     const { port } = await this.#openPage();
-    await untilPage(port);
-    return `http://127.0.0.1:${port}/productpage`;
+    const url = `http://127.0.0.1:${port}/productpage`;
+    // The apps may still be starting, which is no fault of the mesh.
+    await untilWholePage("the first page", url, 15_000);
+    return url;
   }
 
   /** As when the plug is pulled: the cable is dead, then every process ends without a word. */
@@ -198,25 +200,4 @@ export class Demo {
     this.#forwarders.push(forwarder);
     return forwarder;
   }
-}
-
-/** Asks until a whole page comes: the apps may still be starting, which is no fault of the mesh. */
-async function untilPage(port: number): Promise<void> {
-  let last = "nothing";
-  await until(
-    "the first page",
-    15_000,
-    async () => {
-      const target = { host: "127.0.0.1", port };
-      try {
-        const reply = await askOnce(target, { path: "/productpage", host: "productpage:9080" });
-        last = `status ${reply.status}: ${reply.body.slice(0, 600)}`;
-        return reply.status === 200 && !reply.body.includes("Error fetching");
-      } catch (cause) {
-        last = String(cause);
-        return false;
-      }
-    },
-    () => last,
-  );
 }

@@ -49,6 +49,14 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
       response.setHeader("x-tag", String(request.headers["x-tag"] ?? ""));
       request.on("error", () => {});
       return void request.pipe(response);
+    case "mirror": {
+      // The same, once the request is whole.
+      response.setHeader("x-tag", String(request.headers["x-tag"] ?? ""));
+      const parts: Buffer[] = [];
+      request.on("error", () => {});
+      request.on("data", (bytes: Buffer) => void parts.push(bytes));
+      return void request.on("end", () => response.end(Buffer.concat(parts)));
+    }
     default:
       response.setHeader("content-type", "application/json");
       response.end(

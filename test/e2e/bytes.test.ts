@@ -82,7 +82,8 @@ describe.skipIf(!(await canRun(suite)))(suite, () => {
     });
     console.log(JSON.stringify(outcome));
     expect(outcome.foreign).toEqual([]);
-    expect(outcome.whole).toBeGreaterThan(500);
+    // Half are answered once they are whole, and of those a quarter is reset by the client: 375.
+    expect(outcome.whole).toBeGreaterThan(300);
     expect(outcome.breaks).toEqual([]);
     expect(outcome.whole + outcome.reset + outcome.announced).toBe(1_000);
     expect(mesh.log("agent-a") + mesh.log("agent-b")).not.toContain('"level":"error"');
