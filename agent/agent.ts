@@ -375,7 +375,10 @@ export class Agent {
   /** The redirect stays: it is what keeps traffic from going in plaintext while the agent is away. */
   async stop(): Promise<void> {
     this.#tidy.stop();
-    const released = this.#upgrade.isDone ? this.#redirect.handOver() : this.#redirect.stop();
+    const areKept = this.#manager.notifySocket !== undefined;
+    const released = this.#upgrade.isDone
+      ? this.#redirect.handOver()
+      : this.#redirect.stop(areKept);
     this.#pool.leave();
     const drainsMax = this.#options.drainTimeoutMs + DRAIN_GRACE_MS;
     this.#life.stopping(drainsMax + STOP_GRACE_MS);
@@ -384,7 +387,7 @@ export class Agent {
     await Promise.all([ended, this.#control?.stop()]);
     this.#life.end();
     this.#windows.close();
-    this.#threads.stop();
+    await this.#threads.stop();
     await this.#pool.stop();
   }
 }

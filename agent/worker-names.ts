@@ -1,7 +1,7 @@
 // The sockets on which one data thread is asked for names in the resolvers' place, and those by which it asks them. worker.ts wires it.
 import type { Network } from "./base/net.ts";
 import type { ThreadConfig } from "./control/thread-messages.ts";
-import { ForwardSocket, ResolverSocket } from "./os/dns-sockets.ts";
+import { ForwardSocket, openInPlaceOf, ResolverSocket } from "./os/dns-sockets.ts";
 import type { ListenerStore } from "./os/listener-store.ts";
 import type { Loop } from "./os/loop.ts";
 import type { KeptDescriptor } from "./os/notify.ts";
@@ -51,7 +51,8 @@ export function startNames(
         loop,
         resolver,
         { onQuery: (query, asked, reply) => names.answer(query, "udp", asked, reply) },
-        store.take("resolver", resolver, 53),
+        store.take("resolver", resolver, 53) ??
+          store.keep("resolver", openInPlaceOf(loop, resolver)),
       ),
   );
   const listeners: TcpListener[] = [];
@@ -73,10 +74,7 @@ export function startNames(
       if (!hasBegun) begin();
       hasBegun = true;
     },
-    sockets: () => [
-      ...sockets.map(({ fd }) => ({ fd, name: store.nameOf("resolver") })),
-      ...listeners.map(({ fd }) => store.describe(fd)),
-    ],
+    sockets: () => [...[...sockets, ...listeners].map(({ fd }) => store.describe(fd))],
     giveAway: () => {
       for (const socket of sockets) socket.giveAway();
       for (const listener of listeners.splice(0)) listener.giveAway();

@@ -238,6 +238,10 @@ function startThread(config: ThreadConfig): (message: ToThread) => void {
       case "drain":
         drain.begin();
         return;
+      case "end":
+        names?.giveAway();
+        tell({ type: "ended" });
+        return;
       case "decision": {
         const { turn, id } = message;
         tell({ type: "decision", turn, found: decisions.find(id) });

@@ -224,12 +224,28 @@ test("what a dead thread left open is closed, and what it counted stays counted,
   expect(renderPrometheus(threads.series)).toContain('requests_total{code="200"} 7\n');
 });
 
-test("a thread that was stopped, or was replaced before, is not replaced when it ends", () => {
+test("threads are stopped once each takes nothing more, or after half a second", async () => {
+  const { threads, clock, thread } = start(2);
+  const stopped = threads.stop();
+  const all = [thread(0), thread(1)];
+  expect(all.map(({ told }) => told.at(-1)?.type)).toEqual(["end", "end"]);
+  thread(0).events.onMessage({ type: "ended" });
+  clock.pass(499);
+  await Promise.resolve();
+  expect(all.map((one) => one.isStopped)).toEqual([false, false]);
+  clock.pass(1);
+  await stopped;
+  expect(all.map((one) => one.isStopped)).toEqual([true, true]);
+});
+
+test("a thread that was stopped, or was replaced before, is not replaced when it ends", async () => {
   const { threads, spawned, thread } = start(1);
   thread(0).events.onExit("gone");
   thread(0).events.onExit("gone again");
   expect(spawned).toHaveLength(2);
-  threads.stop();
+  const stopped = threads.stop();
+  thread(1).events.onMessage({ type: "ended" });
+  await stopped;
   thread(1).events.onExit("stopped");
   expect([spawned.length, thread(1).isStopped]).toEqual([2, true]);
 });

@@ -62,6 +62,8 @@ interface Thread {
   descriptors: LoopDescriptors | undefined;
   /** Who waits for its sockets. */
   tellSockets: ((sockets: readonly KeptDescriptor[]) => void) | undefined;
+  /** Who waits until it takes nothing any more. */
+  tellEnded: (() => void) | undefined;
   /** Told to end. */
   isEnding: boolean;
   /** Its beat when it was last asked for a sign of life. */
@@ -73,6 +75,7 @@ interface Thread {
 const LOOKS_UP = 0;
 /** A thread that is told to end and does not in this time cannot be replaced: the process ends. */
 const END_WITHIN_MS = 2_000;
+const LETS_GO_WITHIN_MS = 500;
 
 const beatOf = ({ beat }: ThreadConfig): number => Atomics.load(new Int32Array(beat), 0);
 
@@ -142,6 +145,7 @@ export class DataThreads {
       isDrained: false,
       descriptors: undefined,
       tellSockets: undefined,
+      tellEnded: undefined,
       isEnding: false,
       askedAt: undefined,
       pulse: new Pulse(config.beat),
@@ -205,6 +209,9 @@ export class DataThreads {
         return;
       case "sockets":
         thread.tellSockets?.(message.sockets);
+        return;
+      case "ended":
+        thread.tellEnded?.();
         return;
       case "drained":
         thread.isDrained = true;
@@ -310,9 +317,22 @@ export class DataThreads {
   #tellDrained(): void {
     if (this.#threads.every((thread) => thread.isDrained)) this.#whenDrained?.();
   }
-  stop(): void {
+  /** Each is let finish what it has begun to answer; at the latest LETS_GO_WITHIN_MS later it is ended all the same. */
+  async stop(): Promise<void> {
     this.#look?.cancel();
-    for (const thread of this.#threads.splice(0)) thread.handle.stop();
+    const threads = this.#threads.splice(0);
+    const ended = threads.map(
+      (thread) =>
+        new Promise<void>((resolve) => {
+          thread.tellEnded = resolve;
+          thread.handle.send({ type: "end" });
+        }),
+    );
+    const late = new Promise<void>((resolve) => {
+      this.#deps.timers.after(LETS_GO_WITHIN_MS, resolve);
+    });
+    await Promise.race([Promise.all(ended), late]);
+    for (const { handle } of threads) handle.stop();
   }
 
   /** Whether the kernel let the threads have io_uring. */

@@ -90,10 +90,12 @@ export class HostRedirect {
     this.#isCapturing = true;
   }
 
-  /** The rules stay: they are what keeps traffic from going in plaintext while the agent is away. Names are ordinary again. */
-  async stop(): Promise<void> {
+  /** The rules stay: they are what keeps traffic from going in plaintext while the agent is away. Names are ordinary again, unless
+   *  somebody keeps our sockets for the next agent: then their capture goes on to this process's end and a second more. */
+  async stop(areSocketsKept: boolean): Promise<void> {
     this.#keeper.stop();
-    await this.#lease?.stop();
+    if (areSocketsKept) this.#lease?.outlive();
+    else await this.#lease?.stop();
   }
 
   /** A successor keeps all of it. */

@@ -80,6 +80,8 @@ export type ToThread =
   | { readonly type: "name_sockets" }
   /** A successor accepts on all of them: drain slowly, for `limitMs` at most. */
   | { readonly type: "hand_over"; readonly limitMs: number }
+  /** The process is about to end: what is asked from now on waits for the next one. Answered by `ended`. */
+  | { readonly type: "end" }
   /** Answered by `decision`. */
   | { readonly type: "decision"; readonly turn: number; readonly id: string }
   /** For tests. */
@@ -101,6 +103,7 @@ export type FromThread =
   | { readonly type: "sockets"; readonly sockets: readonly KeptDescriptor[] }
   /** After `drain` or `hand_over`: no connection is open any more, and its last log lines are told. */
   | { readonly type: "drained" }
+  | { readonly type: "ended" }
   /** The snapshot is in use and all its listeners are open. */
   | { readonly type: "serving"; readonly epoch: number; readonly version: number }
   | { readonly type: "access"; readonly lines: string }

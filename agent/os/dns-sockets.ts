@@ -47,12 +47,13 @@ export class ResolverSocket implements Watcher {
   readonly #events: QueryEvents;
   #isClosed = false;
 
-  /** `handed`: a predecessor's socket there. */
-  constructor(loop: Loop, resolver: string, events: QueryEvents, handed: number | undefined) {
+  /** `fd`: of openInPlaceOf(), or what a process before this one opened by it. */
+  constructor(loop: Loop, resolver: string, events: QueryEvents, fd: number) {
     this.resolver = resolver;
     this.#loop = loop;
     this.#events = events;
-    this.#fd = handed ?? bindInPlaceOf(loop, resolver);
+    this.#fd = fd;
+    loop.hold(fd); // so that it is found, and ended, if this thread dies before it begins
   }
 
   get fd(): number {
@@ -66,6 +67,7 @@ export class ResolverSocket implements Watcher {
 
   /** What came since it was bound waits in the socket. */
   begin(): void {
+    this.#loop.unwatch(this.#fd);
     this.#loop.watch(this.#fd, this);
   }
 
@@ -121,7 +123,8 @@ export class ResolverSocket implements Watcher {
   }
 }
 
-function bindInPlaceOf(loop: Loop, resolver: string): number {
+/** Throws with what to do about it. */
+export function openInPlaceOf(loop: Loop, resolver: string): number {
   const { libc } = loop;
   const isIpv6 = resolver.includes(":");
   const fd = libc.socket(isIpv6 ? AF_INET6 : AF_INET, SOCK_DGRAM | SOCK_FLAGS, 0);

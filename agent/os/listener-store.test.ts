@@ -2,6 +2,7 @@ import { afterAll, expect, test } from "bun:test";
 import { createSocket } from "node:dgram";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
+import { openInPlaceOf, ResolverSocket } from "./dns-sockets.ts";
 import { mapArena } from "./ffi.ts";
 import { closeLeftBehind } from "./left-behind.ts";
 import { openLibc } from "./libc.ts";
@@ -113,6 +114,8 @@ test("kept listeners go to the thread they were kept for", () => {
   expect(keptFor(0, kept).map(({ fd }) => fd)).toEqual([3]);
 });
 
+/** Of this host's own, and of no resolver's. */
+const RESOLVER = "127.9.9.53";
 const datagramsOf = { datagramsOf: "default/client 15101" };
 const shout = (port: number, text: string): Promise<void> => {
   const socket = createSocket("udp4");
@@ -166,6 +169,41 @@ if (process.getuid?.() === 0) {
     await next.loop.start();
     expect(await heard.all).toEqual(["one", "two", "three"]);
     heard.listener.retire();
+  });
+
+  test("names that are asked for while the process is away wait, and are answered by the next one", async () => {
+    const first = store();
+    const fd = first.store.keep("resolver", openInPlaceOf(first.loop, RESOLVER));
+    const { name } = first.store.describe(fd);
+    expect(name).toBe("t0.resolver");
+    const copy = dup(fd);
+    const answersWith = (text: string) => ({
+      onQuery: (_query: Uint8Array, _resolver: string, reply: (answer: Uint8Array) => void) =>
+        reply(Buffer.from(text)),
+    });
+    const asked = new ResolverSocket(first.loop, RESOLVER, answersWith("first"), fd);
+    asked.begin();
+    await first.loop.start();
+    const client = createSocket("udp4");
+    const heard = (): Promise<string> =>
+      new Promise((resolve) => client.once("message", (answer) => resolve(answer.toString())));
+    const ask = (): void => client.send("name?", 53, RESOLVER);
+    let answer = heard();
+    ask();
+    expect(await answer).toBe("first");
+    asked.giveAway();
+    first.loop.libc.close(fd);
+    answer = heard();
+    ask();
+    const next = store([{ fd: copy, name }]);
+    expect(next.store.take("resolver", RESOLVER, 53)).toBe(copy);
+    const again = new ResolverSocket(next.loop, RESOLVER, answersWith("next"), copy);
+    next.store.retireRest("connections");
+    again.begin();
+    await next.loop.start();
+    expect(await answer).toBe("next");
+    client.close();
+    again.close();
   });
 
   test("a datagram socket that is taken up for nobody is ended for every copy, whose holder sees it", async () => {

@@ -21,7 +21,7 @@ export type Purpose =
   | "inbound"
   | "mesh"
   | "dns"
-  /** The datagram socket in a resolver's place: a predecessor passes it on, a manager does not keep it. */
+  /** The datagram socket in a resolver's place. */
   | "resolver"
   | { readonly workload: string }
   /** The datagram socket beside a TCP listener, by whose it is and its port: datagrams wait in it as connections do. */
@@ -106,10 +106,6 @@ export class ListenerStore {
     return copy;
   }
 
-  nameOf(purpose: Purpose): string {
-    return nameOf(this.#thread, purpose);
-  }
-
   /** The kept one, if there is any. */
   take(purpose: Purpose, address: string, port: number): number | undefined {
     const name = nameOf(this.#thread, purpose);
@@ -126,12 +122,17 @@ export class ListenerStore {
   open(purpose: Purpose, address: string, port: number, openNew: OpenNew = listenTcp): number {
     const kept = this.take(purpose, address, port);
     if (kept !== undefined) return kept;
-    const name = nameOf(this.#thread, purpose);
     const opened = openNew(this.#loop, address, port);
     if (!opened.ok) throw new CannotListen(address, port, opened.error);
-    this.#notifier?.tell(["FDSTORE=1", `FDNAME=${name}`], opened.value);
-    this.#names.set(opened.value, name);
-    return opened.value;
+    return this.keep(purpose, opened.value);
+  }
+
+  /** Gives the manager a copy of what was just opened; returns `fd`. */
+  keep(purpose: Purpose, fd: number): number {
+    const name = nameOf(this.#thread, purpose);
+    this.#notifier?.tell(["FDSTORE=1", `FDNAME=${name}`], fd);
+    this.#names.set(fd, name);
+    return fd;
   }
 
   /** Once a version is served: nobody will ask for what is left of these. */

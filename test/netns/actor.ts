@@ -6,7 +6,7 @@ import { connect, createServer, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import { decode, encode, streamEncode } from "dns-packet";
 import { SILENT_LOG } from "../../agent/base/log.ts";
-import { ForwardSocket, ResolverSocket } from "../../agent/os/dns-sockets.ts";
+import { ForwardSocket, openInPlaceOf, ResolverSocket } from "../../agent/os/dns-sockets.ts";
 import { Loop } from "../../agent/os/loop.ts";
 import { RawAnswers } from "../../agent/os/raw-answers.ts";
 import { DnsLease } from "../../agent/os/redirect/lease.ts";
@@ -313,7 +313,7 @@ async function capture({ backend, resolvers, vip4, vip6 }: Order): Promise<unkno
       onQuery: (message: Uint8Array, asked: string, reply: (answer: Uint8Array) => void) =>
         names.answer(message, "udp", asked, reply),
     };
-    new ResolverSocket(own, resolver, events, undefined).begin();
+    new ResolverSocket(own, resolver, events, openInPlaceOf(own, resolver)).begin();
   }
   for (const address of ["127.0.0.1", "::1"]) {
     listenOn(own, address, 15_053, {

@@ -29,7 +29,7 @@ function world(backend: "nft" | "iptables") {
     { backend, resolvers: ["10.0.0.53"] },
     { runner, timers, log: SILENT_LOG },
   );
-  return { lease, told, first, fed };
+  return { lease, told, first, fed, runner };
 }
 
 async function isSettled(one: Promise<unknown>): Promise<boolean> {
@@ -78,4 +78,32 @@ test("one that the kernel refused at first is tried again", async () => {
   first.resolve({ code: 1, stdout: "", stderr: "no such set" });
   await begun;
   expect(told.slice(1)).toEqual(["feed ipset -", "add"]);
+});
+
+test("a feed that ends is replaced and complained of once, and not at all where the process is about to end", async () => {
+  for (const outlives of [false, true]) {
+    const { told, runner } = world("nft");
+    const warned: string[] = [];
+    const log = { ...SILENT_LOG, warn: (message: string) => void warned.push(message) };
+    const renewals: (() => void)[] = [];
+    const timers = {
+      after: (_ms: number, run: () => void) => {
+        renewals.push(run);
+        return { cancel() {} };
+      },
+    };
+    const dying = {
+      run: () => Promise.resolve(DONE),
+      feed: (argv: readonly string[]) => ({ ...runner.feed(argv), isAlive: false }),
+    };
+    const lease = new DnsLease(
+      { backend: "nft", resolvers: ["10.0.0.53"] },
+      { runner: dying, timers, log },
+    );
+    await lease.start();
+    if (outlives) lease.outlive();
+    for (let i = 0; i < 3; i++) renewals.shift()?.();
+    expect(told.filter((one) => one.startsWith("feed"))).toHaveLength(4);
+    expect(warned).toHaveLength(outlives ? 0 : 1);
+  }
 });

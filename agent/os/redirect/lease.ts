@@ -57,6 +57,11 @@ export class DnsLease {
     this.#feed = undefined;
   }
 
+  /** This process ends and the capture goes on for a while. Who ends it may have ended its children too: no reason to complain. */
+  outlive(): void {
+    this.#hasComplained = true;
+  }
+
   /** Ends the capture at once instead of a second later. Resolves when that is done: an agent that starts next begins its own. */
   async stop(): Promise<void> {
     this.#feed?.write(this.#lines("del"));

@@ -385,8 +385,9 @@ export class Carrier implements StreamHandler, FrameEvents {
     // Only the end that accepted asks, and only the end that dialled answers.
     if ((kind === FRAME.retire) !== this.#isDialled) this.reset();
     else if (kind === FRAME.retire) {
-      this.#append(FRAME.retired, 0);
       this.retire();
+      // Behind the streams that were opened here before, which the peer is told of in this turn: none may follow it.
+      this.soon(() => this.#append(FRAME.retired, 0));
     } else if (this.retirement !== "asked") this.reset();
     else {
       this.retirement = "retired";

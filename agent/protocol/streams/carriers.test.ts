@@ -135,3 +135,27 @@ test("a connection without streams is kept for the next for a minute, and then c
   w.clock.pass(61_000);
   expect(w.carriers.map((one) => one.isOpen)).toEqual([false]);
 });
+
+test("who dials again as its stream ends, just before it hears that the server drains, is answered", () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const w = streamWorld(seed);
+    let isFirst = true;
+    w.serve((stream) => {
+      if (!isFirst) return echo(stream);
+      isFirst = false;
+      w.clock.after(50, () => {
+        stream.endWrite();
+        w.accepting.drain();
+      });
+    });
+    let again: ReturnType<typeof talk> | undefined;
+    const onEnd = (stream: Stream): void => {
+      again = talk(w, 1, 1_000);
+      stream.close();
+    };
+    w.client.dial(TARGET, { ...quiet, onEnd });
+    w.clock.pass(5_000);
+    expect(again?.outcome).toMatchObject({ got: 1_000, reason: undefined });
+    expect([w.accepting.isDrained, w.carriers[0]?.isOpen]).toEqual([true, false]);
+  }
+});
