@@ -317,8 +317,8 @@ function drainOf(
   return {
     begin(): void {
       state = "draining";
+      streams.drain(); // first: what their peers were asked to end is theirs to end
       plane.drain();
-      streams.drain();
       listeners.close();
       datagrams.close();
     },

@@ -236,8 +236,8 @@ export class HttpConnection extends Guarded implements OpenConnection {
     }
     this.#state = "head";
     this.#giveExchangeBack();
-    if (this.context.endsIdle && this.#held === undefined) this.#endInOrder();
-    else if (!this.#isTaking) this.#goOn();
+    if (this.context.endsIdle) this.drain(false);
+    if (this.#state === "head" && !this.#isTaking) this.#goOn();
   }
 
   #goOn(): void {
@@ -370,7 +370,7 @@ export class HttpConnection extends Guarded implements OpenConnection {
 
   drain(isLastCall: boolean): void {
     if (this.#state !== "head" || this.#held !== undefined) return;
-    if (isLastCall || this.#requests > 0) this.#endInOrder();
+    if (isLastCall || (this.#requests > 0 && this.#stream.isRetiring !== true)) this.#endInOrder();
   }
 
   /** Each request is decided by the snapshot of its moment. */

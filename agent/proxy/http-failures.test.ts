@@ -252,6 +252,25 @@ describe("what goes wrong upstream", () => {
     expect(seen.requests).toBe(1);
   });
 
+  test("a POST that crosses another agent's wish to end is answered: idle streams are ended by who may ask on them", () => {
+    const mesh = new MeshFixture({ sharesConnections: true });
+    app(
+      mesh,
+      answering(() => ok("told")),
+    );
+    const client = dial(mesh);
+    client.send("GET / HTTP/1.1\r\nhost: server\r\n\r\n");
+    settle(mesh);
+    expect(client.take()).toBe(ok("told"));
+    mesh.server.streams?.drain();
+    mesh.server.plane.drain();
+    client.send("POST / HTTP/1.1\r\nhost: server\r\ncontent-length: 0\r\n\r\n");
+    settle(mesh, 100);
+    expect(client.take()).toBe(ok("told"));
+    expect(mesh.server.plane.openConnections).toBe(0);
+    expect(mesh.server.streams?.isDrained).toBe(true);
+  });
+
   test("a POST to an agent that ends is 503 UC, once", () => {
     const mesh = new MeshFixture();
     app(

@@ -7,7 +7,8 @@ export interface OpenConnection {
   /** Where OpenConnections keeps it; -1: it does not. */
   openAt: number;
   /** Ends now when idle, otherwise with what is under way. `isLastCall` false: one that never asked for anything stays, for its request
-   *  may be on the way, and no client expects to repeat that. */
+   *  may be on the way, and no client expects to repeat that; and so does one that another agent was asked to end (Stream.isRetiring),
+   *  which alone knows whether a request is on its way. */
   drain(isLastCall: boolean): void;
   /** Ends now. */
   cut(): void;
