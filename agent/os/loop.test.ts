@@ -39,3 +39,24 @@ test("a thread that finds many messages in few events naps before it asks for mo
     closeSync(alwaysReady);
   }
 });
+
+test("a sender that throws is told as a bug, once, and keeps back no other", async () => {
+  const loop = new Loop();
+  const bugs: unknown[] = [];
+  loop.onBug = (error) => bugs.push(error);
+  await loop.start();
+  const sent: string[] = [];
+  await new Promise<void>((resolve) => {
+    loop.sendSoon({ run: () => sent.push("first") });
+    loop.sendSoon({
+      run: () => {
+        throw new Error("in its run");
+      },
+    });
+    loop.sendSoon({ run: () => sent.push("last") });
+    loop.wheel.after(5, resolve);
+  });
+  loop.stop();
+  expect(sent).toEqual(["first", "last"]);
+  expect(bugs.map(String)).toEqual(["Error: in its run"]);
+});

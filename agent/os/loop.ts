@@ -175,8 +175,16 @@ export class Loop implements Clock {
   #send(): void {
     this.batch?.run();
     const senders = this.#senders;
-    for (let i = 0; i < senders.length; i++) senders[i]?.run();
+    for (let i = 0; i < senders.length; i++) this.#runSender(senders[i]);
     senders.length = 0;
+  }
+  /** A bug of one keeps back none of the others. */
+  #runSender(sender: { run(): void } | undefined): void {
+    try {
+      sender?.run();
+    } catch (error) {
+      this.onBug(error);
+    }
   }
   /** Lets the runtime run once before we sleep: for promises and streams that wait for its turn. */
   yieldSoon(): void {

@@ -41,12 +41,19 @@ export const upgrade: Step = {
     const remembered = await untilForgotten(context.url);
     await demo.lab.replaceExecutable();
     const old: number[] = [];
-    const figures = await underLoad(context, () => upgradeAll(context, old));
+    const areGone = (): Promise<void> =>
+      until("the old processes' end", (limitS + 5) * 1_000, () =>
+        Promise.resolve(!old.some(isRunning)),
+      );
+    const figures = await underLoad(context, () => upgradeAll(context, old)).catch(
+      async (cause) => {
+        await areGone().catch(() => {}); // what failed here is no failure of the next step
+        throw cause;
+      },
+    );
     const endedMs = Date.now();
     say("the old processes end");
-    await until("the old processes' end", (limitS + 5) * 1_000, () =>
-      Promise.resolve(!old.some(isRunning)),
-    );
+    await areGone();
     const leftMs = Date.now() - endedMs;
     const before =
       remembered === 0
