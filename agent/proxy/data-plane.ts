@@ -263,15 +263,15 @@ export class DataPlane {
     );
   }
 
-  /** Resets a connection that nothing was said on, counts why, and notes what it was for. */
+  /** Resets a connection that nothing was said on, counts why, and notes what it was for. Who sees the reset finds it counted. */
   refuse(stream: Stream, reason: RefusalReason, what: Refused): void {
-    this.#cut(stream, reason, what);
     let counter = this.#refused.get(reason);
     if (counter === undefined) {
       counter = this.deps.metrics.counter("ironmesh_connections_refused_total", { reason });
       this.#refused.set(reason, counter);
     }
     counter.add();
+    this.#cut(stream, reason, what);
   }
 
   #cut(stream: Stream, reason: string, { identity, ...what }: Refused): void {
