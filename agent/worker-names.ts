@@ -74,7 +74,7 @@ export function startNames(
       if (!hasBegun) begin();
       hasBegun = true;
     },
-    sockets: () => [...[...sockets, ...listeners].map(({ fd }) => store.describe(fd))],
+    sockets: () => [...sockets, ...listeners].map(({ fd }) => store.describe(fd)),
     giveAway: () => {
       for (const socket of sockets) socket.giveAway();
       for (const listener of listeners.splice(0)) listener.giveAway();

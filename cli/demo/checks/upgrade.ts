@@ -21,8 +21,11 @@ const web = hostOf("productpage");
 /** While the agents were down (here, and in step 9), names of the mesh were none to the host's own resolver. A program's runtime may
  *  remember that: the bookstore's gives it to one more who asks, where nobody had waited for it. That is over before the load begins:
  *  this step is about upgrades. */
-const untilForgotten = (url: string): Promise<number> =>
-  untilWholePage("a whole page", url, GIVES_UP_MS);
+async function untilForgotten(url: string): Promise<string> {
+  const missed = await untilWholePage("a whole page", url, GIVES_UP_MS);
+  holds(missed <= 1, () => `${missed} pages were not whole once all agents were ready`);
+  return missed === 0 ? "" : "one page not whole before the load, by what a program remembered; ";
+}
 
 export const upgrade: Step = {
   number: 10,
@@ -55,11 +58,7 @@ export const upgrade: Step = {
     say("the old processes end");
     await areGone();
     const leftMs = Date.now() - endedMs;
-    const before =
-      remembered === 0
-        ? ""
-        : `${remembered} not whole before the load, by what a program remembered; `;
-    return `${before}${figures}; the last old process was gone ${(leftMs / 1_000).toFixed(1)} s after the load (limit ${limitS} s from its upgrade)`;
+    return `${remembered}${figures}; the last old process was gone ${(leftMs / 1_000).toFixed(1)} s after the load (limit ${limitS} s from its upgrade)`;
   },
 };
 
